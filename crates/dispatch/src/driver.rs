@@ -1,0 +1,316 @@
+//! The driver: feeds the scheduler with what happens, and carries out what it says.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use domain::delivery::Settlement;
+use domain::directory::SharedDirectory;
+use domain::in_flight::InFlight;
+use domain::policy::Policy;
+use domain::store::{Change, ChangeError, Fact, Store};
+use domain::time::{Clock, Timestamp};
+use domain::transport::Transport;
+use domain::webhook::{Pause, PauseCause};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::scheduler::{BACKLOG_MAX, Input, Output, Scheduler};
+use crate::sender::Sender;
+
+/// How many messages one turn of the loop takes at most, and how many ends of attempts go into one record.
+const BATCH: usize = 1_024;
+/// A difference between wall clock and monotonic clock that counts as a step of the wall clock.
+const STEP: Duration = Duration::from_millis(500);
+
+enum Message {
+    Facts(Vec<Fact>),
+    Input(Input),
+    Drain(oneshot::Sender<()>),
+}
+
+/// Where the store tells what it has committed, before there is a dispatcher.
+#[derive(Clone)]
+pub struct Feed(UnboundedSender<Message>);
+
+impl Feed {
+    /// Tells the dispatcher what was committed, in the order of the commits.
+    pub fn publish(&self, facts: Vec<Fact>) {
+        // Without a dispatcher there is nobody to tell: the store tells it all again at the next start.
+        let _ = self.0.send(Message::Facts(facts));
+    }
+}
+
+/// The other end of a [`Feed`].
+pub struct Facts(UnboundedReceiver<Message>);
+
+/// A feed of facts from the store to the dispatcher.
+#[must_use]
+pub fn feed() -> (Feed, Facts) {
+    let (sender, receiver) = unbounded_channel();
+    (Feed(sender), Facts(receiver))
+}
+
+/// What the dispatcher is made of.
+pub struct Parts {
+    /// Settings that decide about deliveries.
+    pub policy: Arc<Policy>,
+    /// Where outcomes are recorded.
+    pub store: Arc<dyn Store>,
+    /// What the store keeps in memory.
+    pub directory: SharedDirectory,
+    /// How requests are sent.
+    pub transport: Arc<dyn Transport>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Told which deliveries are in flight.
+    pub in_flight: InFlight,
+    /// Seed of the jitter.
+    pub seed: u64,
+}
+
+/// Figures of the dispatcher, for metrics.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Attempts in flight.
+    pub in_flight: AtomicUsize,
+    /// Deliveries in memory.
+    pub known: AtomicUsize,
+    /// Microseconds between due and start of the latest attempt.
+    pub lag_micros: AtomicI64,
+}
+
+/// A running dispatcher.
+pub struct Dispatch {
+    messages: UnboundedSender<Message>,
+    gauges: Arc<Gauges>,
+}
+
+impl Dispatch {
+    /// Its figures.
+    #[must_use]
+    pub fn gauges(&self) -> Arc<Gauges> {
+        Arc::clone(&self.gauges)
+    }
+
+    /// Starts no further attempt, and returns once everything in flight has ended and is recorded.
+    pub async fn drain(&self) {
+        let (done, drained) = oneshot::channel();
+        if self.messages.send(Message::Drain(done)).is_ok() {
+            // An error means that the loop has ended already.
+            let _ = drained.await;
+        }
+    }
+}
+
+/// Starts a dispatcher on the present runtime.
+#[must_use]
+pub fn start(parts: Parts, feed: &Feed, facts: Facts) -> Dispatch {
+    let gauges = Arc::new(Gauges::default());
+    let (settlements, to_record) = unbounded_channel();
+    tokio::spawn(record(Arc::clone(&parts.store), parts.in_flight.clone(), to_record));
+    let now = parts.clock.now();
+    let driver = Driver {
+        scheduler: Scheduler::new(Arc::clone(&parts.policy), parts.seed, now),
+        sender: Arc::new(Sender {
+            policy: parts.policy,
+            store: parts.store,
+            transport: parts.transport,
+            clock: Arc::clone(&parts.clock),
+            in_flight: parts.in_flight,
+        }),
+        directory: parts.directory,
+        messages: feed.0.clone(),
+        settlements,
+        gauges: Arc::clone(&gauges),
+        clock: parts.clock,
+        anchor: (Instant::now(), now),
+        draining: None,
+    };
+    tokio::spawn(driver.run(facts.0));
+    Dispatch { messages: feed.0.clone(), gauges }
+}
+
+/// Records ends of attempts, as many together as came while the last record was made.
+async fn record(store: Arc<dyn Store>, in_flight: InFlight, mut settlements: UnboundedReceiver<Settlement>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while settlements.recv_many(&mut batch, BATCH).await > 0 {
+        let deliveries: Vec<_> = batch.iter().map(|settlement| settlement.delivery).collect();
+        if let Err(error) = store.settle(std::mem::take(&mut batch)).await {
+            // The store has told the process to stop: what was not recorded is sent again after the next start.
+            tracing::error!(%error, "ends of attempts could not be recorded");
+            return;
+        }
+        for delivery in deliveries {
+            in_flight.ended(delivery);
+        }
+    }
+}
+
+struct Driver {
+    scheduler: Scheduler,
+    sender: Arc<Sender>,
+    directory: SharedDirectory,
+    messages: UnboundedSender<Message>,
+    settlements: UnboundedSender<Settlement>,
+    gauges: Arc<Gauges>,
+    clock: Arc<dyn Clock>,
+    /// An instant of both clocks, by which steps of the wall clock are noticed.
+    anchor: (Instant, Timestamp),
+    draining: Option<oneshot::Sender<()>>,
+}
+
+impl Driver {
+    async fn run(mut self, mut messages: UnboundedReceiver<Message>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        let sleep = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(sleep);
+        let mut wake_at = None;
+        loop {
+            tokio::select! {
+                biased;
+                _ = messages.recv_many(&mut batch, BATCH) => {}
+                () = &mut sleep, if wake_at.is_some() => wake_at = None,
+            }
+            let now = self.now();
+            for message in batch.drain(..) {
+                match message {
+                    Message::Facts(facts) => {
+                        for fact in facts {
+                            self.scheduler.take(now, Input::Fact(fact));
+                        }
+                    }
+                    Message::Input(input) => self.scheduler.take(now, input),
+                    Message::Drain(done) => {
+                        self.scheduler.drain();
+                        self.draining = Some(done);
+                    }
+                }
+            }
+            for output in self.scheduler.outputs(now) {
+                self.carry_out(now, output);
+            }
+            self.gauges.in_flight.store(self.scheduler.in_flight(), Ordering::Relaxed);
+            self.gauges.known.store(self.scheduler.known(), Ordering::Relaxed);
+            if self.draining.is_some() && self.scheduler.idle() {
+                if let Some(done) = self.draining.take() {
+                    // Whoever asked may have gone.
+                    let _ = done.send(());
+                }
+                return;
+            }
+            let next = self.scheduler.wake_at();
+            if next != wake_at {
+                wake_at = next;
+                if let Some(at) = next {
+                    // A wake-up a second at least, so that a step of the wall clock is noticed.
+                    sleep.as_mut().reset(Instant::now() + at.since(now).min(Duration::from_secs(1)));
+                }
+            }
+        }
+    }
+
+    /// The wall clock's time; a step of it is told to the scheduler, whose plans keep their distance from now.
+    fn now(&mut self) -> Timestamp {
+        let (wall, instant) = (self.clock.now(), Instant::now());
+        let expected = self.anchor.1.plus(instant - self.anchor.0);
+        let step = wall.0 - expected.0;
+        if Duration::from_micros(step.unsigned_abs()) > STEP {
+            tracing::warn!(seconds = step / 1_000_000, "the wall clock has stepped");
+            self.scheduler.take(wall, Input::ClockStepped(step));
+        }
+        self.anchor = (instant, wall);
+        wall
+    }
+
+    fn carry_out(&self, now: Timestamp, output: Output) {
+        match output {
+            Output::Start(start) => {
+                let lag = i64::try_from(now.since(start.due.due_at).as_micros()).unwrap_or(i64::MAX);
+                self.gauges.lag_micros.store(lag, Ordering::Relaxed);
+                let (sender, messages) = (Arc::clone(&self.sender), self.messages.clone());
+                tokio::spawn(async move {
+                    let input = sender.attempt(start).await;
+                    // The loop has ended: the process is about to.
+                    let _ = messages.send(Message::Input(input));
+                });
+            }
+            Output::Settle(settlement) => {
+                // The recorder ends only with the store; then nothing can be recorded any more.
+                let _ = self.settlements.send(*settlement);
+            }
+            Output::LoadDue(load) => {
+                let store = Arc::clone(&self.sender.store);
+                self.answer(async move {
+                    match store.due(load.after, load.until, load.limit).await {
+                        Ok(rows) => Input::Due(rows),
+                        Err(error) => {
+                            tracing::error!(%error, "planned attempts could not be read");
+                            Input::DueFailed
+                        }
+                    }
+                });
+            }
+            Output::LoadBacklog { webhook, after, until } => {
+                let store = Arc::clone(&self.sender.store);
+                self.answer(async move {
+                    let rows = store.backlog(webhook, after, until, BACKLOG_MAX).await.unwrap_or_else(|error| {
+                        tracing::error!(webhook, %error, "held deliveries could not be read");
+                        Vec::new()
+                    });
+                    Input::Backlog { webhook, rows }
+                });
+            }
+            Output::Pause { webhook, cause } => {
+                let (store, directory) = (Arc::clone(&self.sender.store), self.directory.clone());
+                tokio::spawn(pause(store, directory, webhook, Pause { since: now, cause }));
+            }
+            Output::Failing { webhook, since } => {
+                let store = Arc::clone(&self.sender.store);
+                tokio::spawn(async move {
+                    // Lost, it is told again by the next failure after a restart.
+                    let _ = store.change(Change::Failing { webhook, since }, None).await;
+                });
+            }
+        }
+    }
+
+    fn answer(&self, work: impl Future<Output = Input> + Send + 'static) {
+        let messages = self.messages.clone();
+        tokio::spawn(async move {
+            // The loop has ended: the process is about to.
+            let _ = messages.send(Message::Input(work.await));
+        });
+    }
+}
+
+/// Pauses a webhook, unless it is paused or deleted already.
+async fn pause(store: Arc<dyn Store>, directory: SharedDirectory, number: u32, pause: Pause) {
+    loop {
+        let Some(webhook) = directory.read().webhook_numbered(number).cloned() else { return };
+        if webhook.pause.is_some() {
+            return;
+        }
+        let mut paused = (*webhook).clone();
+        paused.version += 1;
+        paused.pause = Some(pause.clone());
+        match store.change(Change::PutWebhook(Box::new(paused)), None).await {
+            // Somebody changed it meanwhile: read it again.
+            Err(ChangeError::Stale) => {}
+            Err(error) => {
+                tracing::error!(webhook = %webhook.id, %error, "a webhook could not be paused");
+                return;
+            }
+            Ok(_) => {
+                let why = match pause.cause {
+                    PauseCause::Gone => "it answered 410 Gone",
+                    PauseCause::AllFailed { .. } => "every attempt failed",
+                    PauseCause::Key { .. } => "asked for",
+                };
+                tracing::info!(webhook = %webhook.id, why, "paused a webhook");
+                return;
+            }
+        }
+    }
+}

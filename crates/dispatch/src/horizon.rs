@@ -1,0 +1,124 @@
+//! The horizon: planned attempts of the next minutes are in memory, later ones on disk only.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use domain::delivery::Due;
+use domain::id::{DeliveryId, EventId};
+use domain::time::Timestamp;
+
+use crate::lane::Job;
+
+/// How far ahead planned attempts are kept in memory.
+const AHEAD: Duration = Duration::from_secs(300);
+/// How many rows one load brings at most.
+pub(crate) const LOAD_MAX: usize = 5_000;
+
+/// Planned attempts in memory, and up to when they are complete.
+#[derive(Debug, Default)]
+pub(crate) struct Horizon {
+    planned: BTreeMap<(Timestamp, DeliveryId), Job>,
+    /// Every planned attempt before this instant is in memory, or will be brought by the load under way.
+    covered: Timestamp,
+    /// The last row that a load brought; the next load goes on after it.
+    after: Option<(Timestamp, DeliveryId)>,
+    /// The end of the load under way.
+    loading: Option<Timestamp>,
+    /// No load before this instant: the last one failed.
+    not_before: Timestamp,
+    settled_meanwhile: HashSet<DeliveryId>,
+}
+
+/// A load of planned attempts that the store is to be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadDue {
+    /// From after this row on.
+    pub after: Option<(Timestamp, DeliveryId)>,
+    /// Only what is due before this instant.
+    pub until: Timestamp,
+    /// At most so many rows.
+    pub limit: usize,
+}
+
+impl Horizon {
+    /// Every planned attempt before this instant is in memory, or comes with the load under way.
+    pub(crate) const fn covered(&self) -> Timestamp {
+        self.covered
+    }
+
+    /// Keeps a planned attempt, if it lies within the horizon; returns whether it was kept.
+    pub(crate) fn plan(&mut self, job: Job) -> bool {
+        let within = job.due.due_at < self.covered;
+        if within {
+            self.planned.insert((job.due.due_at, job.due.delivery), job);
+        }
+        within
+    }
+
+    /// Forgets a planned attempt.
+    pub(crate) fn forget(&mut self, due_at: Timestamp, delivery: DeliveryId) {
+        self.planned.remove(&(due_at, delivery));
+    }
+
+    /// The next planned attempt that has come due.
+    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<Job> {
+        let first = self.planned.first_entry()?;
+        if first.key().0 <= now { Some(first.remove()) } else { None }
+    }
+
+    /// When something is to be done next: an attempt comes due, or the horizon is to be moved on.
+    pub(crate) fn next(&self) -> Option<Timestamp> {
+        let load = self.loading.is_none().then(|| self.covered.minus(AHEAD / 2).max(self.not_before));
+        self.planned.keys().next().map(|(at, _)| *at).into_iter().chain(load).min()
+    }
+
+    /// The load to ask for now, if one is needed and none is under way.
+    pub(crate) fn load(&mut self, now: Timestamp) -> Option<LoadDue> {
+        if self.loading.is_some() || self.covered.minus(AHEAD / 2).max(self.not_before) > now {
+            return None;
+        }
+        let until = now.plus(AHEAD);
+        self.loading = Some(until);
+        self.covered = until;
+        Some(LoadDue { after: self.after, until, limit: LOAD_MAX })
+    }
+
+    /// A load has ended; returns what of it is up to date.
+    pub(crate) fn loaded(&mut self, rows: Vec<Due>) -> Vec<Due> {
+        let Some(until) = self.loading.take() else { return Vec::new() };
+        self.after = match rows.last() {
+            Some(last) if rows.len() >= LOAD_MAX => Some((last.due_at, last.delivery)),
+            _ => Some((until, DeliveryId { event: EventId(0), place: 0 })),
+        };
+        self.covered = self.after.map_or(until, |(at, _)| at);
+        let settled = std::mem::take(&mut self.settled_meanwhile);
+        rows.into_iter().filter(|row| !settled.contains(&row.delivery)).collect()
+    }
+
+    /// A load has failed: it is asked for again from `not_before` on.
+    pub(crate) fn load_failed(&mut self, not_before: Timestamp) {
+        self.loading = None;
+        self.not_before = not_before;
+        self.covered = self.after.map_or(Timestamp(0), |(at, _)| at);
+        self.settled_meanwhile.clear();
+    }
+
+    /// An attempt was recorded: what a load under way brings of its delivery may be out of date.
+    pub(crate) fn settled(&mut self, delivery: DeliveryId) {
+        if self.loading.is_some() {
+            self.settled_meanwhile.insert(delivery);
+        }
+    }
+
+    /// The wall clock has stepped by `micros`: what is planned keeps its distance from now.
+    pub(crate) fn shift(&mut self, micros: i64) {
+        let planned = std::mem::take(&mut self.planned);
+        self.planned = planned
+            .into_values()
+            .map(|mut job| {
+                job.due.due_at = Timestamp(job.due.due_at.0.saturating_add(micros));
+                ((job.due.due_at, job.due.delivery), job)
+            })
+            .collect();
+    }
+}

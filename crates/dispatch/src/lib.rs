@@ -1,0 +1,12 @@
+//! Deciding which delivery is sent when: the scheduler, a state machine without I/O, and the driver that carries out what
+//! it says.
+
+mod driver;
+mod horizon;
+mod lane;
+pub mod scheduler;
+mod sender;
+mod turns;
+
+pub use driver::{Dispatch, Facts, Feed, Gauges, Parts, feed, start};
+pub use sender::build_request;

@@ -1,0 +1,199 @@
+//! The end of an attempt: what becomes of its delivery, and what it teaches about its webhook.
+
+use std::time::Duration;
+
+use domain::attempt::{Attempt, ErrorCode, Failure, Outcome, Reason};
+use domain::delivery::{Due, Next, Settlement};
+use domain::id::DeliveryId;
+use domain::retry::{Standing, Verdict, judge};
+use domain::time::Timestamp;
+use domain::webhook::PauseCause;
+
+use super::{Ended, FAILING_RECORDED_AFTER, GIVEN_UP_AFTER, HeldSlot, Known, Output, Scheduler};
+use crate::lane::{Job, Lane, overload};
+
+impl Scheduler {
+    /// Whether a delivery could not be sent for so long that its schedule is over: settled question 11. Time during which
+    /// it could not be sent through no fault of its receiver does not count.
+    pub(super) fn too_old(&self, now: Timestamp, due: &Due) -> bool {
+        if due.reason == Reason::Test {
+            return false;
+        }
+        let Some(lane) = self.lanes.get(&due.webhook) else { return false };
+        let left: Duration =
+            lane.webhook.schedule(&self.policy).delays().iter().skip(usize::from(due.retries_made)).sum();
+        let since = due.due_at.max(lane.webhook.updated_at).max(self.started_at);
+        now.since(since) > left + GIVEN_UP_AFTER
+    }
+
+    pub(super) fn give_up(&mut self, due: Due) {
+        self.known.insert(due.delivery, Known::Recording { then: None });
+        self.unrecorded += 1;
+        self.out.push(Output::Settle(Box::new(Settlement {
+            delivery: due.delivery,
+            webhook: due.webhook,
+            attempt: None,
+            next: Next::Failed,
+        })));
+    }
+
+    pub(super) fn ended(&mut self, now: Timestamp, ended: Ended) {
+        let Ended { delivery, request, started_at, outcome } = ended;
+        let Some(Known::Sending { due, since, charged, held_slot, again, cancelled }) = self.known.remove(&delivery)
+        else {
+            return;
+        };
+        self.release(&due, since, now, charged, held_slot);
+        let ended_at = started_at.plus(outcome.duration);
+        let verdict = self.judge(&due, &outcome, ended_at);
+        self.learn(now, &due, &outcome, &verdict);
+        let (mut next, failure) = self.next(&due, verdict);
+        if let Some(again) = again {
+            next = Next::Retry { due_at: again.due_at, retries_made: again.retries_made, reason: again.reason };
+        }
+        let then = match next {
+            Next::Retry { due_at, retries_made, reason } if !cancelled => Some(Job {
+                due: Due { due_at, retries_made, reason, attempts_made: due.attempts_made.saturating_add(1), ..due },
+                event: None,
+            }),
+            Next::Retry { .. } | Next::Delivered | Next::Failed => None,
+        };
+        self.known.insert(delivery, Known::Recording { then });
+        self.unrecorded += 1;
+        let mut timing = outcome.timing;
+        timing.queue = started_at.since(due.due_at);
+        let attempt = Attempt {
+            number: due.attempts_made.saturating_add(1),
+            reason: due.reason,
+            started_at,
+            duration: outcome.duration,
+            timing,
+            request,
+            answer: outcome.result.ok(),
+            failure,
+            remote_address: outcome.remote_address,
+        };
+        let settlement = Settlement { delivery, webhook: due.webhook, attempt: Some(attempt), next };
+        self.out.push(Output::Settle(Box::new(settlement)));
+        self.enqueue(now, due.webhook);
+    }
+
+    fn judge(&mut self, due: &Due, outcome: &Outcome, ended_at: Timestamp) -> Verdict {
+        let schedule = match self.lanes.get(&due.webhook) {
+            Some(lane) => lane.webhook.schedule(&self.policy),
+            None => &self.policy.retry_schedule,
+        };
+        let standing = Standing {
+            schedule,
+            retries_made: due.retries_made,
+            ended_at,
+            jitter: self.policy.jitter,
+            chance: self.chance.f64(),
+        };
+        judge(outcome, &standing)
+    }
+
+    fn next(&self, due: &Due, verdict: Verdict) -> (Next, Option<Failure>) {
+        match verdict {
+            Verdict::Delivered => (Next::Delivered, None),
+            // A person waits for a test's answer: it is not retried.
+            Verdict::Retry { failure, .. } if due.reason == Reason::Test => (Next::Failed, Some(failure)),
+            Verdict::Retry { failure, due_at } => {
+                let next = Next::Retry { due_at, retries_made: due.retries_made + 1, reason: Reason::Retry };
+                (next, Some(failure))
+            }
+            Verdict::Failed { failure } => (Next::Failed, Some(failure)),
+        }
+    }
+
+    fn release(&mut self, due: &Due, since: Timestamp, now: Timestamp, charged: u64, held_slot: HeldSlot) {
+        self.in_flight -= 1;
+        if held_slot == HeldSlot::Failing {
+            self.failing_in_flight -= 1;
+        }
+        let Some(lane) = self.lanes.get_mut(&due.webhook) else { return };
+        lane.in_flight -= 1;
+        let held = u64::try_from(now.since(since).as_micros()).unwrap_or(u64::MAX).min(60_000_000);
+        lane.mean_held = (lane.mean_held * 7 + held) / 8;
+        let difference = i64::try_from(held).unwrap_or(i64::MAX) - i64::try_from(charged).unwrap_or(i64::MAX);
+        if lane.queued_at.is_none() {
+            lane.cost = lane.cost.saturating_add_signed(difference);
+        }
+        let account = lane.webhook.account;
+        self.charge(held_slot, account, difference);
+        self.close(due.webhook);
+    }
+
+    pub(super) fn charge(&mut self, held_slot: HeldSlot, account: u32, micros: i64) {
+        match held_slot {
+            HeldSlot::Ordinary => self.turns.charge(account, micros),
+            HeldSlot::Failing => self.failing_turns.charge(account, micros),
+        }
+    }
+
+    /// What an attempt teaches about its webhook: how much it takes, whether it is to be paused.
+    fn learn(&mut self, now: Timestamp, due: &Due, outcome: &Outcome, verdict: &Verdict) {
+        let webhook = due.webhook;
+        let was_failing = self.lanes.get(&webhook).is_some_and(Lane::failing);
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+        let succeeded = matches!(verdict, Verdict::Delivered);
+        let status = outcome.result.as_ref().ok().map(|answer| answer.status);
+        let error: Option<ErrorCode> = outcome.result.as_ref().err().map(|failure| failure.code);
+        lane.learn(succeeded, overload(error, status), &self.policy);
+        if due.reason != Reason::Test {
+            if succeeded {
+                lane.failing_since = None;
+                if std::mem::take(&mut lane.failing_recorded) {
+                    self.out.push(Output::Failing { webhook, since: None });
+                }
+            } else {
+                let since = *lane.failing_since.get_or_insert(now);
+                if !lane.failing_recorded && now.since(since) >= FAILING_RECORDED_AFTER {
+                    lane.failing_recorded = true;
+                    self.out.push(Output::Failing { webhook, since: Some(since) });
+                }
+                let cause = if status == Some(410) {
+                    Some(PauseCause::Gone)
+                } else if now.since(since) >= self.policy.pause_after {
+                    Some(PauseCause::AllFailed { since })
+                } else {
+                    None
+                };
+                if let Some(cause) = cause
+                    && !lane.paused()
+                {
+                    lane.pausing = true;
+                    self.out.push(Output::Pause { webhook, cause });
+                }
+            }
+        }
+        if was_failing != self.lanes.get(&webhook).is_some_and(Lane::failing) {
+            // It waits in the other ration's turns from now on.
+            self.leave_turns(webhook);
+        }
+    }
+
+    pub(super) fn settled(&mut self, now: Timestamp, delivery: DeliveryId, webhook: u32) {
+        self.horizon.settled(delivery);
+        if let Some(lane) = self.lanes.get_mut(&webhook)
+            && lane.on_disk.loading
+        {
+            lane.on_disk.settled_meanwhile.insert(delivery);
+        }
+        if let Some(Known::Recording { .. }) = self.known.get(&delivery)
+            && let Some(Known::Recording { then }) = self.known.remove(&delivery)
+        {
+            self.unrecorded -= 1;
+            if let Some(job) = then {
+                self.learn_of(now, job);
+            }
+        }
+    }
+
+    pub(super) fn gone(&mut self, now: Timestamp, delivery: DeliveryId) {
+        if let Some(Known::Sending { due, since, charged, held_slot, .. }) = self.known.remove(&delivery) {
+            self.release(&due, since, now, charged, held_slot);
+            self.enqueue(now, due.webhook);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! One attempt: the request is built and signed, sent, and its outcome reported.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::attempt::{ErrorCode, Failure, Outcome, Timing};
+use domain::event::Event;
+use domain::in_flight::InFlight;
+use domain::policy::Policy;
+use domain::signature::{SentRequest, ToSign, body};
+use domain::store::Store;
+use domain::time::{Clock, Timestamp};
+use domain::transport::{Outgoing, Transport};
+use futures_util::FutureExt as _;
+
+use crate::scheduler::{Ended, Input, Start};
+
+/// What every attempt needs.
+pub(crate) struct Sender {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) in_flight: InFlight,
+}
+
+impl Sender {
+    /// Makes the attempt and says what came of it.
+    pub(crate) async fn attempt(&self, start: Start) -> Input {
+        let delivery = start.due.delivery;
+        let event = match start.event.clone() {
+            Some(event) => Some(event),
+            None => match self.store.load(vec![delivery.event]).await {
+                Ok(events) => events.into_iter().next(),
+                Err(error) => {
+                    tracing::error!(%delivery, %error, "the event of a delivery could not be read");
+                    None
+                }
+            },
+        };
+        let Some(event) = event else { return Input::Gone(delivery) };
+        let started_at = self.clock.now();
+        self.in_flight.started(delivery, started_at);
+        let (outgoing, request) = build_request(&self.policy, &start, &event, started_at);
+        // A panic while handling a delivery is a failed attempt of that delivery, never a lost slot.
+        let outcome =
+            AssertUnwindSafe(self.transport.send(outgoing)).catch_unwind().await.unwrap_or_else(|_| panicked());
+        Input::Ended(Box::new(Ended { delivery, request, started_at, outcome }))
+    }
+}
+
+fn panicked() -> Outcome {
+    tracing::error!("a panic while sending: the attempt counts as failed");
+    Outcome {
+        result: Err(Failure { code: ErrorCode::BadHttp, detail: "our own fault while reading the answer".to_owned() }),
+        remote_address: None,
+        timing: Timing::default(),
+        duration: Duration::ZERO,
+    }
+}
+
+/// The request of an attempt as it goes out, and what is kept of it.
+#[must_use]
+pub fn build_request(policy: &Policy, start: &Start, event: &Event, now: Timestamp) -> (Outgoing, SentRequest) {
+    let webhook = &start.webhook;
+    let delivery = start.due.delivery;
+    let body = body(&event.event_type, &webhook.id, event.timestamp, &event.data);
+    let custom: Vec<String> = webhook.headers.names().map(str::to_owned).collect();
+    let request = SentRequest::sign(&ToSign {
+        delivery,
+        body: &body,
+        now,
+        secrets: &webhook.secrets,
+        url: webhook.url.as_str(),
+        brand: &policy.brand,
+        custom: &custom,
+    });
+    let mut headers = request.headers(&event.event_type, delivery, start.number());
+    headers.extend_from_slice(webhook.headers.pairs());
+    let outgoing = Outgoing {
+        url: Arc::clone(&webhook.url),
+        headers,
+        body,
+        timeout: webhook.timeout(policy),
+        http2: webhook.http2,
+    };
+    (outgoing, request)
+}

@@ -1,0 +1,67 @@
+//! Accounts, and the keys that open the API.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::id::{AccountId, KeyId};
+use crate::time::Timestamp;
+
+/// A customer of the platform.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The store's number for it. 0 before it is stored.
+    pub number: u32,
+    /// Its id, chosen by the platform.
+    pub id: AccountId,
+    /// A label: 1–200 characters.
+    pub name: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// Grows with every change; the ETag.
+    pub version: u64,
+}
+
+/// What a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Scope {
+    /// Read and manage what belongs to the account. Every account key has it.
+    #[serde(rename = "account")]
+    Account,
+    /// Post events for the account.
+    #[serde(rename = "events:write")]
+    EventsWrite,
+}
+
+/// An API key; the key itself is shown once and kept as its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its id.
+    pub id: KeyId,
+    /// A label: 1–200 characters.
+    pub name: String,
+    /// The account that it is limited to; `None` for a platform key.
+    pub account: Option<u32>,
+    /// What it may do beyond reading; a platform key may do everything.
+    pub scopes: Vec<Scope>,
+    /// SHA-256 of the key's text.
+    pub hash: [u8; 32],
+    /// The key's first characters, by which people tell keys apart.
+    pub hint: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it ends; `None` for never.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// For how long an idempotency key is remembered.
+pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(86_400);
+
+/// The hash under which a key is kept. Keys carry 160 bits of chance or more, so a plain hash is enough.
+#[must_use]
+pub fn hash_key(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}

@@ -1,0 +1,28 @@
+//! The nouns and the pure decisions of posthaste, and the seams through which the world comes in.
+//!
+//! Nothing here knows of tokio, of a socket or a file, of the wall clock or of chance: time and chance are arguments.
+
+pub mod address;
+pub mod attempt;
+pub mod brand;
+pub mod catalogue;
+pub mod custom_headers;
+pub mod delivery;
+pub mod directory;
+pub mod endpoint_url;
+pub mod event;
+pub mod event_filter;
+pub mod filter;
+pub mod id;
+pub mod in_flight;
+pub mod key;
+pub mod policy;
+pub mod refusal;
+pub mod retry;
+pub mod secret;
+pub mod signature;
+pub mod store;
+pub mod time;
+pub mod transport;
+pub mod vault;
+pub mod webhook;

@@ -1,0 +1,285 @@
+//! The seam to what is kept: one store takes every write, in an order, and tells what it has committed.
+//!
+//! The store is the queue: an event is accepted by the transaction that holds it with the webhooks that it goes to, and
+//! everything in memory can be rebuilt from there.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::attempt::LoggedAttempt;
+use crate::delivery::{Delivery, Due, Settlement};
+use crate::event::{Event, Idempotency, NewEvent};
+use crate::filter::DeliveryFilter;
+use crate::id::{DeliveryId, EventId, KeyId};
+use crate::key::{Account, ApiKey};
+use crate::time::Timestamp;
+use crate::webhook::{Held, Webhook};
+
+/// An event was accepted: it is on disk with its deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// The event's id.
+    pub id: EventId,
+    /// The event's timestamp.
+    pub timestamp: Timestamp,
+    /// How many webhooks it goes to.
+    pub deliveries: usize,
+    /// Whether an earlier request with the same idempotency key had it accepted.
+    pub repeated: bool,
+}
+
+/// An event was not accepted; nothing was stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AcceptError {
+    /// The account, or the webhook of a test, was deleted meanwhile.
+    #[error("the account or webhook no longer exists")]
+    Gone,
+    /// The idempotency key came before, with another request.
+    #[error("the idempotency key was used with another request")]
+    OtherRequest,
+    /// The store cannot take more now.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The store could not do its part.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Too much waits to be written; try again in a moment.
+    #[error("too much waits to be written")]
+    Busy,
+    /// The store is stopping, or has stopped after a fault of the disk.
+    #[error("the store has stopped: {0}")]
+    Stopped(String),
+    /// What was read is damaged: its checksum does not fit.
+    #[error("damaged record: {0}")]
+    Damaged(String),
+}
+
+/// A change to accounts, webhooks, keys or one delivery.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Create the account (`version` 1), or change the one whose version is one less.
+    PutAccount(Account),
+    /// Delete the account, and for good all that it owns: webhooks, keys, events, deliveries, attempts.
+    DeleteAccount(u32),
+    /// Create the webhook (`number` 0, `version` 1), or change the one whose version is one less. When this pauses the
+    /// webhook, whatever of its deliveries waits in memory only gets its row in the same transaction: a paused webhook
+    /// has everything on disk.
+    PutWebhook(Box<Webhook>),
+    /// [`Change::PutWebhook`] with `pause` gone, and what happens to the deliveries that are held.
+    Resume {
+        /// The webhook as it is to be.
+        webhook: Box<Webhook>,
+        /// What happens to what is held.
+        held: Held,
+        /// Deliveries per second for what was held; `None` for no limit of its own.
+        rate: Option<u32>,
+    },
+    /// Delete the webhook; its unfinished deliveries are cancelled, its log stays.
+    DeleteWebhook(u32),
+    /// Remember since when every attempt of a webhook fails (or that one succeeded). Changes no version.
+    Failing {
+        /// The webhook's number.
+        webhook: u32,
+        /// The first failure after the last success.
+        since: Option<Timestamp>,
+    },
+    /// Create a key.
+    PutKey(ApiKey),
+    /// Revoke a key.
+    RevokeKey(KeyId),
+    /// Send a delivery again: the same bytes and ids, at once, the schedule afresh.
+    Replay(DeliveryId),
+    /// Cancel an unfinished delivery.
+    Cancel(DeliveryId),
+}
+
+/// The answer that an idempotency key is to be remembered with, in the same transaction as the change.
+#[derive(Debug, Clone)]
+pub struct Keep {
+    /// The key and the request.
+    pub idempotency: Idempotency,
+    /// The answer's bytes; sealed at rest, since it may hold a secret.
+    pub answer: Vec<u8>,
+}
+
+/// A change was made, or had been made before under the same idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// It was made now.
+    Made,
+    /// It had been made; this was answered.
+    Repeated(Vec<u8>),
+}
+
+/// A change was not made; nothing was stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// What is to be changed does not exist.
+    #[error("not found")]
+    NotFound,
+    /// What is to be created exists.
+    #[error("exists already")]
+    Exists,
+    /// It was changed since it was read: its version is another.
+    #[error("changed meanwhile")]
+    Stale,
+    /// A delivery's status does not allow it; the text says why.
+    #[error("{0}")]
+    State(&'static str),
+    /// The idempotency key came before, with another request.
+    #[error("the idempotency key was used with another request")]
+    OtherRequest,
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Something that has been committed. Facts come in the order of their commits.
+#[derive(Debug, Clone)]
+pub enum Fact {
+    /// An event was accepted.
+    Accepted {
+        /// The event.
+        event: Arc<Event>,
+        /// For each place of the event's list, whether the delivery waits on disk ([`Store::backlog`]) and not for this
+        /// fact: its webhook is paused, or has more waiting than memory should hold.
+        on_disk: Vec<bool>,
+    },
+    /// A webhook was created or changed.
+    Webhook(Arc<Webhook>),
+    /// A webhook was resumed, and what was held is to be sent.
+    Resumed {
+        /// The webhook's number.
+        webhook: u32,
+        /// Deliveries per second for what was held.
+        rate: Option<u32>,
+    },
+    /// A webhook was deleted; its deliveries are cancelled.
+    WebhookDeleted {
+        /// The webhook's number.
+        webhook: u32,
+    },
+    /// A delivery is to be sent again.
+    Replayed(Due),
+    /// A delivery was cancelled.
+    Cancelled {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// The number of its webhook.
+        webhook: u32,
+    },
+    /// An attempt was recorded.
+    Settled(Arc<Settlement>),
+}
+
+/// One page of a list, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T, C> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// Where the next page starts; `None` at the end.
+    pub next: Option<C>,
+}
+
+/// Which deliveries a list shows.
+#[derive(Debug, Clone)]
+pub struct DeliveryQuery {
+    /// The number of the account.
+    pub account: u32,
+    /// Only deliveries of this event.
+    pub event: Option<EventId>,
+    /// The filter. Its webhook is one of the account's, as a number in `webhook`.
+    pub filter: DeliveryFilter,
+    /// The number of the filter's webhook.
+    pub webhook: Option<u32>,
+    /// Only deliveries before this one.
+    pub before: Option<DeliveryId>,
+    /// How many rows at most.
+    pub limit: usize,
+    /// The time by which `held` and `pending` are told apart.
+    pub now: Timestamp,
+    /// The deliveries in flight: they are `sending`.
+    pub sending: Vec<DeliveryId>,
+}
+
+/// What became of a webhook's deliveries in a window of time. Tests are left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Got a 2xx.
+    pub delivered: u64,
+    /// Of those, after at least one retry.
+    pub delivered_after_retry: u64,
+    /// Failed for good.
+    pub failed: u64,
+    /// Cancelled.
+    pub cancelled: u64,
+    /// Unfinished: pending, sending or held.
+    pub unfinished: u64,
+}
+
+/// The store. One implementation keeps everything in one SQLite file, another on PostgreSQL.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Accepts events, all in one transaction; answers after its fsync, in order.
+    async fn accept(&self, events: Vec<NewEvent>) -> Vec<Result<Accepted, AcceptError>>;
+
+    /// Records the ends of attempts; answers after the fsync.
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError>;
+
+    /// Makes a change; answers after its fsync. With `keep`, the change is made once per idempotency key.
+    async fn change(&self, change: Change, keep: Option<Keep>) -> Result<Changed, ChangeError>;
+
+    /// The deliveries that are due before `until`, by due time, from after `after` on; paused webhooks' left out.
+    async fn due(
+        &self,
+        after: Option<(Timestamp, DeliveryId)>,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError>;
+
+    /// What waits on disk for a webhook and is due before `until`, oldest event first, from after `after` on.
+    async fn backlog(
+        &self,
+        webhook: u32,
+        after: Option<DeliveryId>,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError>;
+
+    /// The events of these ids; what is missing is left out.
+    async fn load(&self, events: Vec<EventId>) -> Result<Vec<Arc<Event>>, StoreError>;
+
+    /// An event of the account.
+    async fn event(&self, account: u32, id: EventId) -> Result<Option<Arc<Event>>, StoreError>;
+
+    /// Events of the account, newest first, from before `before` on.
+    async fn events(
+        &self,
+        account: u32,
+        before: Option<EventId>,
+        limit: usize,
+    ) -> Result<Page<Arc<Event>, EventId>, StoreError>;
+
+    /// A delivery of the account, with its attempts, oldest first. `sending` is the caller's to add.
+    async fn delivery(
+        &self,
+        account: u32,
+        id: DeliveryId,
+        now: Timestamp,
+    ) -> Result<Option<(Delivery, Vec<LoggedAttempt>)>, StoreError>;
+
+    /// Deliveries of an account, newest first.
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError>;
+
+    /// What became of a webhook's deliveries of events accepted since `since`.
+    async fn counts(&self, webhook: u32, since: Timestamp) -> Result<Counts, StoreError>;
+
+    /// The answer kept under an idempotency key: `Ok(None)` if it never came.
+    async fn kept(&self, idempotency: Idempotency) -> Result<Option<Changed>, ChangeError>;
+
+    /// When the oldest delivery that is due, and not held, was due: how far behind sending is.
+    async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+}

@@ -1,0 +1,49 @@
+//! The seam to the network: a request goes in, an outcome comes out.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::attempt::{ErrorCode, Outcome};
+use crate::endpoint_url::EndpointUrl;
+
+/// A request as it is to go out.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Where to.
+    pub url: Arc<EndpointUrl>,
+    /// All headers but `Host` and `Content-Length`, in order.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+    /// The deadline, counted from the call: look-up, connection, TLS, request and answer head together.
+    pub timeout: Duration,
+    /// Whether HTTP/2 is offered; HTTP/1.1 always is.
+    pub http2: bool,
+}
+
+/// Sends one request. Never follows a redirect, never retries, never fails: every failure is an [`Outcome`].
+#[async_trait]
+pub trait Transport: Send + Sync {
+    /// Sends `request` and waits for its outcome, at most a little longer than its deadline.
+    async fn send(&self, request: Outgoing) -> Outcome;
+}
+
+/// Looks names up, and judges addresses, when a URL is saved or checked.
+#[async_trait]
+pub trait Names: Send + Sync {
+    /// All addresses of `name`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::DnsNotFound`], [`ErrorCode::DnsTimeout`] (nothing within `within`) or [`ErrorCode::DnsFailed`].
+    async fn resolve(&self, name: &str, within: Duration) -> Result<Vec<IpAddr>, ErrorCode>;
+
+    /// Why `address` may not be dialled; `None` if it may.
+    fn refusal(&self, address: IpAddr) -> Option<&'static str>;
+
+    /// Whether `address` lies in a range that the operator opened.
+    fn opened(&self, address: IpAddr) -> bool;
+}

@@ -141,7 +141,7 @@ enum Known {
     /// Being sent.
     Sending { due: Due, since: Timestamp, charged: u64, held_slot: HeldSlot, again: Option<Due>, cancelled: bool },
     /// Ended, and not recorded yet; what follows once it is.
-    Recording { then: Option<Job> },
+    Recording { attempts_made: u16, then: Option<Job> },
 }
 
 /// Which ration an attempt's slot counts against.

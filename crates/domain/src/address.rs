@@ -42,10 +42,10 @@ impl IpRange {
         }
     }
 
-    /// Whether it is one address only.
+    /// The address, if it is one only.
     #[must_use]
-    pub const fn is_single(&self) -> bool {
-        self.prefix == width(self.start)
+    pub fn single(&self) -> Option<IpAddr> {
+        (self.prefix == width(self.start)).then_some(self.start)
     }
 
     /// Whether `other` lies wholly in this block.
@@ -244,7 +244,7 @@ impl AddressRules {
     #[must_use]
     pub fn opens(&self, address: IpAddr) -> bool {
         let by_itself_only = !self.opened.is_empty() && is_metadata(address);
-        self.opened.iter().any(|range| range.contains(address) && (range.is_single() || !by_itself_only))
+        self.opened.iter().any(|range| range.contains(address) && (range.single().is_some() || !by_itself_only))
     }
 
     /// Whether any part of the loopback is opened, so that `localhost` may be a host.

@@ -150,6 +150,12 @@ impl EndpointUrl {
         &self.text[self.authority.clone()]
     }
 
+    /// Scheme and authority, such as `https://hooks.example.com:8443`: what connections can be shared by.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.text[..self.authority.end]
+    }
+
     /// Path and query, from the first `/` on.
     #[must_use]
     pub fn path_and_query(&self) -> &str {

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod endpoint_url;
 pub mod event;
 pub mod event_filter;
+pub mod explain;
 pub mod filter;
 pub mod id;
 pub mod in_flight;

@@ -27,7 +27,7 @@ impl Scheduler {
     }
 
     pub(super) fn give_up(&mut self, due: Due) {
-        self.known.insert(due.delivery, Known::Recording { then: None });
+        self.known.insert(due.delivery, Known::Recording { attempts_made: due.attempts_made, then: None });
         self.unrecorded += 1;
         self.out.push(Output::Settle(Box::new(Settlement {
             delivery: due.delivery,
@@ -58,7 +58,7 @@ impl Scheduler {
             }),
             Next::Retry { .. } | Next::Delivered | Next::Failed => None,
         };
-        self.known.insert(delivery, Known::Recording { then });
+        self.known.insert(delivery, Known::Recording { attempts_made: due.attempts_made.saturating_add(1), then });
         self.unrecorded += 1;
         let mut timing = outcome.timing;
         timing.queue = started_at.since(due.due_at);
@@ -181,7 +181,7 @@ impl Scheduler {
             lane.on_disk.settled_meanwhile.insert(delivery);
         }
         if let Some(Known::Recording { .. }) = self.known.get(&delivery)
-            && let Some(Known::Recording { then }) = self.known.remove(&delivery)
+            && let Some(Known::Recording { then, .. }) = self.known.remove(&delivery)
         {
             self.unrecorded -= 1;
             if let Some(job) = then {

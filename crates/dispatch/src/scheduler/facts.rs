@@ -99,7 +99,9 @@ impl Scheduler {
     fn replayed(&mut self, now: Timestamp, due: Due) {
         match self.known.get_mut(&due.delivery) {
             Some(Known::Sending { again, .. }) => *again = Some(due),
-            Some(Known::Recording { then }) => *then = Some(Job { due, event: None }),
+            Some(Known::Recording { attempts_made, then }) => {
+                *then = Some(Job { due: Due { attempts_made: *attempts_made, ..due }, event: None });
+            }
             Some(Known::Planned(at)) => {
                 let at = *at;
                 self.horizon.forget(at, due.delivery);
@@ -120,7 +122,7 @@ impl Scheduler {
                 *cancelled = true;
                 *again = None;
             }
-            Some(Known::Recording { then }) => *then = None,
+            Some(Known::Recording { then, .. }) => *then = None,
             Some(Known::Planned(at)) => {
                 let at = *at;
                 self.horizon.forget(at, delivery);

@@ -237,7 +237,7 @@ fn the_service_itself_is_no_receiver() {
 fn parts_are_at_hand() {
     let url = EndpointUrl::parse("HTTPS://Hooks.Example.com:8443/a?b", &rules("", false)).expect("a URL");
     assert_eq!((url.https(), url.port(), url.authority()), (true, 8443, "hooks.example.com:8443"));
-    assert_eq!(url.path_and_query(), "/a?b");
+    assert_eq!((url.origin(), url.path_and_query()), ("https://hooks.example.com:8443", "/a?b"));
     assert_eq!(*url.host(), HostName::Name("hooks.example.com".into()));
     let url = EndpointUrl::parse("http://[::1]:80", &rules("::1", true)).expect("a URL");
     assert_eq!((url.https(), url.port(), url.authority(), url.path_and_query()), (false, 80, "[::1]", "/"));

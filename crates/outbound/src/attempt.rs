@@ -1,0 +1,153 @@
+//! One attempt: its stages, and the one deadline over all of them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use domain::attempt::{Answer, ErrorCode, Failure, Outcome, Timing};
+use domain::endpoint_url::{EndpointUrl, HostName};
+use domain::transport::Outgoing;
+use tokio::time::Instant;
+
+use crate::http1::{Broken, Connection};
+use crate::network::Inner;
+use crate::resolver::Checked;
+use crate::stream::Stream;
+use crate::tls::Handshake;
+
+/// What is being waited for: the deadline's failure is named after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The name servers.
+    Name,
+    /// A TCP connection.
+    Connection,
+    /// TLS, or the head of the answer.
+    Answer,
+}
+
+/// How far an attempt has come. It outlives the attempt's future, which the deadline may drop.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pub(crate) stage: Stage,
+    pub(crate) timing: Timing,
+    /// The address that is dialled, or would have been.
+    pub(crate) remote: Option<SocketAddr>,
+    /// The answer, once its head is complete: nothing that comes later can make the attempt a failure.
+    pub(crate) answer: Option<Answer>,
+}
+
+/// Makes the attempt. Never takes noticeably longer than the request's deadline.
+pub(crate) async fn attempt(network: &Inner, request: &Outgoing) -> Outcome {
+    let started = Instant::now();
+    let mut progress = Progress { stage: Stage::Name, timing: Timing::default(), remote: None, answer: None };
+    let deadline = started + request.timeout;
+    let ended = tokio::time::timeout_at(deadline, run(network, request, &mut progress)).await;
+    let Progress { stage, timing, remote, answer } = progress;
+    let result = match (answer, ended) {
+        (Some(answer), _) => Ok(answer),
+        (None, Ok(Err(failure))) => Err(failure),
+        (None, Ok(Ok(())) | Err(_)) => Err(too_late(stage)),
+    };
+    Outcome { result, remote_address: remote, timing, duration: started.elapsed() }
+}
+
+fn too_late(stage: Stage) -> Failure {
+    let code = match stage {
+        Stage::Name => ErrorCode::DnsTimeout,
+        Stage::Connection => ErrorCode::ConnectTimeout,
+        Stage::Answer => ErrorCode::ResponseTimeout,
+    };
+    plain(code)
+}
+
+async fn run(network: &Inner, request: &Outgoing, progress: &mut Progress) -> Result<(), Failure> {
+    let url = &*request.url;
+    let addresses = match checked(network, url, progress).await? {
+        Checked::Dial(addresses) => addresses,
+        Checked::Blocked { address, why } => {
+            progress.remote = Some(SocketAddr::new(address, url.port()));
+            return Err(Failure { code: ErrorCode::AddressBlocked, detail: format!("{address} ({why})") });
+        }
+    };
+    let offers_http2 = request.http2 && url.https();
+    if offers_http2 && let Some(shared) = network.http2.take(url.origin(), &addresses, Instant::now()) {
+        progress.remote = Some(shared.peer);
+        return shared.exchange(request, progress).await;
+    }
+    while let Some(connection) = network.pool.take(url.origin(), &addresses, Instant::now()) {
+        match over_http1(network, request, connection, progress).await {
+            Ok(()) => return Ok(()),
+            Err(Broken::Failed(failure)) => return Err(failure),
+            // Another kept one, or a new one: nothing of the request has left this machine.
+            Err(Broken::NotSent) => {}
+        }
+    }
+    let (stream, peer, is_http2) = connect(network, url, &addresses, offers_http2, progress).await?;
+    if is_http2 {
+        let shared = network.http2.start(url.origin(), stream, peer).await?;
+        return shared.exchange(request, progress).await;
+    }
+    over_http1(network, request, Connection::new(stream, peer), progress).await.map_err(|broken| match broken {
+        Broken::Failed(failure) => failure,
+        Broken::NotSent => plain(ErrorCode::ConnectionReset),
+    })
+}
+
+/// The host's addresses, from what is known or by asking; only asking is timed.
+async fn checked(network: &Inner, url: &EndpointUrl, progress: &mut Progress) -> Result<Checked, Failure> {
+    if let Some(known) = network.resolver.known(url.host(), Instant::now()) {
+        return Ok(known);
+    }
+    let HostName::Name(name) = url.host() else { unreachable!("an address needs no look-up") };
+    let started = Instant::now();
+    let checked = network.resolver.ask(name).await;
+    progress.timing.dns = Some(started.elapsed());
+    checked
+}
+
+/// One exchange over `connection`, which is kept for the next one if it allows that.
+async fn over_http1(
+    network: &Inner,
+    request: &Outgoing,
+    mut connection: Connection,
+    progress: &mut Progress,
+) -> Result<(), Broken> {
+    progress.remote = Some(connection.peer);
+    if connection.exchange(request, progress).await? {
+        network.pool.put(request.url.origin(), connection);
+    }
+    Ok(())
+}
+
+/// A new connection to one of the addresses, with TLS if the URL asks for it; also says whether HTTP/2 was agreed on.
+async fn connect(
+    network: &Inner,
+    url: &EndpointUrl,
+    addresses: &[IpAddr],
+    offers_http2: bool,
+    progress: &mut Progress,
+) -> Result<(Stream, SocketAddr, bool), Failure> {
+    progress.stage = Stage::Connection;
+    let started = Instant::now();
+    let dialled = network.dialler.dial(addresses, url.port(), &mut progress.remote, || network.pool.clear()).await;
+    progress.timing.connect = Some(started.elapsed());
+    let (tcp, peer) = dialled?;
+    progress.remote = Some(peer);
+    // The address was judged before; what stands at the other end is judged once more.
+    if let Some(why) = network.guard.refusal(peer.ip()) {
+        return Err(Failure { code: ErrorCode::AddressBlocked, detail: format!("{} ({why})", peer.ip()) });
+    }
+    progress.stage = Stage::Answer;
+    if !url.https() {
+        return Ok((Stream::Plain(tcp), peer, false));
+    }
+    let started = Instant::now();
+    let shaken = network.tls.shake_hands(tcp, url.host(), offers_http2).await;
+    progress.timing.tls = Some(started.elapsed());
+    let Handshake { stream, is_http2 } = shaken?;
+    Ok((Stream::Tls(Box::new(stream)), peer, is_http2))
+}
+
+/// A failure whose code says all.
+pub(crate) const fn plain(code: ErrorCode) -> Failure {
+    Failure { code, detail: String::new() }
+}

@@ -1,0 +1,239 @@
+//! One exchange over HTTP/1.1, in the caller's own task: the request is written while the answer is read, so that an
+//! answer that comes early is not lost.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use domain::attempt::{ANSWER_READ_MAX, Answer, ErrorCode, Failure};
+use domain::transport::Outgoing;
+use tokio::io::AsyncWrite as _;
+use tokio::time::Instant;
+
+use crate::attempt::{Progress, Stage};
+use crate::body::{Body, BodyReader};
+use crate::buffer::Buffer;
+use crate::head::{Head, HeadReader, Parsed, write_request};
+use crate::stream::Stream;
+use crate::tls;
+
+/// A body up to this size goes out in one piece with its head; copying it is cheaper than a second packet.
+const COPIED_MAX: usize = 16 * 1024;
+/// The most bytes of interim answers (1xx) that are read past.
+const INTERIM_MAX: usize = 512 * 1024;
+/// A connection is used for this long at most (settled question 12).
+pub(crate) const LIFETIME_MAX: Duration = Duration::from_secs(60);
+
+/// A connection that can carry one request after the other.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: Stream,
+    pub(crate) peer: SocketAddr,
+    /// From then on no request is sent over it.
+    until: Instant,
+    buffer: Buffer,
+    /// The request's bytes; kept for the next one.
+    out: Vec<u8>,
+}
+
+/// Why an exchange brought no answer.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The peer had closed the connection before a byte of the request went out: another one may carry it.
+    NotSent,
+    /// The attempt has failed.
+    Failed(Failure),
+}
+
+/// How the read side ended before a head was complete.
+enum Ended {
+    Closed,
+    Error(io::Error),
+}
+
+impl Connection {
+    pub(crate) fn new(stream: Stream, peer: SocketAddr) -> Self {
+        let until = Instant::now() + LIFETIME_MAX;
+        Self { stream, peer, until, buffer: Buffer::new(), out: Vec::new() }
+    }
+
+    /// Whether another request may go over it: not too old, and the peer has neither closed it nor sent anything.
+    pub(crate) fn is_usable(&mut self, now: Instant) -> bool {
+        // Nothing is awaited here: only what the reactor already knows counts.
+        let mut cx = Context::from_waker(Waker::noop());
+        now < self.until && self.buffer.poll_fill(&mut cx, &mut self.stream).is_pending()
+    }
+
+    /// Sends `request`, and reads the answer into `progress`, its body as far as limits and deadline allow. Says whether
+    /// the connection may carry another request.
+    pub(crate) async fn exchange(&mut self, request: &Outgoing, progress: &mut Progress) -> Result<bool, Broken> {
+        progress.stage = Stage::Answer;
+        let started = Instant::now();
+        self.out.clear();
+        write_request(&mut self.out, request);
+        let mut tail: &[u8] = &request.body;
+        if tail.len() <= COPIED_MAX {
+            self.out.extend_from_slice(tail);
+            tail = &[];
+        }
+        let (head, all_sent) = self.send_and_read_head(tail).await?;
+        progress.timing.first_byte = Some(started.elapsed());
+        if let Some(idle_max) = head.idle_max {
+            self.until = self.until.min(Instant::now() + idle_max);
+        }
+        // Until the end is seen, something is missing.
+        let answer = Answer { status: head.status, headers: head.headers, body: Vec::new(), truncated: true };
+        let answer = progress.answer.insert(answer);
+        let ended = self.read_body(BodyReader::new(head.framing), answer).await;
+        Ok(ended && head.keep_alive && all_sent && self.rest())
+    }
+
+    /// Puts it into the state in which it waits for the next request; false if it holds bytes that nobody asked for.
+    fn rest(&mut self) -> bool {
+        let is_clean = self.buffer.unread().is_empty();
+        self.buffer.reset();
+        self.out.clear();
+        self.out.shrink_to(COPIED_MAX);
+        is_clean
+    }
+
+    /// Writes the request, which is `self.out` and then `tail`, and reads until the head of the answer is complete. Also
+    /// says whether all was written by then.
+    async fn send_and_read_head(&mut self, tail: &[u8]) -> Result<(Head, bool), Broken> {
+        let Self { stream, buffer, out, .. } = self;
+        let mut writer = Writer { parts: [out, tail], sent: 0, state: Writing::More };
+        let mut reader = HeadReader::default();
+        let mut interim = 0;
+        std::future::poll_fn(|cx| {
+            if writer.state != Writing::Done && writer.poll(cx, stream).is_err_and(|not_sent| not_sent) {
+                return Poll::Ready(Err(Broken::NotSent));
+            }
+            loop {
+                match reader.read(buffer.unread()) {
+                    Ok(Parsed::Final(length, head)) => {
+                        buffer.consume(length);
+                        return Poll::Ready(Ok((head, writer.state == Writing::Done)));
+                    }
+                    Ok(Parsed::Interim(length)) => {
+                        buffer.consume(length);
+                        interim += length;
+                        if interim > INTERIM_MAX {
+                            return Poll::Ready(Err(bad_http("interim answers (1xx) without end")));
+                        }
+                        continue;
+                    }
+                    Ok(Parsed::Incomplete) if buffer.is_full() => {
+                        return Poll::Ready(Err(bad_http("its head is larger than 64 KiB")));
+                    }
+                    Ok(Parsed::Incomplete) => {}
+                    Err(why) => return Poll::Ready(Err(bad_http(&why))),
+                }
+                match buffer.poll_fill(cx, stream) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(no_head(Ended::Closed, interim))),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(no_head(Ended::Error(error), interim))),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Reads the body; true if it ended where it should, and within the limit. What goes wrong here changes no verdict.
+    async fn read_body(&mut self, mut reader: BodyReader, answer: &mut Answer) -> bool {
+        let Self { stream, buffer, .. } = self;
+        let mut read = 0;
+        loop {
+            let (body, taken) = reader.take(buffer.unread(), &mut answer.body);
+            buffer.consume(taken);
+            read += taken;
+            match body {
+                Body::Ended => {
+                    answer.truncated = reader.passed() > answer.body.len();
+                    return true;
+                }
+                Body::Broken => return false,
+                Body::Unfinished if read >= ANSWER_READ_MAX => return false,
+                Body::Unfinished => {}
+            }
+            let closed = match std::future::poll_fn(|cx| buffer.poll_fill(cx, stream)).await {
+                Ok(count) => count == 0,
+                // Many servers leave out TLS's own farewell.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
+                Err(_) => return false,
+            };
+            if closed {
+                answer.truncated = !reader.ends_with_connection() || reader.passed() > answer.body.len();
+                return false;
+            }
+        }
+    }
+}
+
+fn bad_http(why: &str) -> Broken {
+    Broken::Failed(Failure { code: ErrorCode::BadHttp, detail: why.to_owned() })
+}
+
+/// What it means that the connection ended before a head was complete.
+fn no_head(ended: Ended, interim: usize) -> Broken {
+    let (code, detail) = match ended {
+        Ended::Closed if interim > 0 => (ErrorCode::BadHttp, "an interim answer (1xx) was its last word".to_owned()),
+        Ended::Error(error) if tls::is_fault(&error) => return Broken::Failed(tls::failure(&error)),
+        Ended::Closed | Ended::Error(_) => (ErrorCode::ConnectionReset, String::new()),
+    };
+    Broken::Failed(Failure { code, detail })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writing {
+    More,
+    Flush,
+    /// Everything is on its way.
+    Done,
+    /// The peer takes no more; it may still have answered.
+    Refused,
+}
+
+/// Writes the parts of a request, as far as the peer takes them.
+struct Writer<'a> {
+    parts: [&'a [u8]; 2],
+    sent: usize,
+    state: Writing,
+}
+
+impl Writer<'_> {
+    /// Writes what can be written now. `Err(true)` if the very first byte was refused.
+    fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Result<(), bool> {
+        let [head, tail] = self.parts;
+        loop {
+            let polled = match self.state {
+                Writing::Done | Writing::Refused => return Ok(()),
+                Writing::Flush => Pin::new(&mut *stream).poll_flush(cx).map_ok(|()| 0),
+                Writing::More => {
+                    let left =
+                        if self.sent < head.len() { &head[self.sent..] } else { &tail[self.sent - head.len()..] };
+                    Pin::new(&mut *stream).poll_write(cx, left)
+                }
+            };
+            match polled {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(count)) => {
+                    self.sent += count;
+                    let all = self.sent == head.len() + tail.len();
+                    self.state = match self.state {
+                        Writing::Flush => Writing::Done,
+                        Writing::More if all => Writing::Flush,
+                        Writing::More if count > 0 => Writing::More,
+                        Writing::More | Writing::Done | Writing::Refused => Writing::Refused,
+                    };
+                }
+                Poll::Ready(Err(_)) => {
+                    self.state = Writing::Refused;
+                    return if self.sent == 0 { Err(true) } else { Err(false) };
+                }
+            }
+        }
+    }
+}

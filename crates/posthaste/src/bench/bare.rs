@@ -1,0 +1,45 @@
+//! The yardstick: one bare HTTP/1.1 exchange over a kept connection, both ends hyper, nothing in between.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+/// Serves `200 OK` to whatever comes, after `seen` has had the path and the body.
+pub(crate) async fn serve(seen: impl Fn(&str, &Bytes) + Clone + Send + Sync + 'static) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // A connection without it is only slower.
+            let _ = stream.set_nodelay(true);
+            let seen = seen.clone();
+            tokio::spawn(async move {
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let seen = seen.clone();
+                    async move {
+                        let path = request.uri().path().to_owned();
+                        if path == "/hang" {
+                            std::future::pending::<()>().await;
+                        }
+                        if let Ok(body) = request.into_body().collect().await {
+                            seen(&path, &body.to_bytes());
+                        }
+                        Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+                    }
+                });
+                // The other end closes when it is done.
+                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    Ok(address)
+}

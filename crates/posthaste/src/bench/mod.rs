@@ -1,0 +1,248 @@
+//! `posthaste bench`: what this build does on this machine, beside a bare HTTP exchange measured in the same run.
+
+mod bare;
+mod load;
+mod report;
+mod server;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::catalogue::Catalogue;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::time::Instant;
+
+use self::load::{Target, at_rate, flat_out};
+use self::report::{Latency, Report};
+use self::server::Server;
+
+/// Something without which nothing can be measured did not work.
+#[derive(Debug)]
+pub(crate) struct Failed(pub(crate) String);
+
+impl<E: std::error::Error> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// How to measure.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// Seconds for each figure
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
+    /// Kept connections of the load
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    connections: u64,
+    /// Events per second at which latency is measured
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+    /// Leave out the run with one hanging webhook
+    #[arg(long)]
+    no_hanging: bool,
+    /// Folder for the measured stores; removed afterwards. Use the disk that is to be measured
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+}
+
+/// How many webhooks the load is spread over.
+const WEBHOOKS: usize = 10;
+
+/// The event types of the built-in catalogue that the load uses, one for each webhook, with their examples.
+fn samples() -> Arc<[(String, String)]> {
+    let catalogue = Catalogue::builtin();
+    catalogue.types().iter().take(WEBHOOKS).map(|kind| (kind.name.to_string(), kind.example.get().to_owned())).collect()
+}
+
+/// An event's body; the type is the n-th of the samples, `n` travels with it.
+fn event(samples: &[(String, String)], n: u64) -> Bytes {
+    let (name, example) = &samples[n as usize % samples.len()];
+    let rest = example.trim_start().strip_prefix('{').unwrap_or("}");
+    Bytes::from(format!(r#"{{"event":"{name}","data":{{"bench":{n},{rest}}}"#))
+}
+
+/// The `n` of an event that has arrived.
+fn number(body: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (_, after) = text.split_once(r#""bench":"#)?;
+    after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Runs the benchmark; `quiet` draws no progress.
+pub(crate) async fn run(options: &Options, quiet: bool) -> Result<Report, Failed> {
+    let scratch = options.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let folder = scratch.join(format!("posthaste-bench-{}", std::process::id()));
+    let progress = progress(quiet);
+    let during = Duration::from_secs(options.seconds);
+    let connections = usize::try_from(options.connections).unwrap_or(64);
+    let samples = samples();
+
+    progress.set_message("bare exchange");
+    let bare = bare_exchange(connections, during, &samples).await?;
+    progress.inc(1);
+
+    progress.set_message("acceptance");
+    let server = Server::start(folder.join("accept")).await?;
+    let kinds = Arc::clone(&samples);
+    let accepted = flat_out(&server.target, connections, during, move |n| event(&kinds, n)).await?;
+    server.stop().await?;
+    progress.inc(1);
+
+    progress.set_message("end to end");
+    let end_to_end = end_to_end(folder.join("deliver"), connections, during, &samples).await?;
+    progress.inc(1);
+
+    progress.set_message("latency");
+    let latency = latency(folder.join("latency"), options.rate, during, &samples, false).await?;
+    progress.inc(1);
+
+    let beside_a_hanging_one = if options.no_hanging {
+        None
+    } else {
+        progress.set_message("latency beside a hanging webhook");
+        Some(self::latency(folder.join("hanging"), options.rate, during, &samples, true).await?)
+    };
+    progress.finish_and_clear();
+    // Empty by now; another run may use the folder above it.
+    let _ = std::fs::remove_dir_all(&folder);
+    Ok(Report {
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        connections,
+        bare_per_second: bare,
+        accepted_per_second: accepted.per_second(),
+        end_to_end_per_second: end_to_end,
+        accepted_ratio: accepted.per_second() / bare,
+        end_to_end_ratio: end_to_end / bare,
+        rate: options.rate,
+        latency,
+        beside_a_hanging_one,
+        hanging_p99_ratio: beside_a_hanging_one.map(|beside| beside.p99_ms / latency.p99_ms),
+    })
+}
+
+fn progress(quiet: bool) -> ProgressBar {
+    let bar = ProgressBar::new(5);
+    if quiet {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+async fn bare_exchange(connections: usize, during: Duration, samples: &Arc<[(String, String)]>) -> Result<f64, Failed> {
+    let address = bare::serve(|_, _| {}).await?;
+    let target = Target { address, path: "/", key: None };
+    let samples = Arc::clone(samples);
+    Ok(flat_out(&target, connections, during, move |n| event(&samples, n)).await?.per_second())
+}
+
+/// Events per second from the first request to the arrival of the last webhook.
+async fn end_to_end(
+    folder: PathBuf,
+    connections: usize,
+    during: Duration,
+    samples: &Arc<[(String, String)]>,
+) -> Result<f64, Failed> {
+    let arrived = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&arrived);
+    let receiver = bare::serve(move |_, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+    })
+    .await?;
+    let server = Server::start(folder).await?;
+    for (n, (name, _)) in samples.iter().enumerate() {
+        server.webhook(&format!("bench {n}"), name, &format!("http://{receiver}/{n}")).await?;
+    }
+    let kinds = Arc::clone(samples);
+    let start = Instant::now();
+    let done = flat_out(&server.target, connections, during, move |n| event(&kinds, n)).await?;
+    let patience = Instant::now() + Duration::from_secs(60);
+    while arrived.load(Ordering::Relaxed) < done.answered {
+        if Instant::now() > patience {
+            let arrived = arrived.load(Ordering::Relaxed);
+            return Err(Failed(format!("of {} accepted events only {arrived} arrived within a minute", done.answered)));
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let took = start.elapsed();
+    server.stop().await?;
+    Ok(done.answered as f64 / took.as_secs_f64())
+}
+
+/// Latency from the start of a producer's request to the webhook's arrival, at a fixed rate. With `hanging`, the tenth
+/// webhook's receiver never answers, and only the nine others count; without, the nine count just the same.
+async fn latency(
+    folder: PathBuf,
+    rate: u32,
+    during: Duration,
+    samples: &Arc<[(String, String)]>,
+    hanging: bool,
+) -> Result<Latency, Failed> {
+    type Sent = Arc<Mutex<HashMap<u64, Instant>>>;
+    let sent: Sent = Arc::default();
+    let latencies: Arc<Mutex<Vec<Duration>>> = Arc::default();
+    let (starts, ends) = (Arc::clone(&sent), Arc::clone(&latencies));
+    let receiver = bare::serve(move |path, body| {
+        let now = Instant::now();
+        let start = number(body).and_then(|n| starts.lock().unwrap_or_else(PoisonError::into_inner).remove(&n));
+        if let Some(start) = start
+            && path != "/hang"
+        {
+            ends.lock().unwrap_or_else(PoisonError::into_inner).push(now - start);
+        }
+    })
+    .await?;
+    let server = Server::start(folder).await?;
+    let last = samples.len() - 1;
+    for (n, (name, _)) in samples.iter().enumerate() {
+        let path = if n == last && hanging { "hang" } else { "webhook" };
+        server.webhook(&format!("bench {n}"), name, &format!("http://{receiver}/{path}")).await?;
+    }
+    let (kinds, starts) = (Arc::clone(samples), Arc::clone(&sent));
+    let counted = Arc::new(AtomicU64::new(0));
+    let expected = Arc::clone(&counted);
+    at_rate(&server.target, rate, during, move |n| {
+        if n as usize % kinds.len() != last {
+            expected.fetch_add(1, Ordering::Relaxed);
+            starts.lock().unwrap_or_else(PoisonError::into_inner).insert(n, Instant::now());
+        }
+        event(&kinds, n)
+    })
+    .await?;
+    let patience = Instant::now() + Duration::from_secs(30);
+    while (latencies.lock().unwrap_or_else(PoisonError::into_inner).len() as u64) < counted.load(Ordering::Relaxed) {
+        if Instant::now() > patience {
+            return Err(Failed("not every event arrived within half a minute".to_owned()));
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    server.stop().await?;
+    let latencies = std::mem::take(&mut *latencies.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(Latency::of(latencies))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_load_is_valid_and_numbered() {
+        let catalogue = Catalogue::builtin();
+        let samples = samples();
+        assert_eq!(samples.len(), WEBHOOKS);
+        for n in 0..20 {
+            let body: serde_json::Value = serde_json::from_slice(&event(&samples, n)).expect("JSON");
+            let kind = catalogue.get(body["event"].as_str().expect("a name")).expect("a known type");
+            kind.check(&serde_json::value::RawValue::from_string(body["data"].to_string()).expect("JSON")).expect("valid");
+            assert_eq!(number(body["data"].to_string().as_bytes()), Some(n));
+        }
+    }
+}

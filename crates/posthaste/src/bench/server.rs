@@ -1,0 +1,86 @@
+//! The server that is measured: this same binary as `posthaste serve`, in a process of its own, on a store of its own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::Method;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::Failed;
+use super::load::{Connection, Target};
+
+/// The key that the measured server takes: it listens on loopback only, for as long as the benchmark runs.
+const KEY: &str = "phk_bench_0123456789abcdefghijklmnop";
+
+/// A running server; it ends with this value, and its store is removed.
+pub(crate) struct Server {
+    child: Child,
+    data: PathBuf,
+    pub(crate) target: Target,
+}
+
+impl Server {
+    /// Starts a server on an empty store below the temporary folder.
+    pub(crate) async fn start(folder: PathBuf) -> Result<Self, Failed> {
+        std::fs::create_dir_all(&folder)?;
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["serve", "--listen", "127.0.0.1:0", "--allow-private", "127.0.0.0/8", "--allow-http", "--data"])
+            .arg(&folder)
+            .env("POSTHASTE_PLATFORM_KEY", KEY)
+            .current_dir(&folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or_else(|| Failed("the server has no stdout".to_owned()))?;
+        let mut lines = BufReader::new(stdout).lines();
+        let address = loop {
+            match lines.next_line().await? {
+                Some(line) => match line.strip_prefix("listening on http://") {
+                    Some(address) => break address.trim().parse::<SocketAddr>().map_err(|e| Failed(e.to_string()))?,
+                    None => {}
+                },
+                None => {
+                    let output = child.wait_with_output().await?;
+                    return Err(Failed(format!("serve did not start: {}", String::from_utf8_lossy(&output.stderr))));
+                }
+            }
+        };
+        // Both pipes are read to their end, so that the server never waits for us to do so.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(async move {
+                let mut lines = BufReader::new(stderr).lines();
+                while let Ok(Some(_)) = lines.next_line().await {}
+            });
+        }
+        let target = Target { address, path: "/v1/events", key: Some(Arc::from(KEY)) };
+        Ok(Self { child, data: folder, target })
+    }
+
+    /// Creates a webhook of the default account that takes `event` and sends to `url`; its id.
+    pub(crate) async fn webhook(&self, name: &str, event: &str, url: &str) -> Result<String, Failed> {
+        let mut connection = Connection::open(&self.target).await?;
+        let body = json!({"name": name, "url": url, "events": [event]}).to_string();
+        let path = "/v1/accounts/default/webhooks";
+        let (status, text) = connection.call(Method::POST, path, Bytes::from(body)).await?;
+        let answer: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        match answer["id"].as_str() {
+            Some(id) if status.is_success() => Ok(id.to_owned()),
+            _ => Err(Failed(format!("the webhook was not created: {status} {answer}"))),
+        }
+    }
+
+    /// Ends the server and removes its store.
+    pub(crate) async fn stop(mut self) -> Result<(), Failed> {
+        self.child.kill().await?;
+        std::fs::remove_dir_all(&self.data)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! The command line: what can be typed, and which file carries it out.
+
+use clap::{Parser, Subcommand};
+
+use crate::client::known::{self, Server};
+use crate::client::Client;
+use crate::commands;
+use crate::exit::{Ended, Exit, Stop};
+use crate::output::Console;
+use crate::settings::source::Environment;
+use crate::bench;
+use crate::commands as c;
+
+/// Webhook delivery: accept events, sign them, send them, retry them, show what happened.
+#[derive(Debug, Parser)]
+#[command(name = "posthaste", version, about, max_term_width = 110, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// Results as JSON: one document, or one line for each event of a stream
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands, in the order of the help.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Everything in one process, for trying it out: server, dispatcher, inbox, samples
+    Dev(c::dev::Options),
+    /// The server, for production
+    Serve(c::serve::Options),
+    /// Send an event
+    Send(c::send::Options),
+    /// Send a sample event to one webhook, and show the attempt
+    Trigger(c::trigger::Options),
+    /// Bring events to a URL on this machine, through any network
+    Listen(c::listen::Options),
+    /// A line for each attempt, as they happen
+    Tail(c::tail::Options),
+    /// Check a signature, explain why it does not fit, or show code that checks it
+    Verify(c::verify::Options),
+    /// Webhooks: list, create, show, edit, pause, resume, test, secret, rotate, confirm, delete
+    Webhooks(c::webhooks::Options),
+    /// Events that were accepted
+    Events(c::events::Options),
+    /// Deliveries: list, show, replay, cancel
+    Deliveries(c::deliveries::Options),
+    /// Send deliveries again: the same bytes, at once, the schedule afresh
+    Replay(c::replay::Options),
+    /// The types of events that there are
+    EventTypes(c::event_types::Options),
+    /// API keys
+    Keys(c::keys::Options),
+    /// Accounts
+    Accounts(c::accounts::Options),
+    /// Every setting, with its value and where it came from
+    Config(c::config::Options),
+    /// What can be found out about this machine and the server
+    Doctor(c::doctor::Options),
+    /// The API's description, OpenAPI 3.1
+    Openapi(c::openapi::Options),
+    /// Completions for a shell
+    Completions(c::completions::Options),
+    /// What this build does on this machine
+    Bench(bench::Options),
+}
+
+/// What a command of the client works with.
+pub(crate) struct Session<'a> {
+    /// Where its words go.
+    pub(crate) console: &'a Console,
+    /// The server.
+    pub(crate) client: Client,
+    /// The account to act for.
+    pub(crate) account: String,
+    /// The process's variables.
+    pub(crate) environment: &'a Environment,
+}
+
+/// Carries a command out.
+pub(crate) async fn run(command: Command, console: &Console, environment: &Environment) -> Ended {
+    match command {
+        Command::Dev(options) => commands::dev::run(options, console, environment).await,
+        Command::Serve(options) => commands::serve::run(options, console, environment).await,
+        Command::Config(options) => commands::config::run(&options, console, environment),
+        Command::Completions(options) => commands::completions::run(&options, console),
+        Command::Bench(options) => interruptible(bench_run(options, console)).await,
+        command => interruptible(client_command(command, console, environment)).await,
+    }
+}
+
+async fn bench_run(options: bench::Options, console: &Console) -> Ended {
+    match bench::run(&options, console.json()).await {
+        Ok(report) => {
+            if console.json() {
+                console.line(&serde_json::to_string(&report).map_err(|error| Stop::failure(error.to_string()))?);
+            } else {
+                report.lines().iter().for_each(|line| console.line(line));
+            }
+            Ok(Exit::Ok)
+        }
+        Err(bench::Failed(said)) => Err(Stop::failure(said)),
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "`run` has carried the other commands out")]
+async fn client_command(command: Command, console: &Console, environment: &Environment) -> Ended {
+    let open = |server: &Server| -> Result<Session<'_>, Stop> {
+        let client = known::client(server, environment)?;
+        let account = known::account(server, environment);
+        Ok(Session { console, client, account, environment })
+    };
+    match command {
+        Command::Send(options) => commands::send::run(&options, &open(&options.server)?).await,
+        Command::Trigger(options) => commands::trigger::run(&options, &open(&options.server)?).await,
+        Command::Listen(options) => commands::listen::run(&options, &open(&options.server)?).await,
+        Command::Tail(options) => commands::tail::run(&options, &open(&options.server)?).await,
+        Command::Verify(options) => commands::verify::run(&options, &open(&options.server)?).await,
+        Command::Webhooks(options) => commands::webhooks::run(&options, &open(&options.server)?).await,
+        Command::Events(options) => commands::events::run(&options, &open(&options.server)?).await,
+        Command::Deliveries(options) => commands::deliveries::run(&options, &open(&options.server)?).await,
+        Command::Replay(options) => commands::replay::run(&options, &open(&options.server)?).await,
+        Command::EventTypes(options) => commands::event_types::run(&options, &open(&options.server)?).await,
+        Command::Keys(options) => commands::keys::run(&options, &open(&options.server)?).await,
+        Command::Accounts(options) => commands::accounts::run(&options, &open(&options.server)?).await,
+        Command::Doctor(options) => commands::doctor::run(&options, &open(&options.server)?).await,
+        Command::Openapi(options) => commands::openapi::run(&options, &open(&options.server)?).await,
+        _ => Ok(Exit::Usage),
+    }
+}
+
+/// Ctrl-C ends a command of the client at once.
+async fn interruptible(command: impl Future<Output = Ended>) -> Ended {
+    tokio::select! {
+        ended = command => ended,
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_faults_are_told_apart_from_help() {
+        assert!(Cli::try_parse_from(["posthaste", "nope"]).expect_err("no such command").use_stderr());
+        assert!(!Cli::try_parse_from(["posthaste", "--help"]).expect_err("help").use_stderr());
+        let parsed = Cli::try_parse_from(["posthaste", "deliveries", "list", "status=failed", "event=alert.*", "--json"]);
+        assert!(parsed.is_ok_and(|cli| cli.json));
+    }
+}

@@ -1,0 +1,102 @@
+//! Connections to the server: plain, or TLS against the system's roots and the ones given.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::attempt::ErrorCode;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use url::Url;
+
+/// How long a connection, TLS included, may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// PEM files of certificates to trust besides the system's.
+pub(crate) type Roots = Vec<PathBuf>;
+
+/// Why it did not come to a connection.
+#[derive(Debug)]
+pub(crate) struct NotConnected {
+    /// What kind of failure it is, in the words of attempts.
+    pub(crate) code: ErrorCode,
+    /// The system's own words.
+    pub(crate) said: String,
+}
+
+impl NotConnected {
+    fn new(code: ErrorCode, said: impl ToString) -> Self {
+        Self { code, said: said.to_string() }
+    }
+
+    fn of_connect(error: &io::Error) -> Self {
+        let code = match error.kind() {
+            io::ErrorKind::ConnectionRefused => ErrorCode::ConnectRefused,
+            io::ErrorKind::TimedOut => ErrorCode::ConnectTimeout,
+            io::ErrorKind::ConnectionReset => ErrorCode::ConnectionReset,
+            // The system's look-up has no kind of its own.
+            _ => ErrorCode::DnsFailed,
+        };
+        Self::new(code, error)
+    }
+}
+
+/// Connects to the server of `base`.
+///
+/// # Errors
+/// Why it did not come to a connection.
+pub(crate) async fn connect(base: &Url, roots: &Roots) -> Result<SendRequest<Full<Bytes>>, NotConnected> {
+    let connecting = async {
+        let no_name = || NotConnected::new(ErrorCode::DnsFailed, "the URL has no host and port");
+        let host = base.host_str().ok_or_else(no_name)?.trim_matches(['[', ']']);
+        let port = base.port_or_known_default().ok_or_else(no_name)?;
+        let stream = TcpStream::connect((host, port)).await.map_err(|error| NotConnected::of_connect(&error))?;
+        stream.set_nodelay(true).map_err(|error| NotConnected::of_connect(&error))?;
+        if base.scheme() == "http" {
+            return greet(stream).await;
+        }
+        let tls_fault = |said: String| NotConnected::new(ErrorCode::TlsOther, said);
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| tls_fault(error.to_string()))?;
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(tls(roots).map_err(tls_fault)?));
+        greet(connector.connect(name, stream).await.map_err(|error| tls_fault(error.to_string()))?).await
+    };
+    match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
+        Ok(connected) => connected,
+        Err(_) => {
+            let said = format!("no connection within {} s", CONNECT_WITHIN.as_secs());
+            Err(NotConnected::new(ErrorCode::ConnectTimeout, said))
+        }
+    }
+}
+
+async fn greet<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, NotConnected>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let greeted = http1::handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = greeted.map_err(|error| NotConnected::new(ErrorCode::ConnectionReset, error))?;
+    // Ends with the last request; a fault of it shows in the answer.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+fn tls(files: &Roots) -> Result<rustls::ClientConfig, String> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    for file in files {
+        let bad = |error: rustls_pki_types::pem::Error| format!("{} holds no certificates: {error}", file.display());
+        for certificate in CertificateDer::pem_file_iter(file).map_err(bad)? {
+            roots.add(certificate.map_err(bad)?).map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(config.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth())
+}

@@ -1,0 +1,109 @@
+//! `posthaste accounts`: the customers of the platform.
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::cli::Session;
+use crate::client::{Answer, Sending};
+use crate::client::known::Server;
+use crate::client::list::{self, Paging};
+use crate::client::path::path;
+use crate::exit::{Ended, Exit, Stop};
+use crate::output::table::Table;
+use crate::output::value::{instant, text};
+
+/// What to do with accounts.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// All accounts
+    List {
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// A new account
+    Create {
+        /// Its id, such as acme
+        id: String,
+        /// A label
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// One account
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Give an account another label
+    Rename {
+        /// Its id
+        id: String,
+        /// The label
+        name: String,
+    },
+    /// Delete an account, and for good everything that it owns
+    Delete {
+        /// Its id
+        id: String,
+        /// Its id again: there is no way back
+        #[arg(long, value_name = "ID")]
+        confirm: Option<String>,
+    },
+}
+
+/// Lists, makes, shows, renames or deletes accounts.
+pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
+    let Session { console, client, .. } = session;
+    match &options.what {
+        What::List { paging } => {
+            let accounts = list::fetch(client, &["accounts"], Vec::new(), paging).await?;
+            accounts.show(console, table, "There are no accounts. `posthaste accounts create ID` makes one.");
+        }
+        What::Create { id, name } => {
+            let mut body = json!({"id": id});
+            if let Some(name) = name {
+                body["name"] = json!(name);
+            }
+            show(session, &client.post(&path(&["accounts"]), &body).await?)?;
+        }
+        What::Show { id } => show(session, &client.get(&path(&["accounts", id])).await?)?,
+        What::Rename { id, name } => {
+            let sending = Sending::json(&json!({"name": name}));
+            show(session, &client.send(Method::PATCH, &path(&["accounts", id]), sending).await?)?;
+        }
+        What::Delete { id, confirm } => {
+            if confirm.as_ref() != Some(id) {
+                let said = format!("Say it again to delete {id} with its webhooks, keys, events and logs: --confirm {id}");
+                return Err(Stop::usage(said));
+            }
+            client.send(Method::DELETE, &path(&["accounts", id]), Sending::default()).await?;
+            console.talk(&format!("✓ Deleted {id} and everything that it owned."));
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn show(session: &Session<'_>, account: &Answer) -> Result<(), Stop> {
+    if session.console.json() {
+        session.console.line(&account.text());
+    } else {
+        table(&[account.value()?]).print(session.console, "");
+    }
+    Ok(())
+}
+
+fn table(accounts: &[Value]) -> Table {
+    let mut table = Table::new(&["ID", "NAME", "CREATED"]);
+    for account in accounts {
+        table.row(vec![text(account, "id").into(), text(account, "name").into(), instant(account, "created_at").into()]);
+    }
+    table
+}

@@ -1,0 +1,113 @@
+//! `posthaste deliveries`: the log by filter, one in full, replay and cancel.
+
+use clap::{Args, Subcommand};
+use domain::time::Clock;
+use serde_json::Value;
+
+use crate::cli::Session;
+use crate::client::known::Server;
+use crate::client::list::{self, Paging};
+use crate::client::path::path;
+use crate::clock::SystemClock;
+use crate::commands::replay;
+use crate::commands::webhooks::{self, Names};
+use crate::exit::{Ended, Exit, Stop};
+use crate::output::{delivery, value};
+
+/// What to do with deliveries.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The log, newest first
+    ///
+    /// Filter it by words such as `status=failed,pending event=alert.* code=5xx error=response_timeout webhook=wh_…
+    /// since=24h until=1h q="new startup"`: keys side by side are "and", values by commas are "or".
+    List {
+        /// KEY=VALUE: status, event, code, error, webhook, since, until, q
+        #[arg(value_name = "FILTER")]
+        filter: Vec<String>,
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// One delivery with its attempts, and what is planned
+    Show {
+        /// Its id, dlv_…
+        id: String,
+    },
+    /// Send deliveries again: the same bytes, at once, the schedule afresh
+    Replay {
+        /// Their ids, dlv_…
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// Cancel unfinished deliveries
+    Cancel {
+        /// Their ids, dlv_…
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+}
+
+/// Lists, shows, replays or cancels.
+pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
+    let Session { console, client, account, .. } = session;
+    match &options.what {
+        What::List { filter, paging } => {
+            let pairs = filter.iter().map(|word| pair(word)).collect::<Result<_, _>>()?;
+            let rows = list::fetch(client, &["accounts", account, "deliveries"], pairs, paging).await?;
+            let nothing = if filter.is_empty() {
+                "There are no deliveries yet. `posthaste send alert.rule_created` sends an event.".to_owned()
+            } else {
+                format!("No deliveries match {}.", filter.join(" "))
+            };
+            let names = if console.json() { Names::default() } else { webhooks::names(session).await? };
+            rows.show(console, |rows| delivery::table(rows, &names, SystemClock.now()), &nothing);
+            Ok(Exit::Ok)
+        }
+        What::Show { id } => {
+            let found = client.get(&path(&["accounts", account, "deliveries", id])).await?;
+            if console.json() {
+                console.line(&found.text());
+            } else {
+                delivery::show(console, &found.value()?, SystemClock.now());
+            }
+            Ok(Exit::Ok)
+        }
+        What::Replay { ids } => replay::each(session, ids, "replay", said_replayed).await,
+        What::Cancel { ids } => replay::each(session, ids, "cancel", said_cancelled).await,
+    }
+}
+
+/// A word of the filter grammar.
+fn pair(word: &str) -> Result<(String, String), Stop> {
+    match word.split_once('=') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err(Stop::usage(format!("Write filters as KEY=VALUE, such as status=failed, not {word:?}."))),
+    }
+}
+
+pub(super) fn said_replayed(delivery: &Value) -> String {
+    format!("✓ {} is sent again: `posthaste deliveries show {0}`", value::text(delivery, "id"))
+}
+
+fn said_cancelled(delivery: &Value) -> String {
+    format!("⊘ {} is cancelled.", value::text(delivery, "id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_key_and_value() {
+        assert_eq!(pair("q=a=b"), Ok(("q".to_owned(), "a=b".to_owned())));
+        assert_eq!(pair("failed").map_err(|stop| stop.exit), Err(Exit::Usage));
+    }
+}

@@ -1,0 +1,113 @@
+//! `posthaste keys`: API keys, of one account or of the platform.
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::cli::Session;
+use crate::client::Sending;
+use crate::client::known::Server;
+use crate::client::list::{self, Paging};
+use crate::client::path::path;
+use crate::exit::{Ended, Exit};
+use crate::output::table::Table;
+use crate::output::value::{instant, text, texts};
+
+/// What to do with keys.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The keys of the account, or with --platform the platform's own
+    List {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// A new key; it is shown once
+    Create {
+        /// A label
+        name: String,
+        /// What an account key may do beyond managing its account, such as events:write
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<String>,
+        /// When it ends, such as 2027-01-01T00:00:00Z
+        #[arg(long, value_name = "TIME")]
+        expires_at: Option<String>,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// End a key, at once
+    Revoke {
+        /// Its id, key_…
+        id: String,
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// The platform's own keys, not an account's
+    #[arg(long)]
+    platform: bool,
+}
+
+impl Which {
+    fn parts<'a>(&self, account: &'a str) -> Vec<&'a str> {
+        if self.platform { vec!["keys"] } else { vec!["accounts", account, "keys"] }
+    }
+}
+
+/// Lists, makes or ends keys.
+pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
+    let Session { console, client, account, .. } = session;
+    match &options.what {
+        What::List { which, paging } => {
+            let keys = list::fetch(client, &which.parts(account), Vec::new(), paging).await?;
+            keys.show(console, table, "There are no keys. `posthaste keys create NAME` makes one.");
+        }
+        What::Create { name, scopes, expires_at, which } => {
+            let mut body = json!({"name": name});
+            if !scopes.is_empty() {
+                body["scopes"] = json!(scopes);
+            }
+            if let Some(at) = expires_at {
+                body["expires_at"] = json!(at);
+            }
+            let made = client.post(&path(&which.parts(account)), &body).await?;
+            if console.json() {
+                console.line(&made.text());
+            } else {
+                let made = made.value()?;
+                console.line(text(&made, "key"));
+                console.talk(&format!("✓ Key {:?} ({}). Keep it now: it is not shown again.", name, text(&made, "id")));
+            }
+        }
+        What::Revoke { id, which } => {
+            let mut parts = which.parts(account);
+            parts.push(id);
+            client.send(Method::DELETE, &path(&parts), Sending::default()).await?;
+            console.talk(&format!("✓ Revoked {id}."));
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn table(keys: &[Value]) -> Table {
+    let mut table = Table::new(&["ID", "NAME", "KEY", "MAY", "CREATED", "ENDS"]);
+    for key in keys {
+        let cells = [text(key, "id"), text(key, "name"), text(key, "hint"), &texts(key, "scopes"), &instant(key, "created_at")];
+        let mut row: Vec<_> = cells.into_iter().map(Into::into).collect();
+        row.push(instant(key, "expires_at").into());
+        table.row(row);
+    }
+    table
+}

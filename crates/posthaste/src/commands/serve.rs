@@ -1,0 +1,96 @@
+//! `posthaste serve`: production.
+
+use std::path::Path;
+
+use clap::Args;
+use domain::directory::SharedDirectory;
+use domain::time::Clock;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::clock::SystemClock;
+use crate::exit::{Ended, Exit, Stop};
+use crate::output::Console;
+use crate::service_manager::ServiceManager;
+use crate::settings::source::Environment;
+use crate::settings::{self, BadSetting, Mode, Settings, Typed};
+use crate::signals::Signals;
+use crate::wiring::{self, Service};
+use crate::{encryption_key, logging, platform_key};
+
+/// Keys given by hand that are shorter than this are worth a warning.
+const KEY_WISE: usize = 24;
+
+/// The settings.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    typed: Box<Typed>,
+}
+
+/// Serves until a signal, or until the store fails.
+pub(crate) async fn run(options: Options, console: &Console, environment: &Environment) -> Ended {
+    let settings = settings::resolve(&options.typed, environment, Mode::Serve)?;
+    let Some(data) = settings.data.clone() else {
+        return Err(BadSetting::new("data", "say where everything is to be kept: --data DIR, POSTHASTE_DATA or data in posthaste.toml").into());
+    };
+    logging::start(&settings, environment.get("NO_COLOR").is_some());
+    let mut signals = Signals::listen().map_err(|error| Stop::failure(format!("Signals cannot be heard: {error}.")))?;
+    let mut service = start(&settings, &data, console).await?;
+    let address = service.address;
+    if console.json() {
+        console.value(&json!({"listening": format!("http://{address}")}));
+    } else {
+        console.line(&format!("listening on http://{address}"));
+    }
+    let manager = ServiceManager::of(environment);
+    manager.ready(&format!("listening on http://{address}"));
+    tokio::select! {
+        () = signals.next() => {}
+        why = service.failed() => return Err(Stop::failure(format!("The store has failed; start again to recover: {why}."))),
+    }
+    manager.stopping();
+    tracing::info!("stopping: attempts in flight may end");
+    drain(service, &mut signals).await
+}
+
+/// Lets what is under way end; a second signal stops at once.
+pub(super) async fn drain(service: Service, signals: &mut Signals) -> Ended {
+    tokio::select! {
+        () = service.drain() => Ok(Exit::Ok),
+        () = signals.next() => Ok(Exit::Interrupted),
+    }
+}
+
+async fn start(settings: &Settings, data: &Path, console: &Console) -> Result<Service, Stop> {
+    let listener = listen(settings).await?;
+    let found = encryption_key::find(settings, data)?;
+    let service = wiring::start(wiring::Start {
+        settings,
+        data,
+        key: &found.key,
+        listener,
+        directory: SharedDirectory::default(),
+        tap: None,
+    })
+    .await?;
+    if let Some(file) = found.made {
+        let warning = "keep a copy elsewhere: without it the store cannot be opened";
+        console.complain(&format!("encryption key made: {} ({warning})", file.display()));
+    }
+    match &settings.platform_key {
+        Some(key) if key.len() < KEY_WISE => tracing::warn!("the platform key is short: {KEY_WISE} characters or more are wise"),
+        Some(_) => {}
+        None if platform_key::any(&service.directory) => {}
+        None => {
+            let key = platform_key::make(&*service.store, "first start", SystemClock.now()).await?;
+            console.complain(&format!("platform key made, shown this once: {}", key.as_str()));
+        }
+    }
+    Ok(service)
+}
+
+async fn listen(settings: &Settings) -> Result<TcpListener, BadSetting> {
+    let address = settings.listen;
+    TcpListener::bind(address).await.map_err(|error| BadSetting::new("listen", format!("cannot listen on {address}: {error}")))
+}

@@ -1,0 +1,109 @@
+//! `posthaste verify`: check a signature, explain why one does not fit, or show code that checks it.
+
+mod difference;
+mod example;
+mod explain;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use domain::secret::SigningSecret;
+use domain::signature::{self, Check};
+use serde_json::json;
+
+use crate::cli::Session;
+use crate::client::known::Server;
+use crate::commands::verify::example::Language;
+use crate::exit::{Ended, Exit, Stop};
+
+/// What to check.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The body as it was received: a file, or - for stdin
+    #[arg(long, value_name = "FILE")]
+    body: Option<PathBuf>,
+    /// The signature header's value: sha256=…
+    #[arg(long, value_name = "HEADER")]
+    signature: Option<String>,
+    /// The signing secret, whsec_…; given twice, either may fit [env: POSTHASTE_SECRET]
+    #[arg(long, value_name = "SECRET")]
+    secret: Vec<String>,
+    /// Show code that checks signatures
+    #[arg(long, value_enum, value_name = "LANGUAGE", conflicts_with_all = ["body", "signature", "secret", "explain"])]
+    example: Option<Language>,
+    /// Compare what was received with what this attempt sent
+    #[arg(long, value_name = "ATTEMPT", requires = "body")]
+    explain: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: Server,
+}
+
+/// Checks, explains, or shows.
+pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
+    if let Some(language) = options.example {
+        return Ok(example::show(language, session));
+    }
+    let Some(file) = &options.body else {
+        return Err(Stop::usage("Give the received body, header and secret: --body FILE --signature sha256=… --secret whsec_…"));
+    };
+    let body = read(file)?;
+    let mut secrets = options.secret.clone();
+    if secrets.is_empty() {
+        secrets.extend(session.environment.get("POSTHASTE_SECRET").map(str::to_owned));
+    }
+    match &options.explain {
+        Some(attempt) => explain::run(attempt, &body, options.signature.as_deref(), &secrets, session).await,
+        None => check(&body, options.signature.as_deref(), &secrets, session),
+    }
+}
+
+fn check(body: &[u8], header: Option<&str>, secrets: &[String], session: &Session<'_>) -> Ended {
+    let header = header.ok_or_else(|| Stop::usage("Give the header's value: --signature sha256=…"))?;
+    if secrets.is_empty() {
+        return Err(Stop::usage("Give the webhook's signing secret: --secret whsec_… or POSTHASTE_SECRET"));
+    }
+    let checks = secrets.iter().map(|text| Ok(signature::verify(body, header, &secret(text)?)));
+    let checks: Vec<Check> = checks.collect::<Result<_, Stop>>()?;
+    let (verdict, said) = if checks.contains(&Check::Valid) {
+        ("valid", "✓ The signature fits: the body is what was signed with this secret.".to_owned())
+    } else if checks.contains(&Check::Malformed) {
+        ("malformed", "✕ The header is not sha256= and 64 lower-case hex digits. Was it cut, or is it another header?".to_owned())
+    } else {
+        ("mismatch", mismatch(body))
+    };
+    if session.console.json() {
+        session.console.value(&json!({"verdict": verdict, "body_bytes": body.len()}));
+    } else {
+        session.console.line(&said);
+    }
+    Ok(if verdict == "valid" { Exit::Ok } else { Exit::Failure })
+}
+
+fn mismatch(body: &[u8]) -> String {
+    let advice = if body.ends_with(b"\n") {
+        "the file ends with a line break, which bodies that we send do not: an editor may have added it"
+    } else if difference::is_respaced(body) {
+        "the file has spaces between its parts, which bodies that we send do not: it was parsed and written again"
+    } else {
+        "another secret, or a body that was changed; `posthaste verify --explain att_… --body FILE` compares it with what was sent"
+    };
+    format!("✕ The signature does not fit this body of {} bytes and this secret.\n→ Likely: {advice}.", body.len())
+}
+
+/// Reads a secret of ours.
+///
+/// # Errors
+/// When it is none.
+pub(super) fn secret(text: &str) -> Result<SigningSecret, Stop> {
+    SigningSecret::parse(text.trim()).map_err(|error| Stop::usage(format!("Give the whole secret, whsec_ included: {error}.")))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Stop> {
+    let mut body = Vec::new();
+    let read = if file == Path::new("-") {
+        std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut body).map(|_| body)
+    } else {
+        std::fs::read(file)
+    };
+    read.map_err(|error| Stop::usage(format!("Give a file that can be read: {}: {error}.", file.display())))
+}

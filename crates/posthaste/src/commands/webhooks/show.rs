@@ -1,0 +1,129 @@
+//! Webhooks in tables and sentences.
+
+use serde_json::Value;
+
+use crate::cli::Session;
+use crate::client::Answer;
+use crate::exit::{Ended, Exit, Stop};
+use crate::output::table::{Cell, Table};
+use crate::output::value::{instant, text, texts};
+use crate::output::{Tone, delivery, visible};
+
+/// Webhooks under a head.
+pub(super) fn table(webhooks: &[Value]) -> Table {
+    let mut table = Table::new(&["NAME", "STATUS", "EVENTS", "URL", "ID"]);
+    for webhook in webhooks {
+        let cells = [texts(webhook, "events"), text(webhook, "url").to_owned(), text(webhook, "id").to_owned()];
+        let mut row = vec![text(webhook, "name").into(), status(webhook)];
+        row.extend(cells.into_iter().map(Cell::from));
+        table.row(row);
+    }
+    table
+}
+
+fn status(webhook: &Value) -> Cell {
+    match text(webhook, "status") {
+        "active" => Cell::toned(Tone::Ok, "✓ active"),
+        "paused" => Cell::toned(Tone::Quiet, "‖ paused"),
+        other => other.into(),
+    }
+}
+
+/// One webhook in full.
+pub(super) fn one(session: &Session<'_>, answer: &Answer) -> Result<(), Stop> {
+    if session.console.json() {
+        session.console.line(&answer.text());
+        return Ok(());
+    }
+    let webhook = &answer.value()?;
+    table(std::slice::from_ref(webhook)).print(session.console, "");
+    let reason = text(&webhook["status_reason"], "sentence");
+    if !reason.is_empty() {
+        session.console.line(&format!("\n‖ {}", visible(reason)));
+    }
+    let mut rest = Table::new(&["", ""]);
+    let mut row = |name: &str, value: String| rest.row(vec![Cell::toned(Tone::Quiet, name), value.into()]);
+    let defaults = texts(webhook, "defaults");
+    for name in ["timeout", "retry_schedule", "rate_limit", "max_in_flight", "http2", "headers"] {
+        let from = if defaults.split(',').any(|its| its == name) { "  (the operator's)" } else { "" };
+        row(&name.replace('_', " "), format!("{}{from}", words(&webhook[name])));
+    }
+    row("created", instant(webhook, "created_at"));
+    row("changed", instant(webhook, "updated_at"));
+    rest.print(session.console, "");
+    Ok(())
+}
+
+/// A value of any shape on one line.
+fn words(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) if values.is_empty() => "none".to_owned(),
+        Value::Array(values) => values.iter().map(words).collect::<Vec<_>>().join(", "),
+        Value::Object(members) if members.is_empty() => "none".to_owned(),
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| format!("{name}: {}", words(value))).collect::<Vec<_>>().join(", ")
+        }
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+/// A webhook that was made, with its secret.
+pub(super) fn made(session: &Session<'_>, answer: &Answer) -> Result<(), Stop> {
+    let console = session.console;
+    if console.json() {
+        console.line(&answer.text());
+        return Ok(());
+    }
+    let webhook = answer.value()?;
+    table(std::slice::from_ref(&webhook)).print(console, "");
+    console.line(&format!("\nSigning secret  {}", text(&webhook, "secret")));
+    console.talk(&format!("Test it: posthaste webhooks test {}", text(&webhook, "id")));
+    Ok(())
+}
+
+/// A signing secret, and which secret signs which header now.
+pub(super) fn secret(session: &Session<'_>, answer: &Answer) -> Result<(), Stop> {
+    let console = session.console;
+    if console.json() {
+        console.line(&answer.text());
+        return Ok(());
+    }
+    let secrets = answer.value()?;
+    console.line(text(&secrets, "secret"));
+    if let Some(previous) = secrets.get("previous").filter(|previous| !previous.is_null()) {
+        console.talk(&format!("The previous secret holds until {}:", instant(previous, "until")));
+        for signs in secrets["signs"].as_array().into_iter().flatten() {
+            console.talk(&format!("  {} is signed by the {} secret", text(signs, "header"), texts(signs, "by")));
+        }
+    }
+    Ok(())
+}
+
+/// The attempt of a test, and how the command ends by it.
+pub(super) fn tested(session: &Session<'_>, answer: &Answer) -> Ended {
+    let console = session.console;
+    let test = answer.value()?;
+    let attempt = &test["attempt"];
+    if console.json() {
+        console.line(&answer.text());
+    } else {
+        if !text(&test, "note").is_empty() {
+            console.talk(text(&test, "note"));
+        }
+        if attempt.is_null() {
+            console.line("The attempt has not ended yet: `posthaste deliveries list` shows it.");
+        } else {
+            console.line(&delivery::attempt_line(console, attempt));
+        }
+        if let Some(said) = delivery::explanation(attempt) {
+            console.line(&format!("  {said}"));
+        }
+    }
+    Ok(match (attempt.is_null(), attempt["error"].is_null()) {
+        (true, _) => Exit::TimedOut,
+        (false, true) => Exit::Ok,
+        (false, false) => Exit::DeliveryFailed,
+    })
+}

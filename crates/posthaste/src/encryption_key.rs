@@ -1,0 +1,116 @@
+//! The key that encrypts at rest: given, or kept beside the embedded store and made at its first start.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use data_encoding::BASE64;
+use zeroize::Zeroizing;
+
+use crate::settings::{BadSetting, Settings};
+use crate::{chance, private_file};
+
+/// The file beside the data.
+const FILE: &str = "encryption.key";
+/// The store's file: without it there is no store yet.
+const DATABASE: &str = "posthaste.db";
+/// The setting that a refusal names.
+const SETTING: &str = "encryption-key";
+
+/// A key, and the file that was made for it if one was.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The key.
+    pub(crate) key: Zeroizing<[u8; 32]>,
+    /// Where it was written just now.
+    pub(crate) made: Option<PathBuf>,
+}
+
+/// The key of the settings, else the one beside the data, else a new one for a new store.
+///
+/// # Errors
+/// When there is a store and its key is gone, or the file cannot be read or made.
+pub(crate) fn find(settings: &Settings, data: &Path) -> Result<Found, BadSetting> {
+    if let Some(key) = &settings.encryption_key {
+        return Ok(Found { key: key.clone(), made: None });
+    }
+    let file = data.join(FILE);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => read(&Zeroizing::new(text), &file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(data, &file),
+        Err(error) => Err(unusable(&file, &error)),
+    }
+}
+
+fn read(text: &str, file: &Path) -> Result<Found, BadSetting> {
+    let key = crate::settings::parse::encryption_key(text)
+        .map_err(|said| BadSetting::new(SETTING, format!("{} holds no key: {said}", file.display())))?;
+    Ok(Found { key, made: None })
+}
+
+fn make(data: &Path, file: &Path) -> Result<Found, BadSetting> {
+    // An empty file is what a start leaves behind that was refused before it made a store.
+    if std::fs::metadata(data.join(DATABASE)).is_ok_and(|store| store.len() > 0) {
+        let said = format!(
+            "there is a store in {}, and its key is gone: put {FILE} back, or give the key as POSTHASTE_ENCRYPTION_KEY",
+            data.display()
+        );
+        return Err(BadSetting::new(SETTING, said));
+    }
+    private_file::make_directory(data).map_err(|error| unusable(data, &error))?;
+    let key = Zeroizing::new(chance::bytes::<32>());
+    let text = Zeroizing::new(format!("{}\n", BASE64.encode(&*key)));
+    match private_file::create(file, text.as_bytes()) {
+        Ok(()) => Ok(Found { key, made: Some(file.to_owned()) }),
+        // Another process was first; one of the two will find the store locked.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let text = std::fs::read_to_string(file).map_err(|error| unusable(file, &error))?;
+            read(&Zeroizing::new(text), file)
+        }
+        Err(error) => Err(unusable(file, &error)),
+    }
+}
+
+fn unusable(path: &Path, error: &io::Error) -> BadSetting {
+    BadSetting::new(SETTING, format!("the key beside the data cannot be used: {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::source::Environment;
+    use crate::settings::{Mode, Typed, resolve};
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        let environment = match pairs {
+            [pair] => Environment::from([*pair]),
+            _ => Environment::default(),
+        };
+        resolve(&Typed::default(), &environment, Mode::Dev).expect("defaults are fine")
+    }
+
+    #[test]
+    fn made_once_kept_private_and_found_again() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().expect("a directory");
+        let data = directory.path().join("data");
+        let made = find(&settings(&[]), &data).expect("a key is made");
+        let file = made.made.expect("it was made");
+        assert_eq!(std::fs::metadata(&file).expect("it is there").permissions().mode() & 0o777, 0o600);
+        let again = find(&settings(&[]), &data).expect("it is found");
+        assert_eq!((again.key, again.made), (made.key, None));
+    }
+
+    #[test]
+    fn a_store_whose_key_is_gone_is_refused_and_a_given_key_goes_first() {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join(DATABASE), b"SQLite format 3").expect("a store");
+        let bad = find(&settings(&[]), directory.path()).expect_err("the key is gone");
+        assert_eq!(bad.name, SETTING);
+        assert!(!directory.path().join(FILE).exists(), "no other key was made");
+        let given = BASE64.encode(&[9; 32]);
+        let found = find(&settings(&[("POSTHASTE_ENCRYPTION_KEY", &given)]), directory.path()).expect("a key is given");
+        assert_eq!(*found.key, [9; 32]);
+        std::fs::write(directory.path().join(FILE), "short").expect("a file");
+        assert_eq!(find(&settings(&[]), directory.path()).expect_err("it holds no key").name, SETTING);
+    }
+}

@@ -1,0 +1,58 @@
+//! posthaste: webhook delivery. The binary: settings, wiring, the commands, and the inbox of `dev`.
+
+mod bench;
+mod chance;
+mod cli;
+mod client;
+mod clock;
+mod commands;
+mod encryption_key;
+mod exit;
+mod inbox;
+mod logging;
+mod output;
+mod platform_key;
+mod private_file;
+mod service_manager;
+mod settings;
+mod signals;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::exit::{Exit, Stop};
+use crate::output::Console;
+use crate::settings::source::Environment;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are asked for, and go to stdout; everything else is a fault of usage.
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            let _nobody_to_tell = error.print();
+            return exit.into();
+        }
+    };
+    let environment = Environment::of_process();
+    let console = Console::new(cli.json, environment.get("NO_COLOR").is_some());
+    let ended = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let ended = runtime.block_on(cli::run(cli.command, &console, &environment));
+            // What still waits for a name or a disk must not hold the process back.
+            runtime.shutdown_background();
+            ended
+        }
+        Err(error) => Err(Stop::failure(format!("This machine gives no threads or sockets: {error}."))),
+    };
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(stop) => {
+            console.stop(&stop);
+            stop.exit.into()
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Wiring: the store, the network, the dispatcher and the API, put together and taken down again.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dispatch::Dispatch;
+use domain::address::AddressRules;
+use domain::catalogue::Catalogue;
+use domain::directory::SharedDirectory;
+use domain::endpoint_url::UrlRules;
+use domain::in_flight::InFlight;
+use domain::key::hash_key;
+use domain::policy::Policy;
+use domain::store::{Change, Fact, Store};
+use domain::time::Clock;
+use domain::vault::Vault;
+use outbound::Network;
+use server::{App, Live};
+use store::sqlite::{Limits, OpenError, SqliteStore};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use crate::chance;
+use crate::clock::SystemClock;
+use crate::exit::Stop;
+use crate::settings::{BadSetting, Settings};
+
+/// How long the attempts in flight, and the answers under way, may take to end.
+const DRAIN_WITHIN: Duration = Duration::from_secs(7);
+
+/// What a service is started with.
+pub(crate) struct Start<'a> {
+    /// The settings.
+    pub(crate) settings: &'a Settings,
+    /// The data directory.
+    pub(crate) data: &'a Path,
+    /// The key that encrypts at rest.
+    pub(crate) key: &'a [u8; 32],
+    /// Where the API is to be served.
+    pub(crate) listener: TcpListener,
+    /// Filled by the store.
+    pub(crate) directory: SharedDirectory,
+    /// Who else wants to know what is committed.
+    pub(crate) tap: Option<UnboundedSender<Fact>>,
+}
+
+/// A running service.
+pub(crate) struct Service {
+    /// Where the API listens.
+    pub(crate) address: SocketAddr,
+    /// Where everything is kept.
+    pub(crate) store: Arc<SqliteStore>,
+    /// Accounts, webhooks and keys.
+    pub(crate) directory: SharedDirectory,
+    /// The types of events.
+    pub(crate) catalogue: Arc<Catalogue>,
+    dispatch: Dispatch,
+    stop: watch::Sender<bool>,
+    serving: Vec<JoinHandle<()>>,
+    failure: watch::Receiver<Option<String>>,
+}
+
+/// Starts everything; once this returns, requests are answered.
+///
+/// # Errors
+/// The setting with which it cannot be started.
+pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
+    let Start { settings, data, key, listener, directory, tap } = start;
+    let catalogue = Arc::new(catalogue(settings)?);
+    let network = Arc::new(network(settings)?);
+    let metrics = metrics_listener(settings).await?;
+    let address = listener.local_addr().map_err(|error| BadSetting::new("listen", error.to_string()))?;
+    let clock = Arc::new(SystemClock);
+    let live = Live::new(clock.now());
+    let (feed, facts) = dispatch::feed();
+    let (failed, failure) = watch::channel(None);
+    let (live_hook, feed_hook) = (live.clone(), feed.clone());
+    let opened = SqliteStore::open(store::sqlite::Settings {
+        dir: data,
+        vault: Vault::new(key),
+        directory: directory.clone(),
+        clock: clock.clone(),
+        chance: Box::new(chance::fill),
+        retention: Some(settings.retention),
+        limits: Limits::default(),
+        facts: Box::new(move |facts| {
+            for fact in &facts {
+                live_hook.publish(fact);
+                if let Some(tap) = &tap {
+                    // Who tapped may have gone: then nobody wants to know.
+                    let _gone = tap.send(fact.clone());
+                }
+            }
+            feed_hook.publish(facts);
+        }),
+        fatal: Box::new(move |why| {
+            failed.send_replace(Some(why.to_owned()));
+        }),
+    });
+    let (store, known) = opened.map_err(|error| refused(&error))?;
+    let store = Arc::new(store);
+    feed.publish(known);
+    let policy = Arc::new(settings.policy.clone());
+    let in_flight = InFlight::default();
+    let dispatch = dispatch::start(
+        dispatch::Parts {
+            policy: Arc::clone(&policy),
+            store: store.clone(),
+            directory: directory.clone(),
+            transport: network.clone(),
+            clock: clock.clone(),
+            in_flight: in_flight.clone(),
+            seed: u64::from_le_bytes(chance::bytes()),
+        },
+        &feed,
+        facts,
+    );
+    remove_temporary(&*store, &directory).await?;
+    let app = || App {
+        store: store.clone(),
+        directory: directory.clone(),
+        catalogue: Arc::clone(&catalogue),
+        policy: Arc::<Policy>::clone(&policy),
+        clock: clock.clone(),
+        in_flight: in_flight.clone(),
+        names: network.clone(),
+        url_rules: url_rules(settings),
+        egress: settings.egress_ips.iter().map(|(_, public)| *public).collect(),
+        platform_key: settings.platform_key.as_ref().map(|key| hash_key(key)),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        live: live.clone(),
+        random: Arc::new(chance::fill),
+    };
+    let (stop, stopped) = watch::channel(false);
+    let mut serving = vec![tokio::spawn(server::serve(app(), listener, said(stopped.clone())))];
+    if let Some(listener) = metrics {
+        serving.push(tokio::spawn(server::serve_metrics(server::metrics_router(app()), listener, said(stopped))));
+    }
+    Ok(Service { address, store, directory, catalogue, dispatch, stop, serving, failure })
+}
+
+impl Service {
+    /// Waits for the store to fail; why it did.
+    pub(crate) async fn failed(&mut self) -> String {
+        match self.failure.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            // The store has ended without a fault: it was told to.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Takes no further request, lets what is under way end, and closes the store.
+    pub(crate) async fn drain(self) {
+        self.stop.send_replace(true);
+        let ended = async {
+            self.dispatch.drain().await;
+            for serving in self.serving {
+                if let Err(error) = serving.await {
+                    tracing::error!(%error, "a part of the server has panicked");
+                }
+            }
+        };
+        if tokio::time::timeout(DRAIN_WITHIN, ended).await.is_err() {
+            tracing::warn!("some attempts did not end in time; they are made again after the next start");
+        }
+        let store = self.store;
+        if let Err(error) = tokio::task::spawn_blocking(move || store.stop()).await {
+            tracing::error!(%error, "the store could not be closed");
+        }
+    }
+}
+
+/// Ends when it is said that everything is to stop.
+async fn said(mut stopped: watch::Receiver<bool>) {
+    // An error means that whoever could have said it is gone.
+    let _said = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Why the store cannot be opened, by the setting that has to be changed.
+fn refused(error: &OpenError) -> Stop {
+    let setting = match error {
+        OpenError::OtherKey(_) => "encryption-key",
+        OpenError::Locked(_) | OpenError::Newer { .. } | OpenError::Damaged { .. } | OpenError::Unusable { .. } => "data",
+    };
+    BadSetting::new(setting, error.to_string()).into()
+}
+
+fn catalogue(settings: &Settings) -> Result<Catalogue, BadSetting> {
+    let Some(file) = &settings.catalogue else { return Ok(Catalogue::builtin()) };
+    let bad = |said: String| BadSetting::new("catalogue", format!("{}: {said}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
+    Catalogue::parse(&text).map_err(|error| bad(error.to_string()))
+}
+
+fn network(settings: &Settings) -> Result<Network, Stop> {
+    let read = |file: &std::path::PathBuf| {
+        std::fs::read(file).map_err(|error| BadSetting::new("trust-ca", format!("{}: {error}", file.display())))
+    };
+    let parts = outbound::Settings {
+        opened: settings.allow_private.clone(),
+        resolver: settings.resolver,
+        trust_ca: settings.trust_ca.iter().map(read).collect::<Result<_, _>>()?,
+        egress: bound(settings),
+    };
+    // Its sentences start with the setting's flag.
+    Network::new(parts).map_err(|error| Stop::usage(format!("Setting {error}")))
+}
+
+/// The addresses that requests are sent from.
+fn bound(settings: &Settings) -> Vec<IpAddr> {
+    settings.egress_ips.iter().map(|(bind, _)| *bind).collect()
+}
+
+fn url_rules(settings: &Settings) -> UrlRules {
+    let own_host = settings.public_url.as_deref().and_then(|url| Url::parse(url).ok()?.host_str().map(str::to_owned));
+    UrlRules {
+        addresses: AddressRules { opened: settings.allow_private.clone(), own: bound(settings) },
+        allow_http: settings.allow_http,
+        own_hosts: own_host.into_iter().collect(),
+    }
+}
+
+async fn metrics_listener(settings: &Settings) -> Result<Option<TcpListener>, BadSetting> {
+    let Some(address) = settings.metrics_listen else { return Ok(None) };
+    let bound = TcpListener::bind(address).await;
+    bound.map(Some).map_err(|error| BadSetting::new("metrics-listen", format!("cannot listen on {address}: {error}")))
+}
+
+/// Takes away what `posthaste listen` left behind when the last process ended at once.
+async fn remove_temporary(store: &dyn Store, directory: &SharedDirectory) -> Result<(), Stop> {
+    let left: Vec<u32> = directory.read().webhooks().filter(|webhook| webhook.temporary).map(|webhook| webhook.number).collect();
+    for number in left {
+        let removed = store.change(Change::DeleteWebhook(number), None).await;
+        removed.map_err(|error| Stop::failure(format!("A temporary webhook could not be removed: {error}.")))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! The shipped binary from outside: hostile input, the page line by line, `kill -9`, receivers in Python and JavaScript,
+//! and the rules of the tree.
+
+mod api;
+mod certificates;
+mod dns;
+mod hostile;
+mod page;
+mod receiver;
+mod room;
+mod server;
+mod table;
+mod tidy;
+mod wait;

@@ -1,0 +1,142 @@
+//! The page, quoted line by line, and each line proved on the shipped binary.
+
+mod proofs;
+mod quotes;
+mod retries;
+mod stage;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::wait;
+use quotes::QUOTES;
+use stage::Stage;
+
+/// The page itself.
+pub(crate) const PAGE: &str = include_str!("webhooks-integration.txt");
+
+/// What proves a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// It claims nothing by itself.
+    Words,
+    /// A proof of this test.
+    Proved(Proof),
+    /// Another test.
+    Elsewhere(&'static str),
+    /// A proof of this test, as far as it can be proved; why not further.
+    Partly(Proof, &'static str),
+    /// Nothing yet; why.
+    Later(&'static str),
+}
+
+/// The proofs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Proof {
+    AnsweredAtOnce,
+    Arrives,
+    Configured,
+    FiveSeconds,
+    Groups,
+    HttpRefused,
+    Logged,
+    Payloads,
+    Schedule,
+    SecretShown,
+    Signed,
+    SixAttempts,
+    SourceAddress,
+    Status,
+    TestSent,
+    Types,
+    Unique,
+}
+
+impl By {
+    fn proof(self) -> Option<Proof> {
+        match self {
+            Self::Proved(proof) | Self::Partly(proof, _) => Some(proof),
+            Self::Words | Self::Elsewhere(_) | Self::Later(_) => None,
+        }
+    }
+}
+
+async fn prove(proof: Proof, stage: &Stage) {
+    match proof {
+        Proof::AnsweredAtOnce => proofs::answered_at_once(stage).await,
+        Proof::Arrives => proofs::arrives(stage).await,
+        Proof::Configured => proofs::configured(stage).await,
+        Proof::FiveSeconds => retries::five_seconds(stage).await,
+        Proof::Groups => proofs::groups(stage).await,
+        Proof::HttpRefused => proofs::http_refused(stage).await,
+        Proof::Logged => retries::logged(stage).await,
+        Proof::Payloads => proofs::payloads(stage).await,
+        Proof::Schedule => retries::schedule(stage).await,
+        Proof::SecretShown => proofs::secret_shown(stage).await,
+        Proof::Signed => proofs::signed(stage).await,
+        Proof::SixAttempts => retries::six_attempts(stage).await,
+        Proof::SourceAddress => proofs::source_address(stage).await,
+        Proof::Status => proofs::status(stage).await,
+        Proof::TestSent => proofs::test_sent(stage).await,
+        Proof::Types => proofs::types(stage).await,
+        Proof::Unique => proofs::unique(stage).await,
+    }
+}
+
+#[test]
+fn the_page_is_quoted_whole_and_in_order() {
+    let lines: Vec<&str> = PAGE.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let quotes: Vec<&str> = QUOTES.iter().map(|(quote, _)| *quote).collect();
+    assert_eq!(quotes, lines);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_line_of_the_page_is_true() {
+    let _machine = wait::the_machine().await;
+    let stage = Arc::new(Stage::set().await);
+    let wanted: BTreeSet<Proof> = QUOTES.iter().filter_map(|(_, by)| by.proof()).collect();
+    let mut proofs = JoinSet::new();
+    for proof in wanted {
+        let stage = Arc::clone(&stage);
+        proofs.spawn(async move { (proof, tokio::spawn(async move { prove(proof, &stage).await }).await) });
+    }
+    let mut broken = Vec::new();
+    while let Some(ended) = proofs.join_next().await {
+        let (proof, outcome) = ended.expect("its panics are caught");
+        if let Err(error) = outcome {
+            let panic = error.into_panic();
+            let said = panic.downcast_ref::<String>().cloned();
+            broken.push((proof, said.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default()));
+        }
+    }
+    report(&broken);
+}
+
+fn report(broken: &[(Proof, String)]) {
+    let (mut proved, mut words) = (0, 0);
+    let mut faults = Vec::new();
+    for (quote, by) in QUOTES {
+        match by {
+            By::Words => words += 1,
+            By::Proved(_) => proved += 1,
+            By::Elsewhere(test) => {
+                proved += 1;
+                println!("proved by {test}: {quote}");
+            }
+            By::Partly(_, why) => println!("proved in part, {why}: {quote}"),
+            By::Later(why) => println!("not proved, {why}: {quote}"),
+        }
+        if let Some((_, said)) = broken.iter().find(|(proof, _)| by.proof() == Some(*proof)) {
+            faults.push(format!("  {quote}\n    {said}"));
+        }
+    }
+    let (partly, later) = (count(|by| matches!(by, By::Partly(..))), count(|by| matches!(by, By::Later(_))));
+    println!("the page: {proved} lines proved, {partly} in part, {later} not yet, {words} claim nothing");
+    assert!(faults.is_empty(), "{} lines of the page are not true:\n{}", faults.len(), faults.join("\n"));
+}
+
+fn count(wanted: impl Fn(&By) -> bool) -> usize {
+    QUOTES.iter().filter(|(_, by)| wanted(by)).count()
+}

@@ -1,0 +1,57 @@
+//! The resources, one per file: each with its operations, what it reads and what it writes.
+
+mod accept_events;
+mod accounts;
+mod deliveries;
+mod delivery_json;
+mod egress_ips;
+mod event_types;
+mod events;
+mod keys;
+mod openapi;
+mod openapi_document;
+mod operations;
+mod stream;
+mod stream_messages;
+mod url_check;
+mod webhook_actions;
+mod webhook_change;
+mod webhook_input;
+mod webhook_json;
+mod webhook_secret;
+mod webhook_test;
+mod webhooks;
+
+pub(crate) use operations::open_metrics;
+pub(crate) use stream::Streams;
+
+use crate::operation::{Operation, Shape, shape};
+
+/// Every operation of the API, in the order of its description.
+pub(crate) fn operations() -> Vec<Operation> {
+    [
+        accept_events::operations(),
+        accounts::operations(),
+        webhooks::operations(),
+        webhook_actions::operations(),
+        webhook_secret::operations(),
+        webhook_test::operations(),
+        url_check::operations(),
+        events::operations(),
+        deliveries::operations(),
+        stream::operations(),
+        keys::operations(),
+        event_types::operations(),
+        egress_ips::operations(),
+        operations::operations(),
+        openapi::operations(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The shapes of what streams carry, which no operation's answer names.
+fn stream_shapes() -> Vec<Shape> {
+    vec![shape::<stream_messages::DeliveryNews>(), shape::<stream_messages::AttemptNews>()]
+}

@@ -1,0 +1,198 @@
+//! Deliveries: the log by filter, one with its attempts, replay and cancel.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use domain::delivery::Delivery;
+use domain::filter::DeliveryFilter;
+use domain::id::{DeliveryId, EventId};
+use domain::store::{Change, DeliveryQuery, Page};
+use http::{Method, StatusCode, Uri};
+
+use super::delivery_json::{Context, DeliveryDetailJson, DeliveryJson};
+use crate::app::Api;
+use crate::auth::InAccount;
+use crate::body::JsonBody;
+use crate::idempotency::{self, Answer};
+use crate::json;
+use crate::json_input::Input;
+use crate::operation::{Operation, shape};
+use crate::page::{self, List, ListQuery};
+use crate::problem::Problem;
+
+const LIST: &str = "/v1/accounts/{account}/deliveries";
+const ONE: &str = "/v1/accounts/{account}/deliveries/{id}";
+
+pub(super) fn operations() -> Vec<Operation> {
+    let list = Operation::new(&Method::GET, LIST, "list_deliveries", list, "List deliveries")
+        .about("The log: every delivery of the account that the filter means. Keys stand side by side as \"and\", the values of one key, separated by commas, as \"or\".")
+        .query("webhook", "Deliveries to this webhook.")
+        .query("event", "Of these types: names, groups such as alert.*, or *.")
+        .query("status", "In these states: pending, sending, delivered, failed, held, cancelled.")
+        .query("code", "Whose last attempt was answered with these: 404, or a class such as 5xx.")
+        .query("error", "Whose last attempt failed by these, such as response_timeout.")
+        .query("since", "Of events accepted since: a time, or a span back from now such as 24h.")
+        .query("until", "Of events accepted before: a time, or a span back from now.")
+        .query("q", "Whose ids or bodies hold this text.")
+        .lists::<DeliveryJson>();
+    let one = Operation::new(&Method::GET, ONE, "get_delivery", one, "Get a delivery with its attempts").answers(
+        200,
+        "The delivery, its attempts, and the rest of its schedule.",
+        Some(shape::<DeliveryDetailJson>()),
+    );
+    let replay = Operation::new(
+        &Method::POST,
+        "/v1/accounts/{account}/deliveries/{id}/replay",
+        "replay_delivery",
+        replay,
+        "Send a delivery again",
+    )
+    .about("The same bytes and ids, at once; the schedule starts afresh, and attempts are numbered on.")
+    .answers(202, "It is due now.", Some(shape::<DeliveryJson>()))
+    .refuses(409, "It is not finished, or its webhook was deleted.")
+    .idempotent();
+    let cancel = Operation::new(
+        &Method::POST,
+        "/v1/accounts/{account}/deliveries/{id}/cancel",
+        "cancel_delivery",
+        cancel,
+        "Cancel an unfinished delivery",
+    )
+    .answers(200, "It is cancelled.", Some(shape::<DeliveryJson>()))
+    .refuses(409, "It has ended already.")
+    .idempotent();
+    vec![list, one, replay, cancel]
+}
+
+async fn list(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Result<Response, Problem> {
+    let of = List { name: "deliveries", account: at.account.number };
+    let query = ListQuery::parse(uri.query(), of)?;
+    let now = api.now();
+    let pairs = query.rest.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let filter = DeliveryFilter::parse(pairs, now).map_err(Problem::invalid)?;
+    let webhook = match &filter.webhook {
+        None => None,
+        Some(id) => {
+            let number = api.directory.read().webhook(at.account.number, id).map(|webhook| webhook.number);
+            // No such webhook, or another account's: it has no deliveries here.
+            let Some(number) = number else { return Ok(page::respond::<DeliveryJson>(of, &uri, &[], None)) };
+            Some(number)
+        }
+    };
+    let before = query.before::<DeliveryId>()?;
+    let rows = DeliveryQuery {
+        account: at.account.number,
+        event: None,
+        filter,
+        webhook,
+        before,
+        limit: query.limit,
+        now,
+        sending: api.in_flight.all(),
+    };
+    let Page { rows, next } = api.store.deliveries(rows).await?;
+    let rows = rows_json(&api, &rows);
+    Ok(page::respond(of, &uri, &rows, next.map(|id| id.to_string())))
+}
+
+/// Rows of the log, as they stand now.
+fn rows_json(api: &Api, rows: &[Delivery]) -> Vec<DeliveryJson> {
+    let now = api.now();
+    rows.iter().map(|row| DeliveryJson::new(row, api.in_flight.since(row.id).is_some(), now)).collect()
+}
+
+/// Every delivery of an event.
+///
+/// # Errors
+/// What the store refuses.
+pub(super) async fn of_event(api: &Api, account: u32, event: EventId) -> Result<Vec<DeliveryJson>, Problem> {
+    let mut all = Vec::new();
+    let mut before = None;
+    loop {
+        let query = DeliveryQuery {
+            account,
+            event: Some(event),
+            filter: DeliveryFilter::default(),
+            webhook: None,
+            before,
+            limit: 100,
+            now: api.now(),
+            sending: api.in_flight.all(),
+        };
+        let Page { rows, next } = api.store.deliveries(query).await?;
+        all.extend(rows_json(api, &rows));
+        before = next;
+        if before.is_none() {
+            // Newest first is for pages; an event's deliveries read in the order of its webhooks.
+            all.reverse();
+            return Ok(all);
+        }
+    }
+}
+
+async fn one(State(api): State<Arc<Api>>, at: InAccount) -> Result<Response, Problem> {
+    Ok(json::ok(&detail(&api, at.account.number, at.delivery()?).await?))
+}
+
+/// A delivery of the account with its attempts.
+///
+/// # Errors
+/// 404, and what the store refuses.
+pub(super) async fn detail(api: &Api, account: u32, id: DeliveryId) -> Result<DeliveryDetailJson, Problem> {
+    let now = api.now();
+    let (delivery, attempts) = api.store.delivery(account, id, now).await?.ok_or_else(Problem::not_found)?;
+    let event = api.store.event(account, id.event).await?;
+    let webhook = api.directory.read().webhook(account, &delivery.webhook).cloned();
+    let row = DeliveryJson::new(&delivery, api.in_flight.since(id).is_some(), now);
+    let context =
+        Context { delivery: &delivery, event: event.as_deref(), webhook: webhook.as_deref(), policy: &api.policy };
+    Ok(DeliveryDetailJson::new(row, context, &attempts))
+}
+
+/// The delivery as it is to be after a change: what the answer says, which is made before the change.
+async fn before_change(api: &Api, at: &InAccount, id: DeliveryId) -> Result<Delivery, Problem> {
+    let found = api.store.delivery(at.account.number, id, api.now()).await?;
+    found.map(|(delivery, _)| delivery).ok_or_else(Problem::not_found)
+}
+
+async fn replay(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
+    use domain::delivery::DeliveryStatus;
+    let id = at.delivery()?;
+    let idempotency = idempotency::of_body(&at.caller, Some(at.account.number), &body)?;
+    if let Some(response) = idempotency::repeated(&api, idempotency.as_ref()).await? {
+        return Ok(response);
+    }
+    Input::parse_optional(body.text()?, &[])?.check()?;
+    let mut delivery = before_change(&api, &at, id).await?;
+    let now = api.now();
+    let paused = api.directory.read().webhook(at.account.number, &delivery.webhook).is_some_and(|w| w.pause.is_some());
+    delivery.status = if paused { DeliveryStatus::Held } else { DeliveryStatus::Pending };
+    (delivery.retries_made, delivery.next_attempt_at, delivery.ended_at) = (0, Some(now), None);
+    let answer = Answer::new(StatusCode::ACCEPTED, &DeliveryJson::new(&delivery, false, now));
+    let (response, made) = idempotency::change(&api, Change::Replay(id), idempotency, answer).await?;
+    if made {
+        tracing::info!(account = %at.account.id, delivery = %id, by = at.caller.name(), "delivery replayed");
+    }
+    Ok(response)
+}
+
+async fn cancel(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
+    use domain::delivery::DeliveryStatus;
+    let id = at.delivery()?;
+    let idempotency = idempotency::of_body(&at.caller, Some(at.account.number), &body)?;
+    if let Some(response) = idempotency::repeated(&api, idempotency.as_ref()).await? {
+        return Ok(response);
+    }
+    Input::parse_optional(body.text()?, &[])?.check()?;
+    let mut delivery = before_change(&api, &at, id).await?;
+    let now = api.now();
+    delivery.status = DeliveryStatus::Cancelled;
+    (delivery.next_attempt_at, delivery.ended_at) = (None, Some(now));
+    let answer = Answer::new(StatusCode::OK, &DeliveryJson::new(&delivery, false, now));
+    let (response, made) = idempotency::change(&api, Change::Cancel(id), idempotency, answer).await?;
+    if made {
+        tracing::info!(account = %at.account.id, delivery = %id, by = at.caller.name(), "delivery cancelled");
+    }
+    Ok(response)
+}

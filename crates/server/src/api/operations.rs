@@ -1,0 +1,145 @@
+//! For the operator: whether it lives, whether it is ready, which version it is, its figures.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::Api;
+use crate::auth::Platform;
+use crate::json;
+use crate::metrics::Now;
+use crate::operation::{Access, Operation, shape, text};
+use crate::problem::Problem;
+
+/// The text format of OpenMetrics.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A sign of life.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health)]
+struct Health {
+    /// `ok`.
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
+/// Which version this is.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Version)]
+struct Version<'a> {
+    /// The version.
+    #[schema(example = "0.1.0")]
+    version: &'a str,
+}
+
+/// The state of the system.
+#[derive(Serialize, ToSchema)]
+#[schema(as = System)]
+struct System<'a> {
+    /// The version.
+    #[schema(example = "0.1.0")]
+    version: &'a str,
+    /// Deliveries in flight.
+    in_flight: usize,
+    /// How late the oldest delivery that is due is, in seconds.
+    oldest_due_seconds: f64,
+    /// Accounts.
+    accounts: usize,
+    /// Webhooks.
+    webhooks: usize,
+    /// Webhooks that are paused.
+    webhooks_paused: usize,
+    /// Webhooks of which every attempt fails now.
+    webhooks_failing: usize,
+}
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new(&Method::GET, "/livez", "livez", livez, "Does the process live?").access(Access::Open).answers(
+            200,
+            "It does.",
+            Some(shape::<Health>()),
+        ),
+        Operation::new(&Method::GET, "/readyz", "readyz", readyz, "Can it work?")
+            .access(Access::Open)
+            .answers(200, "The store answers.", Some(shape::<Health>()))
+            .refuses(503, "The store does not answer, or the process is stopping."),
+        Operation::new(&Method::GET, "/version", "version", version, "Which version is it?")
+            .access(Access::Open)
+            .answers(200, "The version.", Some(shape::<Version<'_>>())),
+        Operation::new(&Method::GET, "/metrics", "metrics", metrics, "Get the figures")
+            .access(Access::Platform)
+            .answers(200, "In the text format of OpenMetrics.", Some(text(OPENMETRICS))),
+        Operation::new(&Method::GET, "/v1/system", "get_system", system, "Get the state of the system")
+            .access(Access::Platform)
+            .answers(200, "The state.", Some(shape::<System<'_>>())),
+    ]
+}
+
+async fn livez() -> Response {
+    json::ok(&Health { status: "ok" })
+}
+
+async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
+    if api.stopping.is_stopping() {
+        return Err(Problem::unavailable("stopping", "The process is stopping."));
+    }
+    api.store.oldest_due(api.now()).await?;
+    Ok(json::ok(&Health { status: "ok" }))
+}
+
+async fn version(State(api): State<Arc<Api>>) -> Response {
+    json::ok(&Version { version: &api.version })
+}
+
+async fn metrics(State(api): State<Arc<Api>>, _platform: Platform) -> Result<Response, Problem> {
+    figures(&api).await
+}
+
+/// The figures without a key: for `--metrics-listen`.
+pub(crate) async fn open_metrics(State(api): State<Arc<Api>>) -> Response {
+    use axum::response::IntoResponse as _;
+    figures(&api).await.unwrap_or_else(|problem| problem.status().into_response())
+}
+
+async fn figures(api: &Api) -> Result<Response, Problem> {
+    let behind = behind(api).await?;
+    let now = {
+        let directory = api.directory.read();
+        Now {
+            in_flight: api.in_flight.count(),
+            behind,
+            webhooks: directory.webhooks().count(),
+            paused: directory.webhooks().filter(|webhook| webhook.pause.is_some()).count(),
+        }
+    };
+    let mut response = json::answer(StatusCode::OK, api.live.metrics().write(now));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS));
+    Ok(response)
+}
+
+/// How late the oldest delivery that is due is, in seconds.
+async fn behind(api: &Api) -> Result<f64, Problem> {
+    let now = api.now();
+    let oldest = api.store.oldest_due(now).await?;
+    Ok(oldest.map_or(0.0, |due| now.since(due).as_secs_f64()))
+}
+
+async fn system(State(api): State<Arc<Api>>, _platform: Platform) -> Result<Response, Problem> {
+    let oldest_due_seconds = behind(&api).await?;
+    let directory = api.directory.read();
+    Ok(json::ok(&System {
+        version: &api.version,
+        in_flight: api.in_flight.count(),
+        oldest_due_seconds,
+        accounts: directory.accounts().count(),
+        webhooks: directory.webhooks().count(),
+        webhooks_paused: directory.webhooks().filter(|webhook| webhook.pause.is_some()).count(),
+        webhooks_failing: directory.webhooks().filter(|webhook| webhook.failing_since.is_some()).count(),
+    }))
+}

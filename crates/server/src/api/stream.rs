@@ -1,0 +1,210 @@
+//! `GET …/stream`: what happens in an account, as server-sent events, resumed by `Last-Event-ID` after a gap.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Method, Uri};
+
+use super::stream_messages::{Kind, Messages};
+use crate::app::Api;
+use crate::auth::InAccount;
+use crate::live::Reading;
+use crate::operation::{Operation, text};
+use crate::page;
+use crate::problem::Problem;
+
+/// How long a stream stays silent at most.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Streams of one account at once.
+const STREAMS_MAX: usize = 100;
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new(&Method::GET, "/v1/accounts/{account}/stream", "stream", stream, "Follow what happens")
+            .about(
+                "Server-sent events: `delivery` when one is accepted, changes or ends, `attempt` when one was made, \
+                 `webhook` when one is created, changed or deleted; `reset` when something was missed and lists have to be \
+                 read again. A comment comes every 15 s.",
+            )
+            .query("types", "Which of attempt, delivery and webhook, separated by commas; all if not given.")
+            .query("webhook", "Only this webhook's.")
+            .header("Last-Event-ID", "The id of the last event seen: the stream goes on after it.")
+            .answers(200, "The stream; it does not end by itself.", Some(text("text/event-stream"))),
+    ]
+}
+
+/// How many streams each account has open.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Streams(Arc<std::sync::Mutex<HashMap<u32, usize>>>);
+
+/// One open stream; dropping it closes it.
+struct Open {
+    streams: Streams,
+    account: u32,
+}
+
+impl Streams {
+    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<u32, usize>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn open(&self, account: u32) -> Option<Open> {
+        let mut counts = self.counts();
+        let count = counts.entry(account).or_default();
+        if *count >= STREAMS_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Open { streams: self.clone(), account })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut counts = self.streams.counts();
+        if let Some(count) = counts.get_mut(&self.account) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.account);
+            }
+        }
+    }
+}
+
+async fn stream(State(api): State<Arc<Api>>, at: InAccount, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    let messages = read(&api, &at, &uri)?;
+    let open = api.streams.open(at.account.number).ok_or_else(|| {
+        let detail = "The account has 100 streams open. Close one first.";
+        Problem::too_many("too_many_streams", Duration::from_secs(10), detail)
+    })?;
+    let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
+    let (place, lost) = start(&api, last);
+    let follower = Follower { api, messages, place, lost, greeted: false, _open: open };
+    let mut response = Response::new(Body::from_stream(stream::unfold(follower, Follower::step)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Proxies that buffer answers would hold the stream back.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// What is to be followed.
+fn read(api: &Arc<Api>, at: &InAccount, uri: &Uri) -> Result<Messages, Problem> {
+    let (mut kinds, mut webhook) = (Kind::ALL.to_vec(), None);
+    for (name, value) in page::pairs(uri.query()) {
+        match name.as_str() {
+            "types" => {
+                kinds = value.split(',').map(|text| Kind::parse(text).ok_or(text)).collect::<Result<_, _>>().map_err(
+                    |text| {
+                        let detail = format!("types are attempt, delivery and webhook, not {text:?}.");
+                        page::bad_parameter("types", "types_invalid", detail)
+                    },
+                )?;
+            }
+            "webhook" => {
+                let found = value
+                    .parse()
+                    .ok()
+                    .and_then(|id| api.directory.read().webhook(at.account.number, &id).map(|webhook| webhook.number));
+                webhook = Some(found.ok_or_else(Problem::not_found)?);
+            }
+            _ => {
+                let detail = format!("There is no parameter {name:?} here.");
+                return Err(page::bad_parameter(&name, "unknown_parameter", detail));
+            }
+        }
+    }
+    Ok(Messages::new(Arc::clone(api), &at.account, kinds, webhook))
+}
+
+/// Where the stream starts, and whether something before that was missed.
+fn start(api: &Api, last: Option<&str>) -> (u64, bool) {
+    let end = api.live.end();
+    let Some(last) = last else { return (end, false) };
+    let seen =
+        last.split_once('-').and_then(|(epoch, place)| Some((epoch.parse::<u64>().ok()?, place.parse::<u64>().ok()?)));
+    match seen {
+        Some((epoch, place)) if epoch == api.live.epoch() && place <= end => match api.live.read(place) {
+            Reading::Records(_) => (place, false),
+            Reading::Lost => (end, true),
+        },
+        Some(_) | None => (end, true),
+    }
+}
+
+/// A stream at its place in the feed.
+struct Follower {
+    api: Arc<Api>,
+    messages: Messages,
+    place: u64,
+    lost: bool,
+    greeted: bool,
+    _open: Open,
+}
+
+impl Follower {
+    /// The next piece of the stream.
+    async fn step(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        let piece = self.piece().await?;
+        Some((Ok(piece.into()), self))
+    }
+
+    async fn piece(&mut self) -> Option<String> {
+        if !self.greeted {
+            self.greeted = true;
+            // The first bytes tell the client that it is connected, and how soon to come again if it loses us.
+            return Some("retry: 2000\n: connected\n\n".to_owned());
+        }
+        let mut stopping = self.api.stopping.watch();
+        loop {
+            if std::mem::take(&mut self.lost) {
+                return Some(event("reset", self.id(self.place), "{}"));
+            }
+            let api = Arc::clone(&self.api);
+            match api.live.read(self.place) {
+                Reading::Lost => {
+                    self.place = api.live.end();
+                    self.lost = true;
+                }
+                Reading::Records(records) => {
+                    let mut out = String::new();
+                    for record in &records {
+                        self.place += 1;
+                        for (kind, data) in self.messages.of(record).await {
+                            out.push_str(&event(kind.as_str(), self.id(self.place), &data));
+                        }
+                    }
+                    if !out.is_empty() {
+                        return Some(out);
+                    }
+                    if !records.is_empty() {
+                        continue;
+                    }
+                    tokio::select! {
+                        () = api.live.wait(self.place) => {}
+                        () = tokio::time::sleep(HEARTBEAT) => return Some(": alive\n\n".to_owned()),
+                        _said = stopping.wait_for(|stopping| *stopping) => return None,
+                    }
+                }
+            }
+        }
+    }
+
+    fn id(&self, place: u64) -> String {
+        format!("{}-{place}", self.api.live.epoch())
+    }
+}
+
+/// One event; its data is one line, as compact JSON is.
+fn event(kind: &str, id: String, data: &str) -> String {
+    format!("id: {id}\nevent: {kind}\ndata: {data}\n\n")
+}

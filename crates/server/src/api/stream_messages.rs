@@ -1,0 +1,308 @@
+//! What a stream says about a committed fact: only what belongs to its account.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use domain::attempt::ErrorCode;
+use domain::delivery::{DeliveryStatus, Next, Settlement};
+use domain::id::{DeliveryId, EventId, WebhookId};
+use domain::key::Account;
+use domain::time::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::delivery_json::{AttemptHeadJson, milliseconds};
+use super::webhook_json::WebhookJson;
+use crate::app::Api;
+use crate::json;
+use crate::live::Record;
+
+/// How many events are remembered, so that their attempts need no look-up.
+const REMEMBERED_MAX: usize = 1_000;
+
+/// The kinds of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// An attempt was made.
+    Attempt,
+    /// A delivery was accepted, changed or ended.
+    Delivery,
+    /// A webhook was created, changed or deleted.
+    Webhook,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 3] = [Self::Attempt, Self::Delivery, Self::Webhook];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempt => "attempt",
+            Self::Delivery => "delivery",
+            Self::Webhook => "webhook",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// Where a delivery stands after something happened to it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeliveryNews {
+    /// The delivery.
+    #[schema(value_type = String)]
+    id: DeliveryId,
+    /// Its webhook.
+    #[schema(value_type = String)]
+    webhook_id: WebhookId,
+    /// Its event.
+    #[schema(value_type = String)]
+    event_id: EventId,
+    /// The event's type.
+    #[schema(value_type = String)]
+    event: Arc<str>,
+    /// When the event was accepted.
+    #[schema(value_type = String, format = DateTime)]
+    timestamp: Timestamp,
+    /// Where it stands.
+    #[schema(value_type = String)]
+    status: &'static str,
+    /// Whether it is a test.
+    test: bool,
+    /// Attempts made.
+    attempts_made: u16,
+    /// When the next attempt is due.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_attempt_at: Option<Timestamp>,
+    /// The status code of the last attempt's answer.
+    last_status_code: Option<u16>,
+    /// The error code of the last attempt.
+    #[schema(value_type = Option<String>)]
+    last_error: Option<&'static str>,
+    /// How long the last attempt took, in milliseconds.
+    last_duration_ms: Option<f64>,
+}
+
+/// An attempt that was made; its bodies are on the delivery's own route.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AttemptNews {
+    /// The delivery.
+    #[schema(value_type = String)]
+    delivery_id: DeliveryId,
+    /// Its webhook.
+    #[schema(value_type = String)]
+    webhook_id: WebhookId,
+    /// The webhook's name.
+    webhook_name: String,
+    /// Its event.
+    #[schema(value_type = String)]
+    event_id: EventId,
+    /// The event's type.
+    #[schema(value_type = String)]
+    event: Arc<str>,
+    /// Whether it is a test.
+    test: bool,
+    #[serde(flatten)]
+    attempt: AttemptHeadJson,
+    /// Where the delivery stands now.
+    #[schema(value_type = String)]
+    status: &'static str,
+    /// When the next attempt is due.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_attempt_at: Option<Timestamp>,
+}
+
+/// What is known of an event.
+#[derive(Debug, Clone)]
+struct Known {
+    event_type: Arc<str>,
+    timestamp: Timestamp,
+    test: bool,
+}
+
+/// Makes a stream's messages.
+pub(super) struct Messages {
+    api: Arc<Api>,
+    account: u32,
+    kinds: Vec<Kind>,
+    /// Only this webhook's.
+    only: Option<u32>,
+    /// The account's webhooks, those that were deleted since included.
+    webhooks: HashMap<u32, (WebhookId, String)>,
+    events: HashMap<EventId, Known>,
+}
+
+impl Messages {
+    pub(super) fn new(api: Arc<Api>, account: &Account, kinds: Vec<Kind>, only: Option<u32>) -> Self {
+        let named =
+            |webhook: &Arc<domain::webhook::Webhook>| (webhook.number, (webhook.id.clone(), webhook.name.clone()));
+        let webhooks = api.directory.read().webhooks_of(account.number).map(named).collect();
+        Self { api, account: account.number, kinds, only, webhooks, events: HashMap::new() }
+    }
+
+    /// The messages about a record, as JSON texts.
+    pub(super) async fn of(&mut self, record: &Record) -> Vec<(Kind, String)> {
+        match record {
+            Record::Accepted { event, account, event_type, timestamp, test, targets } if *account == self.account => {
+                let known = Known { event_type: Arc::clone(event_type), timestamp: *timestamp, test: *test };
+                self.remember(*event, known.clone());
+                if self.kinds.contains(&Kind::Delivery) { self.accepted(*event, &known, targets) } else { Vec::new() }
+            }
+            Record::Accepted { .. } => Vec::new(),
+            Record::Webhook(webhook) if webhook.account == self.account => {
+                self.webhooks.insert(webhook.number, (webhook.id.clone(), webhook.name.clone()));
+                self.say(webhook.number, Kind::Webhook, || {
+                    json::write_text(&WebhookJson::new(webhook, &self.api.policy))
+                })
+            }
+            Record::Webhook(_) => Vec::new(),
+            Record::WebhookDeleted { webhook } => {
+                let Some((id, _)) = self.webhooks.get(webhook) else { return Vec::new() };
+                self.say(*webhook, Kind::Webhook, || json!({"id": id, "deleted": true}).to_string())
+            }
+            Record::Replayed(due) => {
+                let status = if self.paused(due.webhook) { DeliveryStatus::Held } else { DeliveryStatus::Pending };
+                let news = News { status, made: due.attempts_made, next: Some(due.due_at) };
+                self.delivery_news(due.delivery, due.webhook, news).await
+            }
+            Record::Cancelled { delivery, webhook } => {
+                // How many attempts were made is the store's to know.
+                let made = match self.api.store.delivery(self.account, *delivery, self.api.now()).await {
+                    Ok(Some((delivery, _))) => delivery.attempts_made,
+                    Ok(None) | Err(_) => 0,
+                };
+                let news = News { status: DeliveryStatus::Cancelled, made, next: None };
+                self.delivery_news(*delivery, *webhook, news).await
+            }
+            Record::Settled(settlement) => self.settled(settlement).await,
+        }
+    }
+
+    fn wanted(&self, webhook: u32, kind: Kind) -> bool {
+        self.kinds.contains(&kind) && self.only.is_none_or(|only| only == webhook)
+    }
+
+    fn say(&self, webhook: u32, kind: Kind, text: impl FnOnce() -> String) -> Vec<(Kind, String)> {
+        if self.wanted(webhook, kind) { vec![(kind, text())] } else { Vec::new() }
+    }
+
+    fn paused(&self, webhook: u32) -> bool {
+        self.api.directory.read().webhook_numbered(webhook).is_some_and(|webhook| webhook.pause.is_some())
+    }
+
+    fn remember(&mut self, event: EventId, known: Known) {
+        if self.events.len() >= REMEMBERED_MAX {
+            self.events.clear();
+        }
+        self.events.insert(event, known);
+    }
+
+    /// What is known of an event of the account.
+    async fn known(&mut self, event: EventId) -> Option<Known> {
+        if let Some(known) = self.events.get(&event) {
+            return Some(known.clone());
+        }
+        let found = self.api.store.event(self.account, event).await.ok().flatten()?;
+        let known = Known { event_type: Arc::clone(&found.event_type), timestamp: found.timestamp, test: found.test };
+        self.remember(event, known.clone());
+        Some(known)
+    }
+
+    fn accepted(&self, event: EventId, known: &Known, targets: &[u32]) -> Vec<(Kind, String)> {
+        let places = targets.iter().zip(0u16..);
+        let messages =
+            places.filter(|(webhook, _)| self.wanted(**webhook, Kind::Delivery)).filter_map(|(webhook, place)| {
+                let status =
+                    if self.paused(*webhook) && !known.test { DeliveryStatus::Held } else { DeliveryStatus::Pending };
+                let news = News { status, made: 0, next: Some(known.timestamp) };
+                self.news(DeliveryId { event, place }, *webhook, known, &news, None)
+            });
+        messages.map(|text| (Kind::Delivery, text)).collect()
+    }
+
+    async fn delivery_news(&mut self, delivery: DeliveryId, webhook: u32, news: News) -> Vec<(Kind, String)> {
+        if !self.wanted(webhook, Kind::Delivery) || !self.webhooks.contains_key(&webhook) {
+            return Vec::new();
+        }
+        let Some(known) = self.known(delivery.event).await else { return Vec::new() };
+        self.news(delivery, webhook, &known, &news, None).map(|text| (Kind::Delivery, text)).into_iter().collect()
+    }
+
+    /// The text of a delivery's news; `None` if its webhook is not the account's.
+    fn news(
+        &self,
+        delivery: DeliveryId,
+        webhook: u32,
+        known: &Known,
+        news: &News,
+        last: Option<&domain::attempt::Attempt>,
+    ) -> Option<String> {
+        let (id, _) = self.webhooks.get(&webhook)?;
+        Some(json::write_text(&DeliveryNews {
+            id: delivery,
+            webhook_id: id.clone(),
+            event_id: delivery.event,
+            event: Arc::clone(&known.event_type),
+            timestamp: known.timestamp,
+            status: news.status.as_str(),
+            test: known.test,
+            attempts_made: news.made,
+            next_attempt_at: news.next,
+            last_status_code: last.and_then(domain::attempt::Attempt::status_code),
+            last_error: last
+                .and_then(|attempt| attempt.failure.as_ref())
+                .map(|failure| ErrorCode::as_str(failure.code)),
+            last_duration_ms: last.map(|attempt| milliseconds(attempt.duration)),
+        }))
+    }
+
+    async fn settled(&mut self, settlement: &Settlement) -> Vec<(Kind, String)> {
+        let Settlement { delivery, webhook, attempt, next } = settlement;
+        let Some((id, name)) = self.webhooks.get(webhook).cloned() else { return Vec::new() };
+        if !self.wanted(*webhook, Kind::Attempt) && !self.wanted(*webhook, Kind::Delivery) {
+            return Vec::new();
+        }
+        let Some(known) = self.known(delivery.event).await else { return Vec::new() };
+        let (status, due) = match next {
+            Next::Delivered => (DeliveryStatus::Delivered, None),
+            Next::Failed => (DeliveryStatus::Failed, None),
+            Next::Retry { due_at, .. } if self.paused(*webhook) && !known.test => (DeliveryStatus::Held, Some(*due_at)),
+            Next::Retry { due_at, .. } => (DeliveryStatus::Pending, Some(*due_at)),
+        };
+        let mut messages = Vec::new();
+        if let Some(attempt) = attempt
+            && self.wanted(*webhook, Kind::Attempt)
+        {
+            let found = self.api.directory.read().webhook_numbered(*webhook).cloned();
+            let timeout = found.map_or(self.api.policy.timeout, |webhook| webhook.timeout(&self.api.policy));
+            let text = json::write_text(&AttemptNews {
+                delivery_id: *delivery,
+                webhook_id: id,
+                webhook_name: name,
+                event_id: delivery.event,
+                event: Arc::clone(&known.event_type),
+                test: known.test,
+                attempt: AttemptHeadJson::new(*delivery, attempt, timeout, due),
+                status: status.as_str(),
+                next_attempt_at: due,
+            });
+            messages.push((Kind::Attempt, text));
+        }
+        if self.wanted(*webhook, Kind::Delivery) {
+            let made = attempt.as_ref().map_or(0, |attempt| attempt.number);
+            let news = News { status, made, next: due };
+            let text = self.news(*delivery, *webhook, &known, &news, attempt.as_ref());
+            messages.extend(text.map(|text| (Kind::Delivery, text)));
+        }
+        messages
+    }
+}
+
+/// Where a delivery stands.
+struct News {
+    status: DeliveryStatus,
+    made: u16,
+    next: Option<Timestamp>,
+}

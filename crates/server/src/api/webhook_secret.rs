@@ -1,0 +1,187 @@
+//! A webhook's signing secret: shown on purpose, rotated with an overlap, confirmed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::Response;
+use domain::secret::SigningSecret;
+use domain::store::Change;
+use domain::time::{Timestamp, parse_span};
+use domain::webhook::Webhook;
+use http::header::{CACHE_CONTROL, HeaderValue};
+use http::{Method, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::webhook_change::Act;
+use super::webhook_input::not_null;
+use crate::app::Api;
+use crate::auth::InAccount;
+use crate::body::JsonBody;
+use crate::idempotency::{self, Answer};
+use crate::json_input::Input;
+use crate::operation::{Operation, shape};
+use crate::problem::Problem;
+
+/// The overlap when none is given.
+const OVERLAP: Duration = Duration::from_secs(86_400);
+/// The longest overlap.
+const OVERLAP_MAX: Duration = Duration::from_secs(30 * 86_400);
+
+/// How a secret is rotated.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `rotate` reads")]
+struct RotateInput {
+    /// For how long the old secret signs too: 0s to 30d; 24h if not given.
+    #[schema(example = "24h")]
+    overlap: Option<String>,
+}
+
+/// The secrets of a webhook, and which of them signs what now.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Secrets)]
+struct SecretsJson {
+    /// The signing secret.
+    #[schema(example = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDxF2Nn0VpwqM=")]
+    secret: String,
+    /// The old secret while its overlap lasts; null otherwise.
+    previous: Option<PreviousJson>,
+    /// Which secret signs which header now.
+    signs: Vec<SignsJson>,
+}
+
+/// A secret that is being replaced.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PreviousSecret)]
+struct PreviousJson {
+    /// The old secret.
+    secret: String,
+    /// When it stops signing.
+    #[schema(value_type = String, format = DateTime)]
+    until: Timestamp,
+}
+
+/// Which secrets sign a header.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Signs)]
+struct SignsJson {
+    /// The header.
+    #[schema(example = "X-CronDB-Signature")]
+    header: String,
+    /// `current`, `previous`, or both, in the order in which they stand in the header.
+    by: Vec<&'static str>,
+}
+
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new(
+            &Method::GET,
+            "/v1/accounts/{account}/webhooks/{id}/secret",
+            "get_webhook_secret",
+            show,
+            "Show a webhook's signing secret",
+        )
+        .answers(200, "The secret, and which one signs which header now.", Some(shape::<SecretsJson>())),
+        Operation::new(
+            &Method::POST,
+            "/v1/accounts/{account}/webhooks/{id}/secret/rotate",
+            "rotate_webhook_secret",
+            rotate,
+            "Rotate a webhook's signing secret",
+        )
+        .about(
+            "During the overlap the brand's signature header is signed with the old secret, and webhook-signature carries \
+             both; so no check breaks. Put the new secret in, then confirm.",
+        )
+        .may_take(shape::<RotateInput>())
+        .answers(200, "The new secret and the old one.", Some(shape::<SecretsJson>()))
+        .refuses(409, "An overlap lasts already: confirm ends it.")
+        .idempotent(),
+        Operation::new(
+            &Method::POST,
+            "/v1/accounts/{account}/webhooks/{id}/secret/confirm",
+            "confirm_webhook_secret",
+            confirm,
+            "End a rotation's overlap at once",
+        )
+        .answers(200, "Only the new secret signs now.", Some(shape::<SecretsJson>()))
+        .idempotent(),
+    ]
+}
+
+impl SecretsJson {
+    fn new(webhook: &Webhook, prefix: &str, now: Timestamp) -> Self {
+        let secrets = &webhook.secrets;
+        let overlapping = secrets.overlapping(now).is_some();
+        let previous = secrets.previous.as_ref().filter(|_| overlapping);
+        let (page, standard) = if overlapping {
+            (vec!["previous"], vec!["current", "previous"])
+        } else {
+            (vec!["current"], vec!["current"])
+        };
+        Self {
+            secret: secrets.current.reveal().to_owned(),
+            previous: previous
+                .map(|(secret, until)| PreviousJson { secret: secret.reveal().to_owned(), until: *until }),
+            signs: vec![
+                SignsJson { header: format!("{prefix}-Signature"), by: page },
+                SignsJson { header: "webhook-signature".to_owned(), by: standard },
+            ],
+        }
+    }
+}
+
+/// The answer with a webhook's secrets; no cache may keep it.
+fn answer(api: &Api, webhook: &Webhook) -> Answer {
+    let shown = SecretsJson::new(webhook, &api.policy.brand.header_prefix, api.now());
+    Answer::new(StatusCode::OK, &shown).etag(webhook.version)
+}
+
+fn uncached(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn show(State(api): State<Arc<Api>>, at: InAccount) -> Result<Response, Problem> {
+    let webhook = at.webhook(&api)?;
+    tracing::info!(account = %at.account.id, webhook = %webhook.id, by = at.caller.name(), "signing secret shown");
+    Ok(uncached(answer(&api, &webhook).into_response()))
+}
+
+async fn rotate(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
+    at.webhook(&api)?;
+    let idempotency = idempotency::of_body(&at.caller, Some(at.account.number), &body)?;
+    let mut input = Input::parse_optional(body.text()?, &["overlap"])?;
+    let text: Option<String> = not_null(&mut input, "overlap", "overlap_invalid", "a span such as \"24h\"");
+    let overlap = text.as_deref().map_or(Ok(OVERLAP), parse_span).ok().filter(|overlap| *overlap <= OVERLAP_MAX);
+    if overlap.is_none() {
+        input.fault("overlap", "overlap_invalid", "overlap is a span from 0s to 30d, such as \"24h\".");
+    }
+    input.check()?;
+    let fresh = SigningSecret::from_bytes(&api.chance());
+    let make = |mut webhook: Webhook| {
+        let now = api.now();
+        if webhook.secrets.overlapping(now).is_some() {
+            return Err(Problem::conflict(
+                "rotation_overlaps",
+                "The last rotation's overlap still lasts; a third secret would break receivers. Confirm it first.",
+            ));
+        }
+        let old = std::mem::replace(&mut webhook.secrets.current, fresh.clone());
+        webhook.secrets.previous = overlap.filter(|o| !o.is_zero()).map(|overlap| (old, now.plus(overlap)));
+        Ok(Some(Change::PutWebhook(Box::new(webhook))))
+    };
+    let show = |webhook: &Webhook| answer(&api, webhook);
+    Act { idempotency, said: "signing secret rotated", make, show }.run(&api, &at).await.map(uncached)
+}
+
+async fn confirm(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
+    at.webhook(&api)?;
+    let idempotency = idempotency::of_body(&at.caller, Some(at.account.number), &body)?;
+    Input::parse_optional(body.text()?, &[])?.check()?;
+    let make =
+        |mut webhook: Webhook| Ok(webhook.secrets.previous.take().map(|_old| Change::PutWebhook(Box::new(webhook))));
+    let show = |webhook: &Webhook| answer(&api, webhook);
+    Act { idempotency, said: "signing secret confirmed", make, show }.run(&api, &at).await.map(uncached)
+}

@@ -1,0 +1,136 @@
+//! What the API works with: the store, the directory and the seams, as the binary hands them in.
+
+use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::catalogue::Catalogue;
+use domain::directory::SharedDirectory;
+use domain::endpoint_url::UrlRules;
+use domain::id;
+use domain::in_flight::InFlight;
+use domain::policy::Policy;
+use domain::store::Store;
+use domain::time::{Clock, Timestamp};
+use domain::transport::Names;
+
+use crate::api::Streams;
+use crate::body::Budget;
+use crate::limits::Limits;
+use crate::live::Live;
+use crate::stopping::Stopping;
+
+/// Fills a slice with chance bytes: the machine's in production, a seeded generator's in tests.
+pub type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
+
+/// Everything that the API needs from outside.
+pub struct App {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// Accounts, webhooks and keys in memory; the store keeps it.
+    pub directory: SharedDirectory,
+    /// The event types.
+    pub catalogue: Arc<Catalogue>,
+    /// What holds for every webhook that does not say otherwise.
+    pub policy: Arc<Policy>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Which deliveries are being sent; the dispatcher keeps it.
+    pub in_flight: InFlight,
+    /// Looks names up when a URL is saved or checked.
+    pub names: Arc<dyn Names>,
+    /// Which URLs a webhook may have.
+    pub url_rules: UrlRules,
+    /// The addresses that requests come from, as published.
+    pub egress: Vec<IpAddr>,
+    /// SHA-256 of the platform key that the settings give, if they do.
+    pub platform_key: Option<[u8; 32]>,
+    /// This build's version.
+    pub version: String,
+    /// What has been committed, for streams and tests; the wiring's hook feeds it.
+    pub live: Live,
+    /// Chance, for ids and secrets.
+    pub random: Random,
+}
+
+/// [`App`] with what the API itself keeps in memory: limits, budgets, the built documents.
+pub(crate) struct Api {
+    app: App,
+    /// Failed sign-ins per peer address.
+    pub(crate) sign_ins: Limits<IpAddr>,
+    /// Requests per account key.
+    pub(crate) calls: Limits<[u8; 32]>,
+    /// Tests per account.
+    pub(crate) tests: Limits<u32>,
+    /// URL checks per account.
+    pub(crate) url_checks: Limits<u32>,
+    /// How many bytes of request bodies may be in memory.
+    pub(crate) budget: Budget,
+    /// The OpenAPI document, built when first asked for.
+    pub(crate) openapi: OnceLock<Bytes>,
+    /// The page at `/docs`, built when first asked for.
+    pub(crate) docs: OnceLock<Bytes>,
+    /// Open streams per account.
+    pub(crate) streams: Streams,
+    /// Says when streams have to end.
+    pub(crate) stopping: Stopping,
+    request_prefix: u64,
+    requests: AtomicU64,
+}
+
+impl Api {
+    pub(crate) fn new(app: App, stopping: Stopping) -> Self {
+        let mut prefix = [0; 8];
+        (app.random)(&mut prefix);
+        Self {
+            app,
+            sign_ins: Limits::new(10, Duration::from_secs(60)),
+            calls: Limits::new(200, Duration::from_secs(1)),
+            tests: Limits::new(30, Duration::from_secs(10)),
+            url_checks: Limits::new(30, Duration::from_secs(10)),
+            budget: Budget::default(),
+            openapi: OnceLock::new(),
+            docs: OnceLock::new(),
+            streams: Streams::default(),
+            stopping,
+            request_prefix: u64::from_be_bytes(prefix) >> 32,
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    /// The wall clock's time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.app.clock.now()
+    }
+
+    /// A new id with this prefix.
+    pub(crate) fn new_id(&self, prefix: &str) -> String {
+        let mut chance = [0; 8];
+        (self.app.random)(&mut chance);
+        id::make(prefix, self.now().0, u64::from_be_bytes(chance))
+    }
+
+    /// `N` chance bytes.
+    pub(crate) fn chance<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        (self.app.random)(&mut bytes);
+        bytes
+    }
+
+    /// The id of a request, for the problem document and the log line about it.
+    pub(crate) fn new_request_id(&self) -> String {
+        let count = self.requests.fetch_add(1, Ordering::Relaxed);
+        format!("req_{:08x}{count:06x}", self.request_prefix)
+    }
+}
+
+impl Deref for Api {
+    type Target = App;
+
+    fn deref(&self) -> &App {
+        &self.app
+    }
+}

@@ -1,0 +1,232 @@
+//! Who calls: the platform's keys, which may do everything, and account keys, which see their own account only.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use domain::id::{AccountId, DeliveryId, EventId, WebhookId};
+use domain::key::{Account, ApiKey, Scope, hash_key};
+use domain::webhook::Webhook;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+
+use crate::app::Api;
+use crate::problem::Problem;
+
+/// Longer texts are no keys, and are not worth a hash.
+const KEY_LENGTH_MAX: usize = 256;
+
+/// The address at the other end of the connection; put into every request by the accept loop.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Who calls.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// The hash of the key.
+    pub(crate) hash: [u8; 32],
+    /// The key; `None` for the one of the settings.
+    key: Option<Arc<ApiKey>>,
+}
+
+impl Caller {
+    /// The number of the account that the caller is limited to; `None` for the platform.
+    pub(crate) fn account(&self) -> Option<u32> {
+        self.key.as_ref().and_then(|key| key.account)
+    }
+
+    /// Whether the caller may do everything.
+    pub(crate) fn is_platform(&self) -> bool {
+        self.account().is_none()
+    }
+
+    /// The name of the caller's key, as the log and a pause say it.
+    pub(crate) fn name(&self) -> &str {
+        self.key.as_ref().map_or("platform", |key| &key.name)
+    }
+
+    /// The key; `None` for the one of the settings.
+    pub(crate) fn key(&self) -> Option<&Arc<ApiKey>> {
+        self.key.as_ref()
+    }
+
+    /// Whether the caller may post events.
+    pub(crate) fn writes_events(&self) -> bool {
+        self.has(Scope::EventsWrite)
+    }
+
+    /// Whether the caller may do what this scope allows.
+    pub(crate) fn has(&self, scope: Scope) -> bool {
+        self.is_platform()
+            || scope == Scope::Account
+            || self.key.as_ref().is_some_and(|key| key.scopes.contains(&scope))
+    }
+
+    /// # Errors
+    /// 403 unless the caller is the platform.
+    pub(crate) fn require_platform(&self) -> Result<(), Problem> {
+        if self.is_platform() { Ok(()) } else { Err(Problem::forbidden("Only a platform key (phk_…) may do this.")) }
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        authenticate(parts, api)
+    }
+}
+
+/// The caller of a request.
+///
+/// # Errors
+/// 401, the same for every kind; 429 for wrong keys from one address, and for an account key that comes too often.
+pub(crate) fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
+    let Some(token) = bearer(parts) else { return Err(Problem::unauthorized()) };
+    let now = api.now();
+    let Some(caller) = find(token, api).filter(|caller| {
+        let ends = caller.key.as_ref().and_then(|key| key.expires_at);
+        ends.is_none_or(|ends| now < ends)
+    }) else {
+        let address = parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(address)| *address);
+        // A valid key passes whatever its address did before: behind one address there may be many callers.
+        return Err(match api.sign_ins.take(address, now) {
+            Ok(()) => Problem::unauthorized(),
+            Err(wait) => Problem::too_many("too_many_sign_ins", wait, "Too many wrong keys came from your address."),
+        });
+    };
+    if !caller.is_platform() {
+        api.calls.take(caller.hash, now).map_err(|wait| {
+            Problem::too_many(
+                "too_many_requests",
+                wait,
+                "This key comes too often. Slow down, or post events in batches.",
+            )
+        })?;
+    }
+    Ok(caller)
+}
+
+/// The one bearer token of the request.
+fn bearer(parts: &Parts) -> Option<&str> {
+    let mut values = parts.headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+fn find(token: &str, api: &Api) -> Option<Caller> {
+    if token.len() > KEY_LENGTH_MAX {
+        return None;
+    }
+    // Only hashes are compared: how long a look-up takes tells nothing about a key.
+    let hash = hash_key(token);
+    if api.platform_key.is_some_and(|known| equal(&known, &hash)) {
+        return Some(Caller { hash, key: None });
+    }
+    let key = api.directory.read().key(&hash).cloned()?;
+    equal(&key.hash, &hash).then_some(Caller { hash, key: Some(key) })
+}
+
+/// Compares without stopping at the first difference.
+fn equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    std::hint::black_box(a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b))) == 0
+}
+
+/// The caller of a platform route.
+pub(crate) struct Platform(pub(crate) Caller);
+
+impl FromRequestParts<Arc<Api>> for Platform {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let caller = authenticate(parts, api)?;
+        caller.require_platform()?;
+        Ok(Self(caller))
+    }
+}
+
+/// The caller of a route under `/v1/accounts/{account}`, the account, and the other parts of the path.
+pub(crate) struct InAccount {
+    /// Who calls; if it is an account key, one of this account.
+    pub(crate) caller: Caller,
+    /// The account.
+    pub(crate) account: Arc<Account>,
+    params: Vec<(String, String)>,
+}
+
+impl FromRequestParts<Arc<Api>> for InAccount {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        let caller = authenticate(parts, api)?;
+        let params = path_params(parts, api).await?;
+        let id: Option<AccountId> =
+            params.iter().find(|(name, _)| name == "account").and_then(|(_, id)| id.parse().ok());
+        let account = account(api, &caller, id.as_ref())?;
+        Ok(Self { caller, account, params })
+    }
+}
+
+/// The named parts of the request's path, percent-decoded.
+///
+/// # Errors
+/// 404 if a part is not UTF-8.
+pub(crate) async fn path_params(parts: &mut Parts, api: &Arc<Api>) -> Result<Vec<(String, String)>, Problem> {
+    let params = RawPathParams::from_request_parts(parts, api).await.map_err(|_| Problem::not_found())?;
+    Ok(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+/// The account of this id, as far as the caller may know of it.
+///
+/// # Errors
+/// 404; for an account key the same for every account that is not its own.
+pub(crate) fn account(api: &Api, caller: &Caller, id: Option<&AccountId>) -> Result<Arc<Account>, Problem> {
+    let found = id.and_then(|id| api.directory.read().account(id).cloned());
+    match (found, caller.account()) {
+        (Some(account), None) => Ok(account),
+        (Some(account), Some(own)) if account.number == own => Ok(account),
+        (_, Some(_)) => Err(Problem::not_found()),
+        (None, None) => Err(Problem::account_not_found()),
+    }
+}
+
+impl InAccount {
+    fn param(&self, name: &str) -> Result<&str, Problem> {
+        self.params.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str()).ok_or_else(Problem::not_found)
+    }
+
+    /// The part `id` of the path.
+    ///
+    /// # Errors
+    /// 404 unless it is an id of the kind.
+    pub(crate) fn id<T: std::str::FromStr>(&self) -> Result<T, Problem> {
+        self.param("id")?.parse().map_err(|_| Problem::not_found())
+    }
+
+    /// The account's webhook that the path names.
+    ///
+    /// # Errors
+    /// 404.
+    pub(crate) fn webhook(&self, api: &Api) -> Result<Arc<Webhook>, Problem> {
+        let id: WebhookId = self.id()?;
+        api.directory.read().webhook(self.account.number, &id).cloned().ok_or_else(Problem::not_found)
+    }
+
+    /// The delivery's id that the path names.
+    ///
+    /// # Errors
+    /// 404 unless it reads like one.
+    pub(crate) fn delivery(&self) -> Result<DeliveryId, Problem> {
+        self.id()
+    }
+
+    /// The event's id that the path names.
+    ///
+    /// # Errors
+    /// 404 unless it reads like one.
+    pub(crate) fn event(&self) -> Result<EventId, Problem> {
+        self.id()
+    }
+}

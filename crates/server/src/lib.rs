@@ -1,0 +1,28 @@
+//! The HTTP API over the store: what comes in is judged here, and nothing is kept here.
+//!
+//! [`serve`] runs the accept loop; [`router`] is the same API without a socket. The list of operations in `api` is the one
+//! source of the routes, of the OpenAPI document and of the tests that go over every route.
+
+mod api;
+mod app;
+mod auth;
+mod body;
+mod docs_page;
+mod idempotency;
+mod json;
+mod json_input;
+mod limits;
+mod live;
+mod metrics;
+mod operation;
+mod page;
+mod problem;
+mod router;
+mod serve;
+mod stopping;
+mod strict_head;
+
+pub use app::{App, Random};
+pub use live::Live;
+pub use router::{metrics_router, router};
+pub use serve::{serve, serve_metrics};

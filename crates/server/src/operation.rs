@@ -1,0 +1,194 @@
+//! One operation of the API: how it is reached, what serves it, and how it is described. The router, the OpenAPI document
+//! and the tests over all routes are made from the same list.
+
+use axum::handler::Handler;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use http::Method;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use std::sync::Arc;
+
+use crate::app::Api;
+
+/// Who may call an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everyone, without a key.
+    Open,
+    /// Platform keys.
+    Platform,
+    /// Platform keys, and keys of the account that the path names.
+    Account,
+    /// Platform keys, and account keys with the scope `events:write`.
+    Events,
+    /// Every key.
+    AnyKey,
+}
+
+/// A parameter of the query or the path, or a header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    pub(crate) place: Place,
+    pub(crate) about: &'static str,
+}
+
+/// Where a parameter stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the query.
+    Query,
+    /// Among the request's headers.
+    Header,
+}
+
+/// The shape of a body: its schema, and the named schemas that it refers to.
+#[derive(Clone)]
+pub(crate) struct Shape {
+    pub(crate) schema: RefOr<Schema>,
+    pub(crate) named: Vec<(String, RefOr<Schema>)>,
+    pub(crate) media: &'static str,
+}
+
+/// The shape of a `T`, by its name.
+pub(crate) fn shape<T: ToSchema>() -> Shape {
+    let mut named = vec![(T::name().into_owned(), T::schema())];
+    T::schemas(&mut named);
+    let schema = RefOr::Ref(utoipa::openapi::Ref::from_schema_name(T::name()));
+    Shape { schema, named, media: "application/json" }
+}
+
+/// The shape of a page of `T`s.
+pub(crate) fn page<T: ToSchema>() -> Shape {
+    use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
+    let one = shape::<T>();
+    let cursor = ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .description(Some("The next page's cursor; null at the end."));
+    let page = ObjectBuilder::new()
+        .property("data", ArrayBuilder::new().items(one.schema))
+        .property("next_cursor", cursor)
+        .required("data")
+        .required("next_cursor");
+    Shape { schema: page.into(), ..one }
+}
+
+/// The shape of a body that is no JSON.
+pub(crate) fn text(media: &'static str) -> Shape {
+    Shape { schema: String::schema(), named: Vec::new(), media }
+}
+
+/// One operation.
+pub(crate) struct Operation {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    pub(crate) handler: MethodRouter<Arc<Api>>,
+    /// The operation's name in generated clients.
+    pub(crate) id: &'static str,
+    pub(crate) summary: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) access: Access,
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) body: Option<(Shape, bool)>,
+    pub(crate) answer: (u16, &'static str, Option<Shape>),
+    /// Further statuses than those that every operation can answer.
+    pub(crate) refusals: Vec<(u16, &'static str)>,
+}
+
+impl Operation {
+    /// An operation on `path`, served by `handler`; the first segment after the version groups it.
+    pub(crate) fn new<H, T>(
+        method: &Method,
+        path: &'static str,
+        id: &'static str,
+        handler: H,
+        summary: &'static str,
+    ) -> Self
+    where
+        H: Handler<T, Arc<Api>>,
+        T: 'static,
+    {
+        let filter =
+            MethodFilter::try_from(method.clone()).expect("the methods of the list are those of the framework");
+        let status = if *method == Method::DELETE { 204 } else { 200 };
+        Self {
+            method: method.clone(),
+            path,
+            handler: on(filter, handler),
+            id,
+            summary,
+            about: "",
+            access: Access::Account,
+            parameters: Vec::new(),
+            body: None,
+            answer: (status, "Done.", None),
+            refusals: Vec::new(),
+        }
+    }
+
+    /// What a reader should know beyond the summary.
+    pub(crate) fn about(self, about: &'static str) -> Self {
+        Self { about, ..self }
+    }
+
+    /// Who may call it; without this, [`Access::Account`].
+    pub(crate) fn access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// A parameter of the query.
+    pub(crate) fn query(mut self, name: &'static str, about: &'static str) -> Self {
+        self.parameters.push(Parameter { name, place: Place::Query, about });
+        self
+    }
+
+    /// A header of the request.
+    pub(crate) fn header(mut self, name: &'static str, about: &'static str) -> Self {
+        self.parameters.push(Parameter { name, place: Place::Header, about });
+        self
+    }
+
+    /// It is a list: it takes `limit` and `cursor`, and answers pages of `T`.
+    pub(crate) fn lists<T: ToSchema>(self) -> Self {
+        self.query("limit", "Rows wanted: 1 to 100; 25 if not given.")
+            .query("cursor", "The next_cursor of the page before.")
+            .answers(200, "A page, newest first.", Some(page::<T>()))
+    }
+
+    /// It honours `Idempotency-Key`.
+    pub(crate) fn idempotent(self) -> Self {
+        self.header(
+            "Idempotency-Key",
+            "1 to 255 visible ASCII characters, kept for 24 h: the same request under the same key acts once, and gets the same answer.",
+        )
+        .refuses(422, "The input has faults, or the Idempotency-Key came with another request.")
+    }
+
+    /// It honours `If-Match`.
+    pub(crate) fn matches(self) -> Self {
+        self.header("If-Match", "The ETag that you read; 412 if it was changed since.")
+            .refuses(412, "It was changed since it was read.")
+    }
+
+    /// It takes a body.
+    pub(crate) fn takes(self, shape: Shape) -> Self {
+        Self { body: Some((shape, true)), ..self }
+    }
+
+    /// It takes a body, or none.
+    pub(crate) fn may_take(self, shape: Shape) -> Self {
+        Self { body: Some((shape, false)), ..self }
+    }
+
+    /// What it answers when all is well.
+    pub(crate) fn answers(self, status: u16, about: &'static str, shape: Option<Shape>) -> Self {
+        Self { answer: (status, about, shape), ..self }
+    }
+
+    /// A status that it can refuse with.
+    pub(crate) fn refuses(mut self, status: u16, about: &'static str) -> Self {
+        self.refusals.push((status, about));
+        self
+    }
+}

@@ -1,0 +1,294 @@
+//! Every refusal, as an RFC 9457 problem document: `type`, `title`, `status`, `detail`, `code`, `request_id`, `errors[]`.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use domain::refusal::Refusal;
+use domain::store::{AcceptError, ChangeError, StoreError};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::Api;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A refusal on its way out. It becomes a document in [`render`], where the request's id is given.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    errors: Vec<Refusal>,
+    retry_after: Option<Duration>,
+    /// What came has not been read to its end: no other request may follow on the connection.
+    close: bool,
+}
+
+/// A problem document as it is written.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct ProblemDocument<'a> {
+    /// `urn:posthaste:problem:` and the code.
+    #[schema(example = "urn:posthaste:problem:input_invalid")]
+    r#type: String,
+    /// The status in words.
+    #[schema(example = "Unprocessable Entity")]
+    title: &'a str,
+    /// The HTTP status.
+    #[schema(example = 422)]
+    status: u16,
+    /// What is wrong, and the way out.
+    detail: &'a str,
+    /// The kind of the problem; it does not change between versions.
+    #[schema(example = "input_invalid")]
+    code: &'a str,
+    /// The id under which the server's log has this request; also in the header `X-Request-Id`.
+    request_id: &'a str,
+    /// Every fault of the input, each with its place.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(value_type = Vec<FaultSchema>)]
+    errors: &'a [Refusal],
+}
+
+/// One fault of an input: for the API's description of [`Refusal`].
+#[derive(ToSchema)]
+#[schema(as = Fault)]
+#[expect(dead_code, reason = "describes `domain::refusal::Refusal`, which knows nothing of OpenAPI")]
+pub(crate) struct FaultSchema {
+    /// A JSON pointer into the request's body.
+    #[schema(example = "/url")]
+    pointer: String,
+    /// The fault's code.
+    #[schema(example = "url_scheme")]
+    code: String,
+    /// One sentence that names the value, the rule, and the way out.
+    detail: String,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, detail: detail.into(), errors: Vec::new(), retry_after: None, close: false }
+    }
+
+    /// 400: what came cannot be read.
+    pub(crate) fn bad_request(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// 401, the same for every kind of wrong or missing key.
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "Send a valid key as \"Authorization: Bearer phk_…\" or \"Bearer pha_…\".",
+        )
+    }
+
+    /// 403: the key is valid and may not do this.
+    pub(crate) fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// 404, the same for what never was, is gone, or belongs to another account.
+    pub(crate) fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "There is nothing here: it never existed, or it was deleted. Check the address and the id.",
+        )
+    }
+
+    /// 404 for an account that the platform named.
+    pub(crate) fn account_not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "account_not_found",
+            "There is no such account. POST /v1/accounts creates one.",
+        )
+    }
+
+    /// 409: the state of the thing does not allow it.
+    pub(crate) fn conflict(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// 412: it was changed since it was read.
+    pub(crate) fn stale() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "changed_meanwhile",
+            "It was changed since you read it. Read it again, and repeat your change with its new ETag.",
+        )
+    }
+
+    /// 413: more than is taken.
+    pub(crate) fn too_large(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, code, detail)
+    }
+
+    /// 422 with every fault of the input.
+    pub(crate) fn invalid(errors: Vec<Refusal>) -> Self {
+        let detail = match errors.as_slice() {
+            [only] => only.detail.clone(),
+            all => format!("{} things in the request cannot be taken; errors[] names each.", all.len()),
+        };
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "input_invalid", detail) }
+    }
+
+    /// 422 with one fault.
+    pub(crate) fn fault(pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) -> Self {
+        Self::invalid(vec![Refusal::new(pointer, code, detail)])
+    }
+
+    /// 429: too often.
+    pub(crate) fn too_many(code: &'static str, wait: Duration, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail) }
+    }
+
+    /// 503: cannot be done now.
+    pub(crate) fn unavailable(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        let wait = Duration::from_secs(1);
+        Self { retry_after: Some(wait), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail) }
+    }
+
+    /// What an answer of the framework that has no document yet says.
+    fn from_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::METHOD_NOT_ALLOWED => Self::new(
+                status,
+                "method_not_allowed",
+                "This address does not take this method; the header Allow lists those that it takes.",
+            ),
+            StatusCode::NOT_FOUND => Self::not_found(),
+            other => Self::new(other, "refused", other.canonical_reason().unwrap_or("The request was refused.")),
+        }
+    }
+
+    /// The same problem, after which the connection is closed.
+    pub(crate) fn closing(self) -> Self {
+        Self { close: true, ..self }
+    }
+
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    pub(crate) fn errors(&self) -> &[Refusal] {
+        &self.errors
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status;
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy => Self::unavailable("overloaded", "Too much waits to be written. Try again in a moment."),
+            StoreError::Stopped(why) => {
+                tracing::error!(%why, "the store has stopped");
+                Self::unavailable("store_stopped", "The store has stopped; nothing was accepted or changed.")
+            }
+            StoreError::Damaged(what) => {
+                tracing::error!(%what, "a record is damaged");
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "record_damaged",
+                    "What is kept here is damaged: its checksum does not fit. The operator's log has the details.",
+                )
+            }
+        }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::NotFound => Self::not_found(),
+            ChangeError::Exists => Self::conflict("exists", "Something with this id exists already."),
+            ChangeError::Stale => Self::stale(),
+            ChangeError::State(why) => Self::conflict("state", format!("This cannot be done now: {why}.")),
+            ChangeError::OtherRequest => Self::other_request(),
+            ChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AcceptError> for Problem {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::Gone => Self::not_found(),
+            AcceptError::OtherRequest => Self::other_request(),
+            AcceptError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl Problem {
+    fn other_request() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            "This Idempotency-Key came before with another request. Use a new key for a new request.",
+        )
+    }
+}
+
+/// Writes the document of a response that is a problem; every other response passes unchanged.
+pub(crate) fn render(api: &Api, mut response: Response) -> Response {
+    let status = response.status();
+    if !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let problem = response.extensions_mut().remove::<Problem>().unwrap_or_else(|| Problem::from_status(status));
+    let request_id = api.new_request_id();
+    if status.is_server_error() {
+        tracing::warn!(%request_id, status = status.as_u16(), code = problem.code, "request failed");
+    }
+    let document = ProblemDocument {
+        r#type: format!("urn:posthaste:problem:{}", problem.code),
+        title: status.canonical_reason().unwrap_or("Refused"),
+        status: status.as_u16(),
+        detail: &problem.detail,
+        code: problem.code,
+        request_id: &request_id,
+        errors: &problem.errors,
+    };
+    *response.body_mut() = Body::from(crate::json::write(&document));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.remove(http::header::CONTENT_LENGTH);
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if let Some(wait) = problem.retry_after {
+        // Rounded up: who comes back after that many seconds is not too early.
+        let seconds = wait.as_millis().div_ceil(1_000).max(1);
+        headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if problem.close {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}

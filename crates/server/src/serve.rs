@@ -1,0 +1,114 @@
+//! The accept loop: connections of HTTP/1.1 with keep-alive, bounded in number, and a shutdown that lets answers end.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tower::ServiceExt as _;
+
+use crate::app::App;
+use crate::auth::Peer;
+use crate::stopping::Stopping;
+use crate::strict_head::StrictHead;
+
+/// Connections at once; further ones wait in the listener's queue.
+const CONNECTIONS_MAX: usize = 8_192;
+/// The largest head, and the most that is read ahead.
+const READ_AHEAD_MAX: usize = 64 * 1024;
+/// How long answers may take to end once the shutdown has begun.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+/// How long to wait when the machine has no descriptor left for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves the API on `listener` until `shutdown`; then lets the answers under way end, at most 5 seconds.
+pub async fn serve(app: App, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+    let stopping = Stopping::default();
+    let router = crate::router::router_until(app, stopping.clone());
+    serve_router(router, &stopping, listener, shutdown).await;
+}
+
+/// Serves the figures alone, without a key, for `--metrics-listen`.
+pub async fn serve_metrics(router: Router, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+    serve_router(router, &Stopping::default(), listener, shutdown).await;
+}
+
+async fn serve_router(router: Router, stopping: &Stopping, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+    let mut connections = JoinSet::new();
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let slot = tokio::select! {
+            () = &mut shutdown => break,
+            slot = Arc::clone(&slots).acquire_owned() => slot.expect("the semaphore is never closed"),
+        };
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = connection(stream, peer.ip(), router.clone(), stopping.watch());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    stopping.stop();
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_TIME, drained).await.is_err() {
+        tracing::warn!("some answers did not end in time");
+    }
+}
+
+async fn connection(stream: TcpStream, peer: IpAddr, router: Router, mut stopping: watch::Receiver<bool>) {
+    // Answers are small: waiting for more to send would only delay them.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let service = service_fn(move |request| answer(request, peer, router.clone()));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // `StrictHead` times heads and idle connections with one timer for all requests.
+        .header_read_timeout(None)
+        .max_buf_size(READ_AHEAD_MAX)
+        .serve_connection(TokioIo::new(StrictHead::new(stream)), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        // A fault of one connection is its client's to see.
+        _ended = connection.as_mut() => return,
+        _stopping = stopping.wait_for(|stopping| *stopping) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ended = connection.await;
+}
+
+async fn answer(mut request: hyper::Request<Incoming>, peer: IpAddr, router: Router) -> Result<Response, Infallible> {
+    let coded = request.headers().contains_key(TRANSFER_ENCODING);
+    request.extensions_mut().insert(Peer(peer));
+    let mut response = router.oneshot(Request::from(request.map(axum::body::Body::new))).await?;
+    if coded {
+        // `StrictHead` does not follow chunks: no other request may come after them.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}

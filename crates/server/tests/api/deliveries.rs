@@ -1,0 +1,196 @@
+//! The log: filters, one delivery with its attempts, replay and cancel, figures.
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::world::{NOW, PLATFORM, World};
+
+const LIST: &str = "/v1/accounts/default/deliveries";
+
+fn at(seconds: i64) -> String {
+    domain::time::Timestamp(NOW + seconds * 1_000_000).to_string()
+}
+
+#[tokio::test]
+async fn a_delivery_shows_what_was_sent_and_what_came_back() {
+    let world = World::new();
+    let webhook = world.webhook("default").await;
+    let event = world.event("default").await;
+    let delivery = World::first_delivery(&event);
+    world.settle(delivery, 500, "{\"error\":\"db locked\"}\u{1b}[31m".as_bytes()).await;
+    let got = world.get(&format!("{LIST}/{delivery}")).await.json();
+    assert_eq!(got["id"], json!(delivery));
+    assert_eq!((&got["webhook_id"], &got["event_id"]), (&json!(webhook), &json!(event)));
+    assert_eq!(
+        (&got["status"], &got["attempts_made"], &got["last_error"]),
+        (&json!("pending"), &json!(1), &json!("http_5xx"))
+    );
+    let attempt = &got["attempts"][0];
+    assert_eq!(
+        (&attempt["number"], &attempt["reason"], &attempt["status_code"]),
+        (&json!(1), &json!("first"), &json!(500))
+    );
+    assert_eq!(attempt["duration_ms"], json!(41.5));
+    assert_eq!(attempt["timing"]["first_byte"], json!(1.25));
+    assert_eq!(attempt["timing"]["tls"], Value::Null);
+    assert_eq!(attempt["error"]["code"], "http_5xx");
+    assert!(attempt["error"]["message"].as_str().is_some_and(|message| message.contains("500")));
+    assert_eq!(attempt["remote_address"], "198.41.0.4:443");
+    assert_eq!(attempt["response"]["body"], "{\"error\":\"db locked\"}\u{1b}[31m");
+    assert_eq!(attempt["response"]["body_base64"], Value::Null);
+
+    let request = &attempt["request"];
+    assert_eq!((&request["method"], &request["url"]), (&json!("POST"), &json!("https://hooks.crm.example.com/in")));
+    let timestamp = &got["timestamp"];
+    let body = format!(
+        r#"{{"event":"alert.rule_created","webhook_id":"{webhook}","timestamp":{timestamp},"data":{{"rule":1}}}}"#
+    );
+    assert_eq!(request["body"], json!(body));
+    let header = |name: &str| {
+        let headers = request["headers"].as_array().expect("headers");
+        headers.iter().find(|header| header["name"] == name).map(|header| header["value"].clone())
+    };
+    assert_eq!(header("Host"), Some(json!("hooks.crm.example.com")));
+    assert_eq!(header("Content-Length"), Some(json!(body.len().to_string())));
+    assert_eq!(header("X-CronDB-Delivery"), Some(json!(delivery)));
+    assert_eq!(header("X-Api-Key"), Some(json!("••••")));
+    let secret = world.get(&format!("/v1/accounts/default/webhooks/{webhook}/secret")).await.json()["secret"].clone();
+    let secret = domain::secret::SigningSecret::parse(secret.as_str().expect("a secret")).expect("a secret");
+    let signature = header("X-CronDB-Signature").expect("the signature");
+    let check = domain::signature::verify(body.as_bytes(), signature.as_str().expect("text"), &secret);
+    assert_eq!(check, domain::signature::Check::Valid);
+}
+
+#[tokio::test]
+async fn the_rest_of_the_schedule_is_told() {
+    let world = World::new();
+    world.webhook("default").await;
+    let delivery = World::first_delivery(&world.event("default").await);
+    let path = format!("{LIST}/{delivery}");
+    let schedule = async || world.get(&path).await.json()["schedule"].clone();
+    let first = world.get(&path).await.json()["next_attempt_at"].clone();
+    let fresh = schedule().await;
+    assert_eq!(fresh.as_array().map(Vec::len), Some(6), "the first attempt and the page's five retries");
+    assert_eq!(fresh[0], json!({"number": 1, "at": first}));
+    world.settle(delivery, 503, b"").await;
+    // 30 s after the end of the attempt, which took 41.5 ms; then the page's further delays.
+    let times = [0, 120, 720, 4_320, 25_920].map(|later| NOW + 30_041_500 + later * 1_000_000);
+    let rows = times.iter().zip(2..).map(|(&at, number)| json!({"number": number, "at": domain::time::Timestamp(at)}));
+    let after_first: Vec<_> = rows.collect();
+    assert_eq!(schedule().await, Value::Array(after_first));
+    world.settle(delivery, 200, b"").await;
+    assert_eq!(schedule().await, json!([]));
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_can_be_read_back() {
+    let world = World::new();
+    world.webhook("default").await;
+    let delivery = World::first_delivery(&world.event("default").await);
+    world.settle(delivery, 200, b"\xff\x00\xfe").await;
+    let got = world.get(&format!("{LIST}/{delivery}")).await.json();
+    assert_eq!(got["attempts"][0]["response"]["body_base64"], "/wD+");
+    assert_eq!((&got["attempts"][0]["error"], &got["status"]), (&Value::Null, &json!("delivered")));
+}
+
+#[tokio::test]
+async fn the_log_is_filtered_and_paged() {
+    let world = World::new();
+    let webhook = world.webhook("default").await;
+    let mut events = Vec::new();
+    for _ in 0..5 {
+        events.push(world.event("default").await);
+    }
+    world.settle(World::first_delivery(&events[0]), 500, b"").await;
+    world.settle(World::first_delivery(&events[1]), 200, b"").await;
+    world.in_flight.started(World::first_delivery(&events[2]), domain::time::Timestamp(NOW));
+    let list = async |query: &str| {
+        let reply = world.get(&format!("{LIST}?{query}")).await;
+        assert_eq!(reply.status, StatusCode::OK, "{query}: {reply:?}");
+        let json = reply.json();
+        json["data"]
+            .as_array()
+            .expect("rows")
+            .iter()
+            .map(|row| row["event_id"].as_str().expect("an id").to_owned())
+            .collect::<Vec<_>>()
+    };
+    let newest_first: Vec<_> = events.iter().rev().cloned().collect();
+    assert_eq!(list("").await, newest_first);
+    assert_eq!(list("status=delivered").await, events[1..2]);
+    assert_eq!(list("status=sending").await, events[2..3]);
+    assert_eq!(list("code=5xx").await, events[0..1]);
+    assert_eq!(list("error=http_5xx&status=pending").await, events[0..1]);
+    assert_eq!(list(&format!("webhook={webhook}&event=alert.*&since=1h&limit=2")).await, newest_first[..2]);
+    assert_eq!(list("webhook=wh_never").await, [""; 0]);
+    assert_eq!(list("q='%20OR%201=1--").await, [""; 0]);
+    for query in [
+        "limit=0",
+        "limit=-1",
+        "limit=1000000000",
+        "limit=NaN",
+        "cursor=AAAA",
+        "status=lost",
+        "since=yesterday",
+        "code=5xy",
+        "error=nope",
+        "colour=red",
+        "status=",
+    ] {
+        let reply = world.get(&format!("{LIST}?{query}")).await;
+        assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn replay_and_cancel_do_what_the_state_allows() {
+    let world = World::new();
+    world.webhook("default").await;
+    let delivery = World::first_delivery(&world.event("default").await);
+    let path = format!("{LIST}/{delivery}");
+    let act = async |verb: &str| world.ask(Method::POST, &format!("{path}/{verb}")).key(PLATFORM).send().await;
+    world.settle(delivery, 200, b"").await;
+    let refused = act("cancel").await;
+    assert_eq!((refused.status, &refused.json()["code"]), (StatusCode::CONFLICT, &json!("state")));
+    let replayed = act("replay").await;
+    assert_eq!(replayed.status, StatusCode::ACCEPTED);
+    let now = world.get(&path).await.json();
+    for (field, value) in replayed.json().as_object().expect("a delivery") {
+        assert_eq!(now[field], *value, "{field} is as the answer said");
+    }
+    assert_eq!(
+        (&now["status"], &now["attempts_made"], &now["retries_made"]),
+        (&json!("pending"), &json!(1), &json!(0))
+    );
+    assert_eq!(now["schedule"].as_array().map(Vec::len), Some(6), "the schedule starts afresh");
+    let cancelled = act("cancel").await;
+    assert_eq!((cancelled.status, &cancelled.json()["status"]), (StatusCode::OK, &json!("cancelled")));
+    assert_eq!(world.get(&path).await.json()["status"], "cancelled");
+    assert_eq!(act("cancel").await.status, StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn figures_count_what_became_of_deliveries() {
+    let world = World::new();
+    let webhook = world.webhook("default").await;
+    for status in [200, 200, 500] {
+        let delivery = World::first_delivery(&world.event("default").await);
+        world.settle(delivery, status, b"").await;
+    }
+    for path in [
+        format!("/v1/accounts/default/webhooks/{webhook}/stats?window=1h"),
+        "/v1/accounts/default/stats?window=1h".to_owned(),
+    ] {
+        let stats = world.get(&path).await.json();
+        assert_eq!((&stats["delivered"], &stats["unfinished"], &stats["failed"]), (&json!(2), &json!(1), &json!(0)));
+        assert_eq!((&stats["success"], &stats["since"]), (&json!(1.0), &json!(at(-3_600))));
+    }
+    for window in ["0s", "soon", "400d"] {
+        assert_eq!(world.get(&format!("/v1/accounts/default/stats?window={window}")).await.status.as_u16(), 422);
+    }
+    let metrics = world.get("/metrics").await;
+    let text = String::from_utf8(metrics.body.to_vec()).expect("text");
+    assert!(text.contains("posthaste_events_accepted_total 3\n"), "{text}");
+    assert!(text.contains("posthaste_attempts_total{outcome=\"success\"} 2\n"), "{text}");
+    assert!(!text.contains("s3cr3t") && !text.contains("whsec_"));
+}

@@ -1,0 +1,156 @@
+//! `GET …/stream`: what happens, as it happens, and after a gap.
+
+use axum::body::Body;
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use crate::world::{PLATFORM, World};
+
+/// An open stream.
+struct Stream {
+    body: Body,
+    text: String,
+}
+
+/// One event of a stream.
+#[derive(Debug)]
+struct Message {
+    id: String,
+    kind: String,
+    data: Value,
+}
+
+impl Stream {
+    async fn open(world: &World, query: &str, last_id: Option<&str>) -> Self {
+        let mut request = Request::builder()
+            .method(Method::GET)
+            .uri(format!("/v1/accounts/default/stream{query}"))
+            .header("authorization", format!("Bearer {PLATFORM}"));
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id);
+        }
+        let request = request.body(Body::empty()).expect("a request");
+        let response = world.router.clone().oneshot(request).await.expect("the router does not fail");
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let mut stream = Self { body: response.into_body(), text: String::new() };
+        assert!(stream.piece().await.starts_with("retry: "));
+        stream
+    }
+
+    /// The text up to the next empty line.
+    async fn piece(&mut self) -> String {
+        loop {
+            if let Some((piece, rest)) = self.text.split_once("\n\n") {
+                let (piece, rest) = (piece.to_owned(), rest.to_owned());
+                self.text = rest;
+                return piece;
+            }
+            let frame = self.body.frame().await.expect("the stream goes on").expect("the stream does not fail");
+            let bytes = frame.into_data().expect("data");
+            self.text.push_str(std::str::from_utf8(&bytes).expect("text"));
+        }
+    }
+
+    async fn message(&mut self) -> Message {
+        let piece = self.piece().await;
+        let field = |name: &str| {
+            let line = piece
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .unwrap_or_else(|| panic!("no {name} in {piece}"));
+            line.to_owned()
+        };
+        let data = serde_json::from_str(&field("data: ")).expect("JSON");
+        Message { id: field("id: "), kind: field("event: "), data }
+    }
+}
+
+#[tokio::test]
+async fn what_happens_is_told_in_order() {
+    let world = World::new();
+    let mut stream = Stream::open(&world, "", None).await;
+    let webhook = world.webhook("default").await;
+    let event = world.event("default").await;
+    let delivery = World::first_delivery(&event);
+    world.settle(delivery, 500, b"db locked").await;
+    world.delete(&format!("/v1/accounts/default/webhooks/{webhook}")).await;
+
+    let created = stream.message().await;
+    assert_eq!((created.kind.as_str(), &created.data["id"]), ("webhook", &json!(webhook)));
+    assert_eq!(created.data["headers"], json!({"X-Api-Key": "••••"}));
+    let accepted = stream.message().await;
+    assert_eq!((accepted.kind.as_str(), &accepted.data["id"]), ("delivery", &json!(delivery)));
+    assert_eq!((&accepted.data["status"], &accepted.data["event"]), (&json!("pending"), &json!("alert.rule_created")));
+    let attempt = stream.message().await;
+    assert_eq!((attempt.kind.as_str(), &attempt.data["delivery_id"]), ("attempt", &json!(delivery)));
+    assert_eq!((&attempt.data["number"], &attempt.data["error"]["code"]), (&json!(1), &json!("http_5xx")));
+    assert!(attempt.data["next_attempt_at"].is_string());
+    let settled = stream.message().await;
+    assert_eq!((settled.kind.as_str(), &settled.data["attempts_made"]), ("delivery", &json!(1)));
+    let deleted = stream.message().await;
+    assert_eq!((deleted.kind.as_str(), deleted.data), ("webhook", json!({"id": webhook, "deleted": true})));
+}
+
+#[tokio::test]
+async fn a_stream_holds_its_own_account_s_and_what_was_asked_for_only() {
+    let world = World::new();
+    world.account("b", &[]).await;
+    world.webhook("b").await;
+    let (one, two) = (world.webhook("default").await, world.webhook("default").await);
+    let mut stream = Stream::open(&world, &format!("?types=delivery&webhook={two}"), None).await;
+    world.event("b").await;
+    world.patch(&format!("/v1/accounts/default/webhooks/{one}"), &json!({"name": "x"})).await;
+    world.event("default").await;
+    let message = stream.message().await;
+    assert_eq!((message.kind.as_str(), &message.data["webhook_id"]), ("delivery", &json!(two)));
+    for (query, status) in [("types=everything", 422), ("webhook=wh_never", 404), ("colour=red", 422)] {
+        let reply = world.get(&format!("/v1/accounts/default/stream?{query}")).await;
+        assert_eq!(reply.status.as_u16(), status, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_after_the_last_event_seen() {
+    let world = World::new();
+    world.webhook("default").await;
+    let mut stream = Stream::open(&world, "?types=delivery", None).await;
+    let first = world.event("default").await;
+    let seen = stream.message().await;
+    assert_eq!(seen.data["event_id"], json!(first));
+    drop(stream);
+    let second = world.event("default").await;
+    let mut stream = Stream::open(&world, "?types=delivery", Some(&seen.id)).await;
+    assert_eq!(stream.message().await.data["event_id"], json!(second));
+}
+
+#[tokio::test]
+async fn what_cannot_be_made_up_for_is_a_reset() {
+    let world = World::new();
+    world.webhook("default").await;
+    let mut stream = Stream::open(&world, "", None).await;
+    world.event("default").await;
+    let seen = stream.message().await;
+    for _ in 0..5 {
+        let batch = Value::Array(vec![json!({"event": "alert.rule_created", "data": {}}); 1_000]);
+        world.post("/v1/events", &batch).await;
+    }
+    for last_id in [&seen.id, "1-1", "nonsense", &"9".repeat(10_000)] {
+        let mut stream = Stream::open(&world, "", Some(last_id)).await;
+        let reset = stream.message().await;
+        assert_eq!(reset.kind, "reset", "{last_id:.40}");
+        let event = world.event("default").await;
+        assert_eq!(stream.message().await.data["event_id"], json!(event));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_broken_by_a_heartbeat() {
+    let world = World::new();
+    let mut stream = Stream::open(&world, "", None).await;
+    let before = tokio::time::Instant::now();
+    assert_eq!(stream.piece().await, ": alive");
+    assert_eq!(before.elapsed().as_secs(), 15);
+}

@@ -1,0 +1,141 @@
+//! What the simulation knows to be true from outside: what was acknowledged, what receivers saw, what people did; and the
+//! invariants that must hold between these and the system.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use domain::attempt::Reason;
+use domain::id::{DeliveryId, EventId};
+use domain::store::Accepted;
+use domain::time::Timestamp;
+
+/// What a receiver saw of one delivery.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Seen {
+    /// The bytes of the first request; every other must be the same.
+    body: Vec<u8>,
+    /// Requests in all.
+    pub(crate) requests: u32,
+    /// Whether a success was recorded, and no replay asked for since.
+    recorded_success: bool,
+    /// Retries and first attempts since the schedule began.
+    in_schedule: u32,
+    /// The end of the last attempt.
+    ended_at: Timestamp,
+    /// The end of the last attempt, if it was recorded as failed.
+    failed_at: Option<Timestamp>,
+}
+
+/// The outside's knowledge.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Acknowledged events and the webhooks that they were to go to, by place.
+    pub(crate) acknowledged: BTreeMap<EventId, Vec<u32>>,
+    timestamps: HashMap<u32, BTreeSet<Timestamp>>,
+    pub(crate) seen: BTreeMap<DeliveryId, Seen>,
+    /// Deliveries in flight at a crash whose outcome was not yet on disk: each may be repeated once.
+    excused: BTreeMap<DeliveryId, u32>,
+    /// Attempts that a crash made again.
+    pub(crate) repeats: u32,
+    pub(crate) crashes: u32,
+}
+
+/// An invariant does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+/// Fails with a text unless a condition holds.
+pub(crate) fn check(holds: bool, text: impl FnOnce() -> String) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation(text())) }
+}
+
+impl Ledger {
+    /// An event was acknowledged.
+    pub(crate) fn acknowledged(
+        &mut self,
+        account: u32,
+        accepted: &Accepted,
+        targets: &[u32],
+    ) -> Result<(), Violation> {
+        check(accepted.deliveries == targets.len(), || {
+            format!("I2: {} goes to {} webhooks, not to the {} that take it", accepted.id, accepted.deliveries, targets.len())
+        })?;
+        let fresh = self.timestamps.entry(account).or_default().insert(accepted.timestamp);
+        check(fresh, || format!("I13: timestamp {} was given twice in account {account}", accepted.timestamp))?;
+        let known = self.acknowledged.insert(accepted.id, targets.to_vec());
+        check(known.is_none(), || format!("{} was given to two events", accepted.id))
+    }
+
+    /// A request goes out.
+    pub(crate) fn request(
+        &mut self,
+        now: Timestamp,
+        delivery: DeliveryId,
+        reason: Reason,
+        least_delay: std::time::Duration,
+        body: &[u8],
+    ) -> Result<(), Violation> {
+        let excused = self.excused.get_mut(&delivery);
+        let seen = self.seen.entry(delivery).or_default();
+        if seen.requests == 0 {
+            seen.body = body.to_vec();
+        }
+        seen.requests += 1;
+        check(seen.body == body, || format!("I9: {delivery} was sent with other bytes than before"))?;
+        if let Some(excused) = excused
+            && *excused > 0
+        {
+            // A crash lost the record of this attempt: it is made again, under the same number.
+            *excused -= 1;
+            self.repeats += 1;
+            return Ok(());
+        }
+        if reason == Reason::Replay {
+            seen.in_schedule = 0;
+            seen.recorded_success = false;
+            seen.failed_at = None;
+        }
+        check(!seen.recorded_success, || format!("D5: {delivery} was sent again after a recorded success"))?;
+        seen.in_schedule += 1;
+        check(seen.in_schedule <= 6, || format!("D3: {delivery} was sent a seventh time"))?;
+        if reason == Reason::Retry
+            && let Some(failed_at) = seen.failed_at
+        {
+            check(now.since(failed_at) >= least_delay, || {
+                format!("I6: {delivery} was sent {:?} after its failure, {least_delay:?} is the least", now.since(failed_at))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// An attempt has ended.
+    pub(crate) fn ended(&mut self, delivery: DeliveryId, at: Timestamp) {
+        if let Some(seen) = self.seen.get_mut(&delivery) {
+            seen.ended_at = at;
+        }
+    }
+
+    /// The end of an attempt was recorded.
+    pub(crate) fn recorded(&mut self, delivery: DeliveryId, success: bool) {
+        self.excused.remove(&delivery);
+        if let Some(seen) = self.seen.get_mut(&delivery) {
+            seen.recorded_success = success;
+            seen.failed_at = (!success).then_some(seen.ended_at);
+        }
+    }
+
+    /// A person asked for a replay: the schedule starts afresh.
+    pub(crate) fn replayed(&mut self, delivery: DeliveryId) {
+        let seen = self.seen.entry(delivery).or_default();
+        seen.recorded_success = false;
+        seen.in_schedule = 0;
+        seen.failed_at = None;
+    }
+
+    /// The process died while these were in flight, or ended and not yet on disk.
+    pub(crate) fn crashed(&mut self, unrecorded: impl Iterator<Item = DeliveryId>) {
+        self.crashes += 1;
+        for delivery in unrecorded {
+            *self.excused.entry(delivery).or_default() += 1;
+        }
+    }
+}

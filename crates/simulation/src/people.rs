@@ -1,0 +1,113 @@
+//! What people do: they make webhooks, pause and resume them, replay and cancel deliveries.
+
+use domain::store::{Change, ChangeError};
+use domain::webhook::{Held, Pause, PauseCause};
+
+use crate::ledger::Violation;
+use crate::world::{ACCOUNTS, World};
+
+/// Accounts and webhooks to begin with.
+pub(crate) fn settle_in(world: &mut World) -> Result<(), Violation> {
+    for account in 1..=ACCOUNTS {
+        world.disk.make_account(account);
+        for _ in 0..1 + world.chance.u32(..3) {
+            make_webhook(world, account)?;
+        }
+    }
+    Ok(())
+}
+
+fn make_webhook(world: &mut World, account: u32) -> Result<(), Violation> {
+    let filters = ["*", "alert.*", "alert.rule_created", "enrichment.completed"];
+    let filter = filters[world.chance.usize(..filters.len())];
+    let rate = (world.chance.u8(..6) == 0).then_some(2);
+    let now = world.now();
+    let facts = world.disk.make_webhook(now, account, filter, rate);
+    world.tell(format!("a webhook of account {account} takes {filter}"));
+    world.learn(facts)
+}
+
+/// Something that a person does now.
+pub(crate) fn act(world: &mut World) -> Result<(), Violation> {
+    let webhooks = world.disk.webhook_numbers();
+    let Some(&webhook) = webhooks.get(world.chance.usize(..webhooks.len().max(1))) else { return Ok(()) };
+    match world.chance.u8(..10) {
+        0..=2 => {
+            let cause = PauseCause::Key { name: "ops".to_owned(), reason: None };
+            let pause = Pause { since: world.now(), cause };
+            self::pause(world, webhook, pause)
+        }
+        3..=5 => resume(world, webhook),
+        6 => replay_or_cancel(world, true),
+        7 => replay_or_cancel(world, false),
+        8 => {
+            let account = 1 + world.chance.u32(..ACCOUNTS);
+            make_webhook(world, account)
+        }
+        _ if webhooks.len() > 2 => change(world, &format!("deletes webhook {webhook}"), Change::DeleteWebhook(webhook)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a change; a refusal is told and changes nothing.
+fn change(world: &mut World, what: &str, change: Change) -> Result<(), Violation> {
+    let now = world.now();
+    match world.disk.change(now, change) {
+        Ok(facts) => {
+            world.tell(format!("somebody {what}"));
+            world.learn(facts)
+        }
+        Err(ChangeError::State(why)) => {
+            world.tell(format!("refused: {what}: {why}"));
+            Ok(())
+        }
+        Err(error) => Err(Violation(format!("{what}: {error}"))),
+    }
+}
+
+/// Pauses a webhook, if it is there and active.
+pub(crate) fn pause(world: &mut World, webhook: u32, pause: Pause) -> Result<(), Violation> {
+    let Some(mut paused) = world.disk.webhook(webhook) else { return Ok(()) };
+    if paused.pause.is_some() {
+        return Ok(());
+    }
+    let what = format!("pauses webhook {webhook}: {:?}", pause.cause);
+    paused.pause = Some(pause);
+    paused.version += 1;
+    change(world, &what, Change::PutWebhook(Box::new(paused)))
+}
+
+/// Resumes a webhook, if it is there and paused; mostly what it holds is delivered.
+pub(crate) fn resume(world: &mut World, webhook: u32) -> Result<(), Violation> {
+    let Some(mut active) = world.disk.webhook(webhook) else { return Ok(()) };
+    if active.pause.take().is_none() {
+        return Ok(());
+    }
+    active.version += 1;
+    active.updated_at = world.now();
+    let held = if world.chance.u8(..5) == 0 { Held::Cancel } else { Held::Deliver };
+    let rate = world.chance.bool().then_some(5);
+    let webhook = Box::new(active);
+    change(world, &format!("resumes webhook {}: {held:?}", webhook.number), Change::Resume { webhook, held, rate })
+}
+
+fn replay_or_cancel(world: &mut World, replay: bool) -> Result<(), Violation> {
+    let seen: Vec<_> = world.ledger.seen.keys().copied().collect();
+    let Some(&delivery) = seen.get(world.chance.usize(..seen.len().max(1))) else { return Ok(()) };
+    if !replay {
+        return change(world, &format!("cancels {delivery}"), Change::Cancel(delivery));
+    }
+    let now = world.now();
+    match world.disk.change(now, Change::Replay(delivery)) {
+        Ok(facts) => {
+            world.tell(format!("somebody replays {delivery}"));
+            world.ledger.replayed(delivery);
+            world.learn(facts)
+        }
+        Err(ChangeError::State(why)) => {
+            world.tell(format!("refused: replay {delivery}: {why}"));
+            Ok(())
+        }
+        Err(error) => Err(Violation(format!("replay {delivery}: {error}"))),
+    }
+}

@@ -1,0 +1,454 @@
+//! One run: the real scheduler and the real store, virtual time, scripted receivers, people, crashes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dispatch::build_request;
+use dispatch::scheduler::{BACKLOG_MAX, Ended, Input, Output, Scheduler, Start};
+use domain::attempt::Outcome;
+use domain::delivery::{DeliveryStatus, Due, Settlement};
+use domain::event::NewEvent;
+use domain::id::DeliveryId;
+use domain::policy::Policy;
+use domain::signature::SentRequest;
+use domain::store::{Accepted, Change, Fact};
+use domain::time::Timestamp;
+use domain::webhook::Pause;
+
+use crate::disk::Disk;
+use crate::ledger::{Ledger, Violation, check};
+use crate::people;
+use crate::receiver::Mood;
+
+/// When a run begins: 2026-11-23 in UTC.
+const START: Timestamp = Timestamp(1_795_392_000_000_000);
+/// For how long events come in, people act and things break.
+const TROUBLE: Duration = Duration::from_secs(12 * 3_600);
+/// For how long everything is well afterwards: longer than the schedule of a delivery.
+const HEALED: Duration = Duration::from_secs(9 * 3_600);
+/// The accounts of a run.
+pub(crate) const ACCOUNTS: u32 = 2;
+
+/// Something that is to happen.
+enum Action {
+    Post,
+    Commit,
+    End { delivery: DeliveryId, request: SentRequest, started_at: Timestamp, outcome: Outcome, life: u32 },
+    Loaded { rows: Vec<Due>, life: u32 },
+    BacklogLoaded { webhook: u32, rows: Vec<Due>, life: u32 },
+    Moods,
+    Person,
+    Crash,
+    ClockStep,
+    Tick,
+}
+
+/// Something that waits for the next commit.
+enum Write {
+    Post(Vec<NewEvent>),
+    Settle(Box<Settlement>),
+}
+
+/// What a run has come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// What happened, a line each.
+    pub story: Vec<String>,
+    /// Events acknowledged.
+    pub events: usize,
+    /// Requests made.
+    pub requests: usize,
+    /// Crashes survived.
+    pub crashes: u32,
+    /// Requests that a crash made again.
+    pub repeats: u32,
+}
+
+/// A world with its own time and chance.
+pub(crate) struct World {
+    pub(crate) chance: fastrand::Rng,
+    policy: Arc<Policy>,
+    pub(crate) disk: Disk,
+    scheduler: Scheduler,
+    pub(crate) ledger: Ledger,
+    moods: BTreeMap<u32, Mood>,
+    agenda: BTreeMap<(Timestamp, u64), Action>,
+    scheduled: u64,
+    writes: Vec<Write>,
+    committing: bool,
+    in_flight: BTreeMap<DeliveryId, u32>,
+    /// The time that passes steadily.
+    steady: Timestamp,
+    /// What the wall clock shows beyond it.
+    wall_offset: i64,
+    clock_stepped: bool,
+    /// Grows with every crash: what was under way before it does not come back.
+    life: u32,
+    requests: usize,
+    next_tick: Option<Timestamp>,
+    pub(crate) story: Vec<String>,
+}
+
+/// Runs the world of `seed` to its end.
+///
+/// # Errors
+/// The first invariant that does not hold, with the story so far as its last line.
+pub fn run(seed: u64) -> Result<Told, Violation> {
+    let mut world = World::new(seed);
+    let result = world.play();
+    let World { story, ledger, requests, .. } = world;
+    match result {
+        Ok(()) => Ok(Told {
+            events: ledger.acknowledged.len(),
+            requests,
+            crashes: ledger.crashes,
+            repeats: ledger.repeats,
+            story,
+        }),
+        Err(Violation(text)) => {
+            let last = story.iter().rev().take(12).rev().cloned().collect::<Vec<_>>().join("\n  ");
+            Err(Violation(format!("seed {seed}: {text}\n  {last}")))
+        }
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let policy = Arc::new(Policy { slots: 8 + chance.usize(..64), ..Policy::default() });
+        let (disk, facts) = Disk::make(chance.u64(..));
+        let mut scheduler = Scheduler::new(Arc::clone(&policy), chance.u64(..), START);
+        for fact in facts {
+            scheduler.take(START, Input::Fact(fact));
+        }
+        Self {
+            chance,
+            policy,
+            disk,
+            scheduler,
+            ledger: Ledger::default(),
+            moods: BTreeMap::new(),
+            agenda: BTreeMap::new(),
+            scheduled: 0,
+            writes: Vec::new(),
+            committing: false,
+            in_flight: BTreeMap::new(),
+            steady: START,
+            wall_offset: 0,
+            clock_stepped: false,
+            life: 0,
+            requests: 0,
+            next_tick: None,
+            story: Vec::new(),
+        }
+    }
+
+    /// The wall clock.
+    pub(crate) const fn now(&self) -> Timestamp {
+        Timestamp(self.steady.0 + self.wall_offset)
+    }
+
+    /// Adds a line to the story.
+    pub(crate) fn tell(&mut self, text: impl Into<String>) {
+        let at = self.steady.since(START);
+        self.story.push(format!("{:>9.3}  {}", at.as_secs_f64(), text.into()));
+    }
+
+    fn plan(&mut self, within: Duration, action: Action) {
+        self.scheduled += 1;
+        self.agenda.insert((self.steady.plus(within), self.scheduled), action);
+    }
+
+    fn some_time(&mut self, most: Duration) -> Duration {
+        Duration::from_micros(self.chance.u64(..=u64::try_from(most.as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    fn play(&mut self) -> Result<(), Violation> {
+        people::settle_in(self)?;
+        for _ in 0..20 + self.chance.u32(..60) {
+            let at = self.some_time(TROUBLE);
+            self.plan(at, Action::Post);
+        }
+        for _ in 0..self.chance.u32(..12) {
+            let at = self.some_time(TROUBLE);
+            self.plan(at, Action::Moods);
+        }
+        for _ in 0..self.chance.u32(..20) {
+            let at = self.some_time(TROUBLE);
+            self.plan(at, Action::Person);
+        }
+        for _ in 0..self.chance.u32(..8) {
+            let at = self.some_time(TROUBLE);
+            self.plan(at, Action::Crash);
+        }
+        if self.chance.u8(..5) == 0 {
+            let at = self.some_time(TROUBLE);
+            self.plan(at, Action::ClockStep);
+        }
+        self.until(START.plus(TROUBLE))?;
+        self.heal()?;
+        self.until(START.plus(TROUBLE + HEALED))?;
+        self.judge_the_end()
+    }
+
+    fn until(&mut self, end: Timestamp) -> Result<(), Violation> {
+        self.advance(Input::Tick)?;
+        while let Some((&(at, id), _)) = self.agenda.first_key_value() {
+            if at > end {
+                break;
+            }
+            let Some(action) = self.agenda.remove(&(at, id)) else { break };
+            self.steady = self.steady.max(at);
+            self.act(action)?;
+        }
+        self.steady = self.steady.max(end);
+        Ok(())
+    }
+
+    fn act(&mut self, action: Action) -> Result<(), Violation> {
+        match action {
+            Action::Post => self.post(),
+            Action::Commit => return self.commit(),
+            Action::End { delivery, request, started_at, outcome, life } if life == self.life => {
+                self.in_flight.remove(&delivery);
+                self.ledger.ended(delivery, self.steady);
+                let ended = Ended { delivery, request, started_at, outcome };
+                return self.advance(Input::Ended(Box::new(ended)));
+            }
+            Action::Loaded { rows, life } if life == self.life => return self.advance(Input::Due(rows)),
+            Action::BacklogLoaded { webhook, rows, life } if life == self.life => {
+                return self.advance(Input::Backlog { webhook, rows });
+            }
+            // From before a crash.
+            Action::End { .. } | Action::Loaded { .. } | Action::BacklogLoaded { .. } => {}
+            Action::Moods => self.change_moods(),
+            Action::Person => return people::act(self),
+            Action::Crash => return self.crash("at random"),
+            Action::ClockStep => {
+                let step = self.chance.i64(-3_600_000_000..=3_600_000_000);
+                self.wall_offset += step;
+                self.clock_stepped = true;
+                self.tell(format!("the wall clock steps by {} s", step / 1_000_000));
+                return self.advance(Input::ClockStepped(step));
+            }
+            Action::Tick => {
+                self.next_tick = None;
+                return self.advance(Input::Tick);
+            }
+        }
+        Ok(())
+    }
+
+    fn post(&mut self) {
+        let account = 1 + self.chance.u32(..ACCOUNTS);
+        let Some(account) = self.disk.account(account) else { return };
+        let kinds = ["alert.rule_created", "alert.rule_deleted", "watchlist.domain_added", "enrichment.completed"];
+        let events = (0..1 + self.chance.usize(..6))
+            .map(|_| NewEvent {
+                account,
+                event_type: kinds[self.chance.usize(..kinds.len())].into(),
+                data: format!(r#"{{"n":{}}}"#, self.chance.u32(..)).into(),
+                test_for: None,
+                flagged: false,
+                idempotency: None,
+            })
+            .collect();
+        self.write(Write::Post(events));
+    }
+
+    fn write(&mut self, write: Write) {
+        self.writes.push(write);
+        if !self.committing {
+            self.committing = true;
+            let within = self.some_time(Duration::from_millis(30));
+            self.plan(within, Action::Commit);
+        }
+    }
+
+    /// Everything that waits goes into one transaction; sometimes the process dies just before or just after it.
+    fn commit(&mut self) -> Result<(), Violation> {
+        self.committing = false;
+        let (now, writes) = (self.now(), std::mem::take(&mut self.writes));
+        let dies = self.chance.u16(..400);
+        self.disk.begin();
+        let mut acknowledgements = Vec::new();
+        let mut recorded = Vec::new();
+        for write in writes {
+            match write {
+                Write::Post(events) => {
+                    let results = self.disk.accept(now, &events);
+                    acknowledgements.extend(events.into_iter().zip(results));
+                }
+                Write::Settle(settlement) => {
+                    let delivery = settlement.delivery;
+                    recorded.extend(settlement.attempt.as_ref().map(|a| (delivery, a.failure.is_none())));
+                    self.disk.settle(now, *settlement);
+                }
+            }
+        }
+        if dies == 0 {
+            return self.crash("before a commit");
+        }
+        let facts = self.disk.commit();
+        for (delivery, success) in recorded {
+            self.ledger.recorded(delivery, success);
+        }
+        if dies == 1 {
+            // On disk, though nobody was told: not acknowledged, and yet delivered.
+            return self.crash("after a commit");
+        }
+        for (event, result) in acknowledgements {
+            if let Ok(accepted) = result {
+                self.acknowledge(&event, &accepted, &facts)?;
+            }
+        }
+        self.learn(facts)
+    }
+
+    fn acknowledge(&mut self, event: &NewEvent, accepted: &Accepted, facts: &[Fact]) -> Result<(), Violation> {
+        let expected = self.disk.takers(event.account, &event.event_type);
+        let targets = facts.iter().find_map(|fact| match fact {
+            Fact::Accepted { event, .. } if event.id == accepted.id => Some(event.targets.clone()),
+            _ => None,
+        });
+        let targets = targets.unwrap_or_default();
+        check(targets == expected, || format!("I2: {} goes to {targets:?}, {expected:?} take it", accepted.id))?;
+        self.tell(format!("accepted {} {} for {targets:?}", accepted.id, event.event_type));
+        self.ledger.acknowledged(event.account, accepted, &targets)
+    }
+
+    /// The scheduler hears what was committed.
+    pub(crate) fn learn(&mut self, facts: Vec<Fact>) -> Result<(), Violation> {
+        let now = self.now();
+        for fact in facts {
+            self.scheduler.take(now, Input::Fact(fact));
+        }
+        self.advance(Input::Tick)
+    }
+
+    fn advance(&mut self, input: Input) -> Result<(), Violation> {
+        let now = self.now();
+        for output in self.scheduler.step(now, input) {
+            match output {
+                Output::Start(start) => self.start(start)?,
+                Output::Settle(settlement) => self.write(Write::Settle(settlement)),
+                Output::LoadDue(load) => {
+                    let rows = self.disk.due(load.after, load.until, load.limit);
+                    let (within, life) = (self.some_time(Duration::from_millis(50)), self.life);
+                    self.plan(within, Action::Loaded { rows, life });
+                }
+                Output::LoadBacklog { webhook, after, until } => {
+                    let rows = self.disk.backlog(webhook, after, until, BACKLOG_MAX);
+                    let (within, life) = (self.some_time(Duration::from_millis(50)), self.life);
+                    self.plan(within, Action::BacklogLoaded { webhook, rows, life });
+                }
+                Output::Pause { webhook, cause } => {
+                    let pause = Pause { since: now, cause };
+                    people::pause(self, webhook, pause)?;
+                }
+                Output::Failing { webhook, since } => {
+                    // A webhook that is gone by now needs no record of its failures.
+                    let _ = self.disk.change(now, Change::Failing { webhook, since });
+                }
+            }
+        }
+        if let Some(wake_at) = self.scheduler.wake_at() {
+            let at = Timestamp(wake_at.0 - self.wall_offset).max(self.steady);
+            if self.next_tick.is_none_or(|planned| at < planned) {
+                self.next_tick = Some(at);
+                self.plan(at.since(self.steady), Action::Tick);
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, start: Start) -> Result<(), Violation> {
+        let now = self.now();
+        let Due { delivery, webhook, due_at, reason, retries_made, .. } = start.due;
+        check(due_at <= now, || format!("I6: {delivery} starts before it is due"))?;
+        let paused = self.disk.webhook(webhook).is_none_or(|webhook| webhook.pause.is_some());
+        check(!paused, || format!("I11: {delivery} starts, though its webhook is paused or deleted"))?;
+        let lane = self.scheduler.lane(webhook);
+        check(lane.is_some_and(|(in_flight, cap)| in_flight <= cap), || format!("I5: {lane:?} in flight"))?;
+        let Some(event) = start.event.clone().or_else(|| self.disk.load(delivery.event)) else {
+            return Err(Violation(format!("I1: the event of {delivery} is gone")));
+        };
+        let (outgoing, request) = build_request(&self.policy, &start, &event, now);
+        let delays = start.webhook.schedule(&self.policy).delays();
+        let least = delays.get(usize::from(retries_made).wrapping_sub(1)).copied().unwrap_or_default();
+        let least = if self.clock_stepped { Duration::ZERO } else { least };
+        self.requests += 1;
+        self.tell(format!("sends {delivery} to {webhook}, attempt {}, {reason:?}", start.number()));
+        self.ledger.request(self.steady, delivery, reason, least, &outgoing.body)?;
+        let known = self.in_flight.insert(delivery, webhook);
+        check(known.is_none(), || format!("{delivery} is in flight twice"))?;
+        let mood = self.moods.get(&webhook).copied().unwrap_or(Mood::Well);
+        let outcome = mood.answer(outgoing.timeout, &mut self.chance);
+        let (took, life) = (outcome.duration, self.life);
+        self.plan(took, Action::End { delivery, request, started_at: now, outcome, life });
+        Ok(())
+    }
+
+    fn change_moods(&mut self) {
+        for webhook in self.disk.webhook_numbers() {
+            let mood = Mood::any(&mut self.chance);
+            self.moods.insert(webhook, mood);
+            self.tell(format!("receiver {webhook} is {mood:?}"));
+        }
+    }
+
+    /// The process dies and starts again: all that is in memory is gone.
+    fn crash(&mut self, when: &str) -> Result<(), Violation> {
+        self.tell(format!("crash {when}, {} in flight, {} writes lost", self.in_flight.len(), self.writes.len()));
+        let lost = std::mem::take(&mut self.writes);
+        let ended = lost.iter().filter_map(|write| match write {
+            Write::Settle(settlement) => Some(settlement.delivery),
+            Write::Post(_) => None,
+        });
+        let mut unrecorded: Vec<_> = self.in_flight.keys().copied().chain(ended).collect();
+        unrecorded.extend(self.disk.uncommitted());
+        self.ledger.crashed(unrecorded.into_iter());
+        self.in_flight.clear();
+        self.committing = false;
+        self.agenda.retain(|_, action| !matches!(action, Action::Commit | Action::Tick));
+        self.next_tick = None;
+        self.life += 1;
+        let now = self.now();
+        let facts = self.disk.reopen(now);
+        self.scheduler = Scheduler::new(Arc::clone(&self.policy), self.chance.u64(..), now);
+        self.learn(facts)
+    }
+
+    /// From here on everything is well: receivers answer, nothing is paused.
+    fn heal(&mut self) -> Result<(), Violation> {
+        self.tell("everything heals");
+        for webhook in self.disk.webhook_numbers() {
+            self.moods.insert(webhook, Mood::Well);
+            people::resume(self, webhook)?;
+        }
+        Ok(())
+    }
+
+    fn judge_the_end(&mut self) -> Result<(), Violation> {
+        let acknowledged = self.ledger.acknowledged.clone();
+        for (event, targets) in &acknowledged {
+            for (place, webhook) in (0u16..).zip(targets) {
+                let id = DeliveryId { event: *event, place };
+                let Some((delivery, attempts)) = self.disk.delivery(id, self.now()) else {
+                    return Err(Violation(format!("I1: the acknowledged {id} for {webhook} is missing")));
+                };
+                check(
+                    matches!(delivery.status, DeliveryStatus::Delivered | DeliveryStatus::Failed | DeliveryStatus::Cancelled),
+                    || format!("I7: {id} is still {:?}, due {:?}", delivery.status, delivery.next_attempt_at),
+                )?;
+                let numbers: Vec<u16> = attempts.iter().map(|logged| logged.attempt.number).collect();
+                let expected: Vec<u16> = (1..=delivery.attempts_made).collect();
+                check(numbers == expected, || format!("I3: {id} has attempts {numbers:?} of {}", delivery.attempts_made))?;
+                let requests = self.ledger.seen.get(&id).map_or(0, |seen| seen.requests);
+                check(u32::from(delivery.attempts_made) <= requests, || format!("I10: {id} has more rows than requests"))?;
+            }
+        }
+        check(self.scheduler.known() == 0, || format!("{} deliveries stay in memory", self.scheduler.known()))
+    }
+}

@@ -1,0 +1,3 @@
+//! The stores behind [`domain::store::Store`].
+
+pub mod sqlite;

@@ -1,0 +1,212 @@
+//! Acceptance: idempotency record, event, and the webhooks that it goes to, in one transaction.
+
+use std::sync::Arc;
+
+use domain::attempt::Reason;
+use domain::delivery::Due;
+use domain::directory::Directory;
+use domain::event::{Event, NewEvent, fan_out};
+use domain::id::{DeliveryId, EventId};
+use domain::store::{AcceptError, Accepted, Fact};
+use domain::time::Timestamp;
+use rusqlite::CachedStatement;
+
+use super::deliveries::DeliveryRow;
+use super::engine::{Engine, fresh_delivery};
+use super::fault::Fault;
+use super::fresh::FreshDelivery;
+use super::idempotency::{self, Found, Kept};
+use super::stamps::Stamp;
+use super::{deliveries, due, events, marks};
+
+/// How many of the oldest deliveries without a row get theirs in one transaction, when they are too far behind.
+const SPILLED_AT_ONCE: usize = 512;
+/// After how many events the marks are written, if no other reason comes before.
+const MARKED_EVERY: u64 = 10_000;
+
+/// The statements of one call.
+struct Statements<'c> {
+    event: CachedStatement<'c>,
+    delivery: CachedStatement<'c>,
+    due: CachedStatement<'c>,
+    idempotency: CachedStatement<'c>,
+}
+
+/// Where a new event goes, or why it does not.
+enum Targets {
+    Gone,
+    These(Vec<u32>),
+}
+
+impl Engine {
+    pub(super) fn accept_all(
+        &mut self,
+        now: Timestamp,
+        new: &[NewEvent],
+    ) -> Result<Vec<Result<Accepted, AcceptError>>, Fault> {
+        let shared = Arc::clone(&self.shared);
+        let directory = shared.directory.read();
+        let Self { conn, stamps, limits, staged, turn, buffer, .. } = self;
+        let fresh = shared.fresh();
+        let mut statements = Statements {
+            event: events::prepare_insert(conn)?,
+            delivery: deliveries::prepare_insert(conn)?,
+            due: due::prepare_put(conn)?,
+            idempotency: idempotency::prepare_put(conn)?,
+        };
+        let mut answers = Vec::with_capacity(new.len());
+        for new in new {
+            if let Some(key) = &new.idempotency {
+                match idempotency::find(conn, &shared.vault, key, now) {
+                    Err(Fault::Damaged(row)) => {
+                        answers.push(Err(Fault::Damaged(row).into()));
+                        continue;
+                    }
+                    Err(fault) => return Err(fault),
+                    Ok(Found::New) => {}
+                    Ok(Found::OtherRequest) => {
+                        answers.push(Err(AcceptError::OtherRequest));
+                        continue;
+                    }
+                    Ok(Found::Same(Kept::Event(stamp, deliveries))) => {
+                        answers.push(Ok(accepted(stamp, deliveries, true)));
+                        continue;
+                    }
+                    Ok(Found::Same(Kept::Answer(_))) => {
+                        // The key's hash covers the route, so a change's key is never an event's.
+                        answers.push(Err(AcceptError::OtherRequest));
+                        continue;
+                    }
+                }
+            }
+            let Targets::These(targets) = targets(&directory, new) else {
+                answers.push(Err(AcceptError::Gone));
+                continue;
+            };
+            let known = shared.types().number(&new.event_type);
+            let event_type = match known {
+                Some(number) => number,
+                None => shared.types_mut().add(conn, &new.event_type)?,
+            };
+            let stamp = stamps.next(now, new.account);
+            *turn += 1;
+            let event = Arc::new(Event {
+                id: stamp.key,
+                account: new.account,
+                event_type: Arc::clone(&new.event_type),
+                timestamp: stamp.timestamp(),
+                data: new.data.clone(),
+                targets,
+                test: new.test_for.is_some(),
+                flagged: new.flagged,
+            });
+            events::insert(&mut statements.event, &event, event_type, stamp.lead, buffer)?;
+            let mut on_disk = vec![false; event.targets.len()];
+            for (place, (&webhook, on_disk)) in (0u16..).zip(event.targets.iter().zip(&mut on_disk)) {
+                let id = DeliveryId { event: event.id, place };
+                let delivery = fresh_delivery(&event, place, event_type, now, *turn);
+                let staged_of = staged.fresh_of.get(&webhook).copied().unwrap_or(0);
+                let paused = directory.webhook_numbered(webhook).is_some_and(|webhook| webhook.pause.is_some());
+                // Somebody waits for a test, so it never has to wait on disk.
+                *on_disk = !event.test
+                    && (paused
+                        || fresh.len_of(webhook) + staged_of >= limits.fresh_per_webhook
+                        || fresh.len() + staged.fresh.len() >= limits.fresh
+                        || fresh.bytes() + staged.fresh_bytes >= limits.fresh_bytes);
+                if *on_disk {
+                    write_waiting(&mut statements.delivery, &mut statements.due, &delivery.row(id), first(&delivery))?;
+                } else {
+                    *staged.fresh_of.entry(webhook).or_default() += 1;
+                    staged.fresh_bytes += u64::from(delivery.bytes);
+                    staged.fresh.push((id, delivery));
+                }
+            }
+            if let Some(key) = &new.idempotency {
+                idempotency::put_event(&mut statements.idempotency, key, now, stamp, event.targets.len())?;
+            }
+            staged.last_given = Some(staged.last_given.map_or(event.timestamp, |last| last.max(event.timestamp)));
+            answers.push(Ok(accepted(stamp, event.targets.len(), false)));
+            staged.facts.push(Fact::Accepted { event, on_disk });
+        }
+        Ok(answers)
+    }
+
+    /// Writes the marks, when what was given goes beyond what they reserve; and keeps a start's work bounded.
+    pub(super) fn write_marks(&mut self) -> Result<(), Fault> {
+        let Some(given) = self.staged.last_given else { return Ok(()) };
+        let oldest = self.shared.fresh().first().map(|(id, delivery)| (id, delivery.turn));
+        if oldest.is_some_and(|(_, turn)| turn + self.limits.fresh_behind < self.turn) {
+            self.spill_oldest()?;
+        }
+        let reserved = self.stamps.reserve(given);
+        if reserved.is_none() && self.turn < self.marked_turn + MARKED_EVERY.min(self.limits.fresh_behind) {
+            return Ok(());
+        }
+        if let Some(reserved) = reserved {
+            marks::set_number(&self.conn, marks::RESERVED, reserved)?;
+        }
+        let staged = self.staged.fresh.first().map(|(id, _)| id.event.0);
+        let below = oldest.map(|(id, _)| id.event.0).or(staged).unwrap_or_else(|| self.stamps.next_key());
+        marks::set_number(&self.conn, marks::ROWS_BELOW, below as i64)?;
+        self.marked_turn = self.turn;
+        Ok(())
+    }
+
+    /// Writes rows for the oldest deliveries that have none. The scheduler need not know: it sends them from memory, and
+    /// settling finds the rows.
+    fn spill_oldest(&mut self) -> Result<(), Fault> {
+        let shared = Arc::clone(&self.shared);
+        let fresh = shared.fresh();
+        let oldest = fresh.iter().filter(|(id, _)| !self.staged.rows.contains(id)).take(SPILLED_AT_ONCE);
+        let oldest: Vec<_> = oldest.map(|(id, delivery)| (id, delivery.clone())).collect();
+        drop(fresh);
+        self.spill(&oldest)
+    }
+
+    /// Writes rows for deliveries that have none.
+    pub(super) fn spill(&mut self, deliveries: &[(DeliveryId, FreshDelivery)]) -> Result<(), Fault> {
+        let mut delivery_statement = deliveries::prepare_insert(&self.conn)?;
+        let mut due_statement = due::prepare_put(&self.conn)?;
+        for (id, delivery) in deliveries {
+            write_waiting(&mut delivery_statement, &mut due_statement, &delivery.row(*id), first(delivery))?;
+            self.staged.rows.insert(*id);
+        }
+        Ok(())
+    }
+}
+
+/// Writes the row of a delivery that waits, and what it waits for.
+pub(super) fn write_waiting(
+    delivery_statement: &mut CachedStatement<'_>,
+    due_statement: &mut CachedStatement<'_>,
+    row: &DeliveryRow,
+    reason: Reason,
+) -> Result<(), Fault> {
+    if deliveries::insert(delivery_statement, row, None)? {
+        let due: Due = row.due(reason);
+        due::put(due_statement, &due)?;
+    }
+    Ok(())
+}
+
+/// Why a delivery without a row is tried.
+pub(super) const fn first(delivery: &FreshDelivery) -> Reason {
+    if delivery.test { Reason::Test } else { Reason::First }
+}
+
+fn targets(directory: &Directory, new: &NewEvent) -> Targets {
+    if directory.account_numbered(new.account).is_none() {
+        return Targets::Gone;
+    }
+    match new.test_for {
+        None => Targets::These(fan_out(&new.event_type, directory.webhooks_of(new.account))),
+        Some(number) => match directory.webhook_numbered(number) {
+            Some(webhook) if webhook.account == new.account => Targets::These(vec![number]),
+            Some(_) | None => Targets::Gone,
+        },
+    }
+}
+
+fn accepted(stamp: Stamp, deliveries: usize, repeated: bool) -> Accepted {
+    Accepted { id: EventId(stamp.key.0), timestamp: stamp.timestamp(), deliveries, repeated }
+}

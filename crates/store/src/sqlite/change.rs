@@ -1,0 +1,313 @@
+//! Changes to accounts, webhooks, keys and single deliveries: each in a transaction of its own.
+
+use std::sync::Arc;
+
+use domain::attempt::Reason;
+use domain::id::{DeliveryId, KeyId};
+use domain::key::{Account, ApiKey};
+use domain::store::{Change, ChangeError, Changed, Fact, Keep};
+use domain::time::Timestamp;
+use domain::webhook::{Held, Webhook};
+
+use super::accept::write_waiting;
+use super::deliveries::{DeliveryRow, State};
+use super::engine::{Engine, Entry};
+use super::fault::Fault;
+use super::fresh::FreshDelivery;
+use super::idempotency::{self, Found, Kept};
+use super::{accounts, deliveries, due, events, keys, webhooks};
+
+/// How many deliveries are read at once where all of a webhook's are gone through.
+const AT_ONCE: usize = 1_000;
+
+impl Engine {
+    pub(super) fn make(&mut self, now: Timestamp, change: Change, keep: Option<Keep>) -> Result<Changed, ChangeError> {
+        if let Some(keep) = &keep {
+            match idempotency::find(&self.conn, &self.shared.vault, &keep.idempotency, now)? {
+                Found::New => {}
+                Found::OtherRequest => return Err(ChangeError::OtherRequest),
+                Found::Same(kept) => return Ok(Changed::Repeated(answer_of(kept))),
+            }
+        }
+        match change {
+            Change::PutAccount(account) => self.put_account(account)?,
+            Change::DeleteAccount(number) => self.delete_account(number)?,
+            Change::PutWebhook(webhook) => self.put_webhook(*webhook)?,
+            Change::Resume { webhook, held, rate } => self.resume(now, *webhook, held, rate)?,
+            Change::DeleteWebhook(number) => self.delete_webhook(now, number)?,
+            Change::Failing { webhook, since } => self.failing(webhook, since)?,
+            Change::PutKey(key) => self.put_key(key)?,
+            Change::RevokeKey(id) => self.revoke_key(id)?,
+            Change::Replay(id) => self.replay(now, id)?,
+            Change::Cancel(id) => self.cancel(now, id)?,
+        }
+        if let Some(Keep { idempotency, answer }) = keep {
+            let nonce = self.nonce();
+            idempotency::put_answer(&self.conn, &self.shared.vault, nonce, &idempotency, now, &answer)?;
+        }
+        Ok(Changed::Made)
+    }
+
+    fn put_account(&mut self, mut account: Account) -> Result<(), ChangeError> {
+        let stored = self.shared.directory.read().account(&account.id).cloned();
+        match stored {
+            Some(_) if account.version == 1 => return Err(ChangeError::Exists),
+            Some(stored) if account.version != stored.version + 1 => return Err(ChangeError::Stale),
+            Some(stored) => {
+                account.number = stored.number;
+                accounts::update(&self.conn, &account)?;
+            }
+            None if account.version == 1 => accounts::insert(&self.conn, &mut account)?,
+            None => return Err(ChangeError::NotFound),
+        }
+        self.staged.directory.push(Entry::Account(account));
+        Ok(())
+    }
+
+    fn put_webhook(&mut self, webhook: Webhook) -> Result<(), ChangeError> {
+        let stored = self.shared.directory.read().webhook_numbered(webhook.number).cloned();
+        let resumed = stored.is_some_and(|stored| stored.pause.is_some()) && webhook.pause.is_none();
+        let number = webhook.number;
+        self.write_webhook(webhook)?;
+        if resumed {
+            self.staged.facts.push(Fact::Resumed { webhook: number, rate: None });
+        }
+        Ok(())
+    }
+
+    /// Writes a webhook; if this pauses it, rows for what of it waits in memory only.
+    fn write_webhook(&mut self, mut webhook: Webhook) -> Result<(), ChangeError> {
+        let directory = self.shared.directory.read();
+        if directory.account_numbered(webhook.account).is_none() {
+            return Err(ChangeError::NotFound);
+        }
+        let stored = directory.webhook_numbered(webhook.number).cloned();
+        let id_taken = directory.has_webhook(&webhook.id);
+        drop(directory);
+        match &stored {
+            None if webhook.number == 0 && webhook.version == 1 => {
+                if id_taken {
+                    return Err(ChangeError::Exists);
+                }
+                webhooks::insert(&self.conn, &mut webhook)?;
+            }
+            Some(stored) if stored.account == webhook.account && stored.id == webhook.id => {
+                if webhook.version != stored.version + 1 {
+                    return Err(ChangeError::Stale);
+                }
+            }
+            None | Some(_) => return Err(ChangeError::NotFound),
+        }
+        if webhook.pause.is_some() && stored.is_some_and(|stored| stored.pause.is_none()) {
+            let waiting = self.fresh_of(webhook.number, |delivery| !delivery.test);
+            self.spill(&waiting)?;
+        }
+        self.store_webhook(&webhook)?;
+        let webhook = Arc::new(webhook);
+        self.staged.directory.push(Entry::Webhook(Arc::clone(&webhook)));
+        self.staged.facts.push(Fact::Webhook(webhook));
+        Ok(())
+    }
+
+    fn store_webhook(&mut self, webhook: &Webhook) -> Result<(), Fault> {
+        let mut nonces = [self.nonce(), self.nonce(), self.nonce()].into_iter();
+        let nonce = || nonces.next().unwrap_or_default();
+        webhooks::put(&self.conn, &self.shared.vault, nonce, webhook)
+    }
+
+    /// The deliveries of a webhook that have no row.
+    fn fresh_of(&self, webhook: u32, wanted: impl Fn(&FreshDelivery) -> bool) -> Vec<(DeliveryId, FreshDelivery)> {
+        let fresh = self.shared.fresh();
+        if fresh.len_of(webhook) == 0 {
+            return Vec::new();
+        }
+        fresh
+            .iter()
+            .filter(|(_, delivery)| delivery.webhook == webhook && wanted(delivery))
+            .map(|(id, delivery)| (id, delivery.clone()))
+            .collect()
+    }
+
+    fn resume(&mut self, now: Timestamp, webhook: Webhook, held: Held, rate: Option<u32>) -> Result<(), ChangeError> {
+        let number = webhook.number;
+        self.write_webhook(webhook)?;
+        if held == Held::Cancel {
+            self.cancel_waiting(now, number, now.plus(std::time::Duration::from_micros(1)), true)?;
+        }
+        // Also after cancelling: retries that are planned for later were passed over while it was paused.
+        self.staged.facts.push(Fact::Resumed { webhook: number, rate });
+        Ok(())
+    }
+
+    /// Cancels what waits on disk for a webhook and is due before `until`; tests only if not `held`.
+    fn cancel_waiting(&mut self, now: Timestamp, webhook: u32, until: Timestamp, held: bool) -> Result<(), Fault> {
+        let mut after = None;
+        loop {
+            let waiting = due::of_webhook(&self.conn, webhook, after, until, AT_ONCE)?;
+            let Some(last) = waiting.last() else { return Ok(()) };
+            after = Some(last.delivery);
+            for due in waiting.iter().filter(|due| !held || due.reason != Reason::Test) {
+                let mut row = deliveries::get(&self.conn, due.delivery)?
+                    .ok_or_else(|| Fault::damaged(due.delivery, "waits, but has no row"))?;
+                row.end(State::Cancelled, now);
+                deliveries::update(&self.conn, &row, None)?;
+                due::delete(&self.conn, webhook, due.delivery)?;
+                if held {
+                    self.staged.facts.push(Fact::Cancelled { delivery: due.delivery, webhook });
+                }
+            }
+        }
+    }
+
+    fn delete_webhook(&mut self, now: Timestamp, number: u32) -> Result<(), ChangeError> {
+        let stored = self.shared.directory.read().webhook_numbered(number).cloned();
+        let webhook = stored.ok_or(ChangeError::NotFound)?;
+        let mut insert = deliveries::prepare_insert(&self.conn)?;
+        for (id, delivery) in self.fresh_of(number, |_| true) {
+            let mut row = delivery.row(id);
+            row.end(State::Cancelled, now);
+            deliveries::insert(&mut insert, &row, None)?;
+            self.staged.rows.insert(id);
+        }
+        drop(insert);
+        self.cancel_waiting(now, number, Timestamp(i64::MAX), false)?;
+        webhooks::delete(&self.conn, &webhook, true)?;
+        self.staged.directory.push(Entry::WebhookGone {
+            number,
+            account: webhook.account,
+            id: webhook.id.clone(),
+            logged: true,
+        });
+        self.staged.facts.push(Fact::WebhookDeleted { webhook: number });
+        Ok(())
+    }
+
+    fn delete_account(&mut self, number: u32) -> Result<(), ChangeError> {
+        let directory = self.shared.directory.read();
+        if directory.account_numbered(number).is_none() {
+            return Err(ChangeError::NotFound);
+        }
+        let webhooks: Vec<_> = directory.webhooks_of(number).cloned().collect();
+        drop(directory);
+        // What is erased is overwritten, so that the file no longer holds it.
+        self.conn.execute_batch("PRAGMA secure_delete = ON").map_err(Fault::from)?;
+        let erased = self.erase(number, &webhooks);
+        self.conn.execute_batch("PRAGMA secure_delete = OFF").map_err(Fault::from)?;
+        erased?;
+        let fresh = self.shared.fresh();
+        let rows: Vec<_> = fresh.iter().filter(|(_, delivery)| delivery.account == number).map(|(id, _)| id).collect();
+        drop(fresh);
+        self.staged.rows.extend(rows);
+        for webhook in webhooks {
+            self.staged.facts.push(Fact::WebhookDeleted { webhook: webhook.number });
+        }
+        self.staged.directory.push(Entry::AccountGone(number));
+        Ok(())
+    }
+
+    /// Deletes the rows of an account and of all that it owns.
+    fn erase(&self, number: u32, webhooks: &[Arc<Webhook>]) -> Result<(), Fault> {
+        for webhook in webhooks {
+            webhooks::delete(&self.conn, webhook, false)?;
+            due::delete_of_webhook(&self.conn, webhook.number)?;
+        }
+        loop {
+            let oldest = events::oldest_of_account(&self.conn, number, AT_ONCE)?;
+            if oldest.is_empty() {
+                break;
+            }
+            for event in oldest {
+                deliveries::delete_of_event(&self.conn, event)?;
+                events::delete(&self.conn, event)?;
+            }
+        }
+        webhooks::delete_gone_of_account(&self.conn, number)?;
+        keys::delete_of_account(&self.conn, number)?;
+        accounts::delete(&self.conn, number)
+    }
+
+    fn failing(&mut self, number: u32, since: Option<Timestamp>) -> Result<(), ChangeError> {
+        let stored = self.shared.directory.read().webhook_numbered(number).cloned();
+        let mut webhook = Webhook::clone(&*stored.ok_or(ChangeError::NotFound)?);
+        webhook.failing_since = since;
+        self.store_webhook(&webhook)?;
+        self.staged.directory.push(Entry::Webhook(Arc::new(webhook)));
+        Ok(())
+    }
+
+    fn put_key(&mut self, key: ApiKey) -> Result<(), ChangeError> {
+        let directory = self.shared.directory.read();
+        if key.account.is_some_and(|account| directory.account_numbered(account).is_none()) {
+            return Err(ChangeError::NotFound);
+        }
+        let taken = directory.key(&key.hash).is_some() || directory.keys_of(key.account).iter().any(|k| k.id == key.id);
+        drop(directory);
+        if taken {
+            return Err(ChangeError::Exists);
+        }
+        keys::insert(&self.conn, &key)?;
+        self.staged.directory.push(Entry::Key(key));
+        Ok(())
+    }
+
+    fn revoke_key(&mut self, id: KeyId) -> Result<(), ChangeError> {
+        if !keys::delete(&self.conn, &id)? {
+            return Err(ChangeError::NotFound);
+        }
+        self.staged.directory.push(Entry::KeyGone(id));
+        Ok(())
+    }
+
+    fn replay(&mut self, now: Timestamp, id: DeliveryId) -> Result<(), ChangeError> {
+        let (mut row, has_row) = self.row_or_fresh(id)?;
+        if self.shared.directory.read().webhook_numbered(row.webhook).is_none() {
+            return Err(ChangeError::State("its webhook was deleted, so it cannot be sent again"));
+        }
+        row.wait(now, 0);
+        // A test stays one: it goes out also while its webhook is paused, and is not retried.
+        let reason = if row.test { Reason::Test } else { Reason::Replay };
+        let mut due_statement = due::prepare_put(&self.conn)?;
+        if has_row {
+            deliveries::update(&self.conn, &row, None)?;
+            due::put(&mut due_statement, &row.due(reason))?;
+        } else {
+            write_waiting(&mut deliveries::prepare_insert(&self.conn)?, &mut due_statement, &row, reason)?;
+            self.staged.rows.insert(id);
+        }
+        self.staged.facts.push(Fact::Replayed(row.due(reason)));
+        Ok(())
+    }
+
+    fn cancel(&mut self, now: Timestamp, id: DeliveryId) -> Result<(), ChangeError> {
+        let (mut row, has_row) = self.row_or_fresh(id)?;
+        if row.state != State::Waiting {
+            return Err(ChangeError::State("it has ended already, so it cannot be cancelled"));
+        }
+        row.end(State::Cancelled, now);
+        if has_row {
+            deliveries::update(&self.conn, &row, None)?;
+            due::delete(&self.conn, row.webhook, id)?;
+        } else {
+            deliveries::insert(&mut deliveries::prepare_insert(&self.conn)?, &row, None)?;
+            self.staged.rows.insert(id);
+        }
+        self.staged.facts.push(Fact::Cancelled { delivery: id, webhook: row.webhook });
+        Ok(())
+    }
+
+    /// A delivery's row, or the one that it would have; and whether it has it.
+    fn row_or_fresh(&self, id: DeliveryId) -> Result<(DeliveryRow, bool), ChangeError> {
+        if let Some(delivery) = self.shared.fresh().get(id) {
+            return Ok((delivery.row(id), false));
+        }
+        let row = deliveries::get(&self.conn, id)?.ok_or(ChangeError::NotFound)?;
+        Ok((row, true))
+    }
+}
+
+fn answer_of(kept: Kept) -> Vec<u8> {
+    match kept {
+        Kept::Answer(answer) => answer,
+        Kept::Event(..) => Vec::new(),
+    }
+}

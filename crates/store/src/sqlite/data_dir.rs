@@ -1,0 +1,52 @@
+//! The data directory: made for its owner alone, and held by one process at a time.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::fault::OpenError;
+
+/// The database's name in the data directory.
+const DATABASE: &str = "posthaste.db";
+/// The name of the file that is locked while a process serves the directory.
+const LOCK: &str = "lock";
+
+/// A data directory, locked until this is dropped.
+#[derive(Debug)]
+pub(super) struct DataDir {
+    /// The database file.
+    pub(super) database: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory (mode 0700) and the database's file (0600) if they are missing, and takes the lock.
+    pub(super) fn open(dir: &Path) -> Result<Self, OpenError> {
+        let unusable = |file: &Path, error: &io::Error| OpenError::Unusable { file: file.to_owned(), what: error.to_string() };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| unusable(dir, &error))?;
+        let lock_file = dir.join(LOCK);
+        let lock = private(&lock_file).map_err(|error| unusable(&lock_file, &error))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(dir.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(unusable(&lock_file, &error)),
+        }
+        let database = dir.join(DATABASE);
+        private(&database).map_err(|error| unusable(&database, &error))?;
+        // The new names must outlive a power cut, as the rows in them do.
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| unusable(dir, &error))?;
+        Ok(Self { database, _lock: lock })
+    }
+}
+
+/// Opens a file for its owner alone. SQLite gives its own files beside the database the database's mode.
+fn private(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let mut permissions = file.metadata()?.permissions();
+    if permissions.mode() & 0o077 != 0 {
+        permissions.set_mode(0o600);
+        file.set_permissions(permissions)?;
+    }
+    Ok(file)
+}

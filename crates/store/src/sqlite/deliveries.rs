@@ -1,0 +1,291 @@
+//! Rows of deliveries: where each stands, with its first attempt inline.
+
+use std::time::Duration;
+
+use domain::attempt::{Attempt, ErrorCode, Reason};
+use domain::delivery::{Due, Next, Settlement};
+use domain::id::{DeliveryId, EventId};
+use domain::time::Timestamp;
+use rusqlite::{CachedStatement, Connection, Row, ToSql, params};
+
+use super::attempts;
+use super::checksum::Checksum;
+use super::fault::Fault;
+
+/// What of a delivery's status is stored. `held` and `sending` are ways to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Waiting = 0,
+    Delivered = 1,
+    Failed = 2,
+    Cancelled = 3,
+}
+
+impl State {
+    fn read(number: i64) -> Option<Self> {
+        [Self::Waiting, Self::Delivered, Self::Failed, Self::Cancelled].into_iter().find(|state| *state as i64 == number)
+    }
+}
+
+/// A row, less its first attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DeliveryRow {
+    pub(super) id: DeliveryId,
+    pub(super) account: u32,
+    pub(super) webhook: u32,
+    pub(super) event_type: u32,
+    pub(super) lead: i64,
+    pub(super) state: State,
+    pub(super) test: bool,
+    pub(super) attempts_made: u16,
+    /// As in [`Due`]: a planned retry counts.
+    pub(super) retries_made: u16,
+    pub(super) code: Option<u16>,
+    pub(super) error: Option<ErrorCode>,
+    pub(super) duration: Option<Duration>,
+    pub(super) due_at: Option<Timestamp>,
+    pub(super) ended_at: Option<Timestamp>,
+}
+
+impl DeliveryRow {
+    /// Takes what an attempt's end says about the delivery.
+    pub(super) fn apply(&mut self, settlement: &Settlement, now: Timestamp) {
+        let ended_at = settlement.attempt.as_ref().map_or(now, Attempt::ended_at);
+        match settlement.next {
+            Next::Delivered => self.end(State::Delivered, ended_at),
+            Next::Failed => self.end(State::Failed, ended_at),
+            Next::Retry { due_at, retries_made, .. } => self.wait(due_at, retries_made),
+        }
+    }
+
+    /// Takes what an attempt was, under the number that it is kept by.
+    pub(super) fn count(&mut self, attempt: &Attempt, number: u16) {
+        self.attempts_made = number;
+        self.code = attempt.status_code();
+        self.error = attempt.failure.as_ref().map(|failure| failure.code);
+        self.duration = Some(attempt.duration);
+    }
+
+    /// It has ended.
+    pub(super) const fn end(&mut self, state: State, at: Timestamp) {
+        self.state = state;
+        self.due_at = None;
+        self.ended_at = Some(at);
+    }
+
+    /// It is to be tried.
+    pub(super) const fn wait(&mut self, due_at: Timestamp, retries_made: u16) {
+        self.state = State::Waiting;
+        self.due_at = Some(due_at);
+        self.ended_at = None;
+        self.retries_made = retries_made;
+    }
+
+    /// The work that a waiting row means.
+    pub(super) fn due(&self, reason: Reason) -> Due {
+        Due {
+            delivery: self.id,
+            webhook: self.webhook,
+            due_at: self.due_at.unwrap_or_default(),
+            attempts_made: self.attempts_made,
+            retries_made: self.retries_made,
+            reason,
+        }
+    }
+
+    fn duration_micros(&self) -> Option<i64> {
+        self.duration.map(|duration| duration.as_micros() as i64)
+    }
+
+    fn sum(&self) -> i64 {
+        let or = |number: Option<i64>| number.unwrap_or(i64::MIN);
+        Checksum::of("deliveries")
+            .numbers([
+                self.id.event.0 as i64,
+                self.id.place.into(),
+                self.account.into(),
+                self.webhook.into(),
+                self.event_type.into(),
+                self.lead,
+                self.state as i64,
+                self.test.into(),
+                self.attempts_made.into(),
+                self.retries_made.into(),
+                or(self.code.map(i64::from)),
+                or(self.error.map(error_number)),
+                or(self.duration_micros()),
+                or(self.due_at.map(|at| at.0)),
+                or(self.ended_at.map(|at| at.0)),
+            ])
+            .sum()
+    }
+}
+
+/// What [`read`] reads, in its order.
+macro_rules! columns {
+    () => {
+        "event, place, account, webhook, type, lead, state, test, attempts_made, retries_made, code, error, duration, \
+         due_at, ended_at, crc"
+    };
+}
+pub(super) use columns;
+
+/// The statement for [`insert`].
+pub(super) fn prepare_insert(conn: &Connection) -> Result<CachedStatement<'_>, Fault> {
+    Ok(conn.prepare_cached(concat!(
+        "INSERT INTO deliveries (",
+        columns!(),
+        ", record) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+         ON CONFLICT DO NOTHING"
+    ))?)
+}
+
+/// Writes a new row, with its first attempt's record if there is one; returns whether there was none yet.
+pub(super) fn insert(
+    statement: &mut CachedStatement<'_>,
+    row: &DeliveryRow,
+    record: Option<&[u8]>,
+) -> Result<bool, Fault> {
+    Ok(statement.execute(params![
+        row.id.event.0 as i64,
+        row.id.place,
+        row.account,
+        row.webhook,
+        row.event_type,
+        row.lead,
+        row.state as i64,
+        row.test,
+        row.attempts_made,
+        row.retries_made,
+        row.code,
+        row.error.map(error_number),
+        row.duration_micros(),
+        row.due_at.map(|at| at.0),
+        row.ended_at.map(|at| at.0),
+        row.sum(),
+        record,
+    ])? > 0)
+}
+
+/// Writes where a delivery stands now; with `record`, its first attempt.
+pub(super) fn update(conn: &Connection, row: &DeliveryRow, record: Option<&[u8]>) -> Result<(), Fault> {
+    let mut statement = conn.prepare_cached(
+        "UPDATE deliveries SET state = ?3, attempts_made = ?4, retries_made = ?5, code = ?6, error = ?7, duration = ?8,
+                due_at = ?9, ended_at = ?10, crc = ?11, record = coalesce(record, ?12)
+         WHERE event = ?1 AND place = ?2",
+    )?;
+    statement.execute(params![
+        row.id.event.0 as i64,
+        row.id.place,
+        row.state as i64,
+        row.attempts_made,
+        row.retries_made,
+        row.code,
+        row.error.map(error_number),
+        row.duration_micros(),
+        row.due_at.map(|at| at.0),
+        row.ended_at.map(|at| at.0),
+        row.sum(),
+        record,
+    ])?;
+    Ok(())
+}
+
+/// The row of this id.
+pub(super) fn get(conn: &Connection, id: DeliveryId) -> Result<Option<DeliveryRow>, Fault> {
+    let sql = concat!("SELECT ", columns!(), " FROM deliveries WHERE event = ?1 AND place = ?2");
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params![id.event.0 as i64, id.place])?;
+    rows.next()?.map(read).transpose()
+}
+
+/// The rows of an event.
+pub(super) fn of_event(conn: &Connection, event: EventId) -> Result<Vec<DeliveryRow>, Fault> {
+    each(conn, concat!("SELECT ", columns!(), " FROM deliveries WHERE event = ?1 ORDER BY place"), &[&(event.0 as i64)])
+}
+
+/// The rows that a statement over [`columns`] finds.
+pub(super) fn each(conn: &Connection, sql: &str, parameters: &[&dyn ToSql]) -> Result<Vec<DeliveryRow>, Fault> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(parameters)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+/// The ids of all rows of events from a key on, in order.
+pub(super) fn ids_from(conn: &Connection, event: u64) -> Result<Vec<DeliveryId>, Fault> {
+    let mut statement =
+        conn.prepare("SELECT event, place FROM deliveries WHERE event >= ?1 ORDER BY event, place")?;
+    let rows = statement.query_map([event as i64], |row| {
+        Ok(DeliveryId { event: EventId(row.get::<_, i64>(0)? as u64), place: row.get(1)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The record of the first attempt, if the row has one.
+pub(super) fn first_attempt(conn: &Connection, id: DeliveryId) -> Result<Option<Attempt>, Fault> {
+    let mut statement = conn.prepare_cached("SELECT record FROM deliveries WHERE event = ?1 AND place = ?2")?;
+    let mut rows = statement.query(params![id.event.0 as i64, id.place])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let record = row.get_ref(0)?.as_blob_or_null().map_err(|error| Fault::damaged(id, error))?;
+    record.map(|record| attempts::decode(id, 1, record)).transpose()
+}
+
+/// Deletes the deliveries of an event, with their attempts.
+pub(super) fn delete_of_event(conn: &Connection, event: EventId) -> Result<(), Fault> {
+    conn.prepare_cached("DELETE FROM deliveries WHERE event = ?1")?.execute([event.0 as i64])?;
+    conn.prepare_cached("DELETE FROM attempts WHERE event = ?1")?.execute([event.0 as i64])?;
+    Ok(())
+}
+
+/// Reads a row of [`columns`].
+pub(super) fn read(row: &Row<'_>) -> Result<DeliveryRow, Fault> {
+    let id = DeliveryId { event: EventId(row.get::<_, i64>(0)? as u64), place: row.get(1)? };
+    let damaged = || Fault::Damaged(format!("delivery {id}"));
+    let read = DeliveryRow {
+        id,
+        account: row.get(2)?,
+        webhook: row.get(3)?,
+        event_type: row.get(4)?,
+        lead: row.get(5)?,
+        state: State::read(row.get(6)?).ok_or_else(damaged)?,
+        test: row.get(7)?,
+        attempts_made: row.get(8)?,
+        retries_made: row.get(9)?,
+        code: row.get(10)?,
+        error: row.get::<_, Option<i64>>(11)?.map(|number| error_code(number).ok_or_else(damaged)).transpose()?,
+        duration: row.get::<_, Option<i64>>(12)?.map(|micros| Duration::from_micros(micros as u64)),
+        due_at: row.get::<_, Option<i64>>(13)?.map(Timestamp),
+        ended_at: row.get::<_, Option<i64>>(14)?.map(Timestamp),
+    };
+    if read.sum() == row.get::<_, i64>(15)? { Ok(read) } else { Err(damaged()) }
+}
+
+/// The numbers by which errors are stored: they never change.
+const fn error_number(code: ErrorCode) -> i64 {
+    match code {
+        ErrorCode::DnsNotFound => 1,
+        ErrorCode::DnsTimeout => 2,
+        ErrorCode::DnsFailed => 3,
+        ErrorCode::ConnectRefused => 4,
+        ErrorCode::ConnectTimeout => 5,
+        ErrorCode::AddressBlocked => 6,
+        ErrorCode::TlsExpired => 7,
+        ErrorCode::TlsNameMismatch => 8,
+        ErrorCode::TlsUnknownIssuer => 9,
+        ErrorCode::TlsOther => 10,
+        ErrorCode::ResponseTimeout => 11,
+        ErrorCode::ConnectionReset => 12,
+        ErrorCode::BadHttp => 13,
+        ErrorCode::Http3xx => 14,
+        ErrorCode::Http4xx => 15,
+        ErrorCode::Http5xx => 16,
+    }
+}
+
+fn error_code(number: i64) -> Option<ErrorCode> {
+    ErrorCode::ALL.into_iter().find(|code| error_number(*code) == number)
+}

@@ -1,0 +1,384 @@
+//! The engine: every write, one transaction after the other, without threads, clocks or chance of its own.
+//!
+//! The writer thread drives it in production, the simulation under virtual time. What a transaction means for memory is
+//! staged, and comes true with its commit: so a crash is to drop the engine, and to open the file again.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use domain::delivery::Settlement;
+use domain::directory::SharedDirectory;
+use domain::event::{Event, NewEvent};
+use domain::id::{DeliveryId, EventId, KeyId, WebhookId};
+use domain::key::{Account, ApiKey};
+use domain::store::{AcceptError, Accepted, Change, ChangeError, Changed, Fact, Keep, StoreError};
+use domain::time::Timestamp;
+use domain::vault::Vault;
+use domain::webhook::Webhook;
+use rusqlite::Connection;
+
+use super::data_dir::DataDir;
+use super::event_types::EventTypes;
+use super::fault::{Fault, OpenError};
+use super::fresh::FreshDelivery;
+use super::limits::Limits;
+use super::reader::Reader;
+use super::shared::Shared;
+use super::stamps::Stamps;
+use super::{accounts, deliveries, events, keys, marks, schema, webhooks};
+
+/// Fills a slice with chance bytes: the nonces under which secrets are sealed.
+pub type Chance = Box<dyn FnMut(&mut [u8]) + Send>;
+
+/// The text that is sealed to know the encryption key again.
+const KEY_CHECK: &[u8] = b"posthaste";
+/// What it belongs to.
+const KEY_CHECK_CONTEXT: &str = "store/encryption_key_check";
+/// The account that exists from the first start on.
+const DEFAULT_ACCOUNT: &str = "default";
+
+/// The engine: one connection that writes.
+///
+/// [`Self::begin`], then [`Self::accept`] and [`Self::settle`] in any number, or one [`Self::change`], then
+/// [`Self::commit`]. An error of the kind [`StoreError::Busy`] says that the disk is full: [`Self::rollback`], and nothing
+/// has happened. After any other [`StoreError`] the engine is to be dropped.
+pub struct Engine {
+    pub(super) conn: Connection,
+    pub(super) shared: Arc<Shared>,
+    pub(super) stamps: Stamps,
+    pub(super) limits: Limits,
+    pub(super) staged: Staged,
+    /// Counts the events taken, to tell how far the oldest delivery without a row is behind.
+    pub(super) turn: u64,
+    /// [`Self::turn`] when the marks were written last.
+    pub(super) marked_turn: u64,
+    pub(super) retained_after: u64,
+    pub(super) buffer: Vec<u8>,
+    chance: Chance,
+    _dir: DataDir,
+}
+
+/// What the present transaction will mean for memory.
+#[derive(Default)]
+pub(super) struct Staged {
+    pub(super) facts: Vec<Fact>,
+    pub(super) fresh: Vec<(DeliveryId, FreshDelivery)>,
+    /// How many of [`Self::fresh`] each webhook has.
+    pub(super) fresh_of: HashMap<u32, usize>,
+    pub(super) fresh_bytes: u64,
+    /// Deliveries that have got their rows.
+    pub(super) rows: HashSet<DeliveryId>,
+    pub(super) directory: Vec<Entry>,
+    /// The last event accepted.
+    pub(super) last_given: Option<Timestamp>,
+}
+
+/// A change of the directory.
+pub(super) enum Entry {
+    Account(Account),
+    AccountGone(u32),
+    Webhook(Arc<Webhook>),
+    WebhookGone { number: u32, account: u32, id: WebhookId, logged: bool },
+    Key(ApiKey),
+    KeyGone(KeyId),
+}
+
+/// What an engine is opened with.
+pub struct Parts<'a> {
+    /// The data directory; made if it is missing.
+    pub dir: &'a Path,
+    /// The operator's encryption key.
+    pub vault: Vault,
+    /// Filled with what is stored, and kept so.
+    pub directory: SharedDirectory,
+    /// Bounds of what is kept in memory.
+    pub limits: Limits,
+    /// Where nonces come from.
+    pub chance: Chance,
+    /// The time, for the account that exists from the first start on.
+    pub now: Timestamp,
+}
+
+impl Engine {
+    /// Opens the store, or makes one. The facts are what a scheduler has to know first: every webhook, then the events that
+    /// have deliveries without a row, oldest first; everything else that waits comes from [`Reader::due`].
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing was changed, except that a file of an earlier layout may have got the present one.
+    pub fn open(parts: Parts<'_>) -> Result<(Self, Vec<Fact>), OpenError> {
+        let dir = DataDir::open(parts.dir)?;
+        let conn = schema::open(&dir.database, parts.limits.durable)?;
+        let file = dir.database.clone();
+        Self::load(conn, dir, parts).map_err(|fault| match fault {
+            LoadFault::OtherKey => OpenError::OtherKey(file),
+            LoadFault::Fault(fault) => fault.at_open(file),
+        })
+    }
+
+    fn load(conn: Connection, dir: DataDir, parts: Parts<'_>) -> Result<(Self, Vec<Fact>), LoadFault> {
+        let Parts { vault, directory, limits, mut chance, now, .. } = parts;
+        match marks::get(&conn, marks::KEY_CHECK)? {
+            None => {
+                let first = conn.unchecked_transaction().map_err(Fault::from)?;
+                let nonce = nonce(&mut chance);
+                marks::set(&first, marks::KEY_CHECK, &vault.seal(KEY_CHECK_CONTEXT, KEY_CHECK, nonce))?;
+                let mut account = first_account(now)?;
+                accounts::insert(&first, &mut account)?;
+                first.commit().map_err(Fault::from)?;
+            }
+            Some(sealed) => {
+                vault.open(KEY_CHECK_CONTEXT, &sealed).map_err(|_| LoadFault::OtherKey)?;
+            }
+        }
+        let types = EventTypes::load(&conn)?;
+        let gone = webhooks::load_gone(&conn)?.into_iter().map(|(number, account, id)| (number, (account, id))).collect();
+        let shared = Arc::new(Shared::new(dir.database.clone(), vault, directory, types, gone));
+        let stamps = Stamps::after(marks::number(&conn, marks::RESERVED)?.unwrap_or(0));
+        let mut engine = Self {
+            conn,
+            shared,
+            stamps,
+            limits,
+            staged: Staged::default(),
+            turn: 0,
+            marked_turn: 0,
+            retained_after: 0,
+            buffer: Vec::new(),
+            chance,
+            _dir: dir,
+        };
+        let facts = engine.recover()?;
+        Ok((engine, facts))
+    }
+
+    /// Fills the memory from the store.
+    fn recover(&mut self) -> Result<Vec<Fact>, Fault> {
+        let mut facts = Vec::new();
+        let mut directory = self.shared.directory.write();
+        for account in accounts::load(&self.conn)? {
+            directory.put_account(Arc::new(account));
+        }
+        let account_id = |number| directory.account_numbered(number).map(|account| account.id.clone());
+        for webhook in webhooks::load(&self.conn, &self.shared.vault, account_id)?.into_iter().map(Arc::new) {
+            facts.push(Fact::Webhook(webhook));
+        }
+        for fact in &facts {
+            if let Fact::Webhook(webhook) = fact {
+                directory.put_webhook(Arc::clone(webhook));
+            }
+        }
+        for key in keys::load(&self.conn)? {
+            directory.put_key(Arc::new(key));
+        }
+        drop(directory);
+        self.recover_fresh(&mut facts)?;
+        Ok(facts)
+    }
+
+    /// Finds the deliveries that have no row: those of events from the mark on that the deliveries' table does not know.
+    fn recover_fresh(&mut self, facts: &mut Vec<Fact>) -> Result<(), Fault> {
+        let from = marks::number(&self.conn, marks::ROWS_BELOW)?.unwrap_or(0) as u64;
+        let mut rows = deliveries::ids_from(&self.conn, from)?.into_iter().peekable();
+        let types = self.shared.types();
+        let mut fresh = self.shared.fresh_mut();
+        let turn = &mut self.turn;
+        events::each_from(&self.conn, &types, from, |event| {
+            *turn += 1;
+            let mut on_disk = vec![false; event.targets.len()];
+            while let Some(id) = rows.next_if(|id| id.event <= event.id) {
+                if id.event == event.id && let Some(place) = on_disk.get_mut(usize::from(id.place)) {
+                    *place = true;
+                }
+            }
+            let event_type = types.number(&event.event_type).unwrap_or_default();
+            for (place, _) in (0u16..).zip(&on_disk).filter(|(_, on_disk)| !**on_disk) {
+                let delivery = fresh_delivery(&event, place, event_type, super::stamps::micros(event.id), *turn);
+                fresh.insert(DeliveryId { event: event.id, place }, delivery);
+            }
+            if on_disk.contains(&false) {
+                facts.push(Fact::Accepted { event, on_disk });
+            }
+            Ok(())
+        })
+    }
+
+    /// A connection that reads what is committed. Readers may be used on other threads.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] if the file cannot be opened.
+    pub fn reader(&self) -> Result<Reader, StoreError> {
+        Reader::open(Arc::clone(&self.shared))
+    }
+
+    /// Starts a transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the engine is of no further use.
+    pub fn begin(&mut self) -> Result<(), StoreError> {
+        Ok(self.execute("BEGIN IMMEDIATE")?)
+    }
+
+    /// Accepts events: the answers in order. Facts come with the commit.
+    ///
+    /// # Errors
+    /// [`StoreError`], after which the transaction cannot be committed.
+    pub fn accept(
+        &mut self,
+        now: Timestamp,
+        events: &[NewEvent],
+    ) -> Result<Vec<Result<Accepted, AcceptError>>, StoreError> {
+        let accepted = self.accept_all(now, events)?;
+        self.write_marks()?;
+        Ok(accepted)
+    }
+
+    /// Records the ends of attempts. Facts come with the commit.
+    ///
+    /// # Errors
+    /// [`StoreError`], after which the transaction cannot be committed.
+    pub fn settle(&mut self, now: Timestamp, settlements: &[Arc<Settlement>]) -> Result<(), StoreError> {
+        Ok(self.settle_all(now, settlements)?)
+    }
+
+    /// Makes a change, in a transaction of its own.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: the transaction is to be rolled back.
+    pub fn change(&mut self, now: Timestamp, change: Change, keep: Option<Keep>) -> Result<Changed, ChangeError> {
+        self.make(now, change, keep)
+    }
+
+    /// Ends the transaction: once this returns, it is on disk, and memory agrees with it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing was committed, unless the disk failed in the very act; the next start will tell.
+    pub fn commit(&mut self) -> Result<Vec<Fact>, StoreError> {
+        self.execute("COMMIT")?;
+        let staged = std::mem::take(&mut self.staged);
+        if !staged.directory.is_empty() {
+            self.enter(staged.directory);
+        }
+        let mut fresh = self.shared.fresh_mut();
+        for id in staged.rows {
+            fresh.remove(id);
+        }
+        for (id, delivery) in staged.fresh {
+            fresh.insert(id, delivery);
+        }
+        Ok(staged.facts)
+    }
+
+    /// Undoes the transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the engine is of no further use.
+    pub fn rollback(&mut self) -> Result<(), StoreError> {
+        self.staged = Staged::default();
+        // SQLite may have rolled back by itself, as it does when the disk is full.
+        if !self.conn.is_autocommit() {
+            self.execute("ROLLBACK")?;
+        }
+        let reserved = marks::number(&self.conn, marks::RESERVED)?.unwrap_or(0);
+        self.stamps.reload(reserved);
+        self.marked_turn = 0;
+        *self.shared.types_mut() = EventTypes::load(&self.conn)?;
+        Ok(())
+    }
+
+    /// How many deliveries wait in memory without a row.
+    #[must_use]
+    pub fn fresh(&self) -> usize {
+        self.shared.fresh().len()
+    }
+
+    /// How far the latest timestamp leads the clock.
+    #[must_use]
+    pub fn timestamp_lead(&self, now: Timestamp) -> std::time::Duration {
+        super::stamps::micros(EventId(self.stamps.next_key() - 1)).since(now)
+    }
+
+    pub(super) fn nonce(&mut self) -> [u8; 24] {
+        nonce(&mut self.chance)
+    }
+
+    fn execute(&self, sql: &'static str) -> Result<(), Fault> {
+        self.conn.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    /// Puts what was committed into the directory.
+    fn enter(&self, entries: Vec<Entry>) {
+        // First what names deleted webhooks, then the directory without them: a reader finds each in one of the two.
+        let mut gone = self.shared.gone_mut();
+        for entry in &entries {
+            match entry {
+                Entry::WebhookGone { number, account, id, logged: true } => {
+                    gone.insert(*number, (*account, id.clone()));
+                }
+                Entry::AccountGone(account) => gone.retain(|_, (of, _)| of != account),
+                Entry::Account(_) | Entry::Webhook(_) | Entry::WebhookGone { .. } | Entry::Key(_) | Entry::KeyGone(_) => {}
+            }
+        }
+        drop(gone);
+        let mut directory = self.shared.directory.write();
+        for entry in entries {
+            match entry {
+                Entry::Account(account) => directory.put_account(Arc::new(account)),
+                Entry::AccountGone(number) => directory.remove_account(number),
+                Entry::Webhook(webhook) => directory.put_webhook(webhook),
+                Entry::WebhookGone { number, .. } => directory.remove_webhook(number),
+                Entry::Key(key) => directory.put_key(Arc::new(key)),
+                Entry::KeyGone(id) => directory.remove_key(&id),
+            }
+        }
+    }
+}
+
+/// What a delivery without a row is, from its event.
+pub(super) fn fresh_delivery(
+    event: &Event,
+    place: u16,
+    event_type: u32,
+    due_at: Timestamp,
+    turn: u64,
+) -> FreshDelivery {
+    FreshDelivery {
+        account: event.account,
+        webhook: event.targets.get(usize::from(place)).copied().unwrap_or_default(),
+        event_type,
+        lead: events::lead(event),
+        due_at,
+        test: event.test,
+        turn,
+        bytes: (event.data.len() / event.targets.len().max(1)) as u32,
+    }
+}
+
+fn nonce(chance: &mut Chance) -> [u8; 24] {
+    let mut nonce = [0; 24];
+    chance(&mut nonce);
+    nonce
+}
+
+fn first_account(now: Timestamp) -> Result<Account, Fault> {
+    Ok(Account {
+        number: 0,
+        id: DEFAULT_ACCOUNT.parse().map_err(|error| Fault::damaged(DEFAULT_ACCOUNT, error))?,
+        name: "Default".to_owned(),
+        created_at: now,
+        updated_at: now,
+        version: 1,
+    })
+}
+
+enum LoadFault {
+    OtherKey,
+    Fault(Fault),
+}
+
+impl From<Fault> for LoadFault {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}

@@ -1,0 +1,152 @@
+//! Rows of events: the producer's bytes, once, and the webhooks that they go to.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::event::Event;
+use domain::id::EventId;
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
+
+use super::checksum::Checksum;
+use super::event_types::EventTypes;
+use super::fault::Fault;
+use super::stamps::{Stamp, micros};
+
+const TEST: i64 = 1;
+const FLAGGED: i64 = 2;
+
+/// What [`read`] reads, in its order.
+macro_rules! columns {
+    () => {
+        "key, account, type, lead, marked, crc, targets, data"
+    };
+}
+
+/// The statement for [`insert`].
+pub(super) fn prepare_insert(conn: &Connection) -> Result<CachedStatement<'_>, Fault> {
+    let sql = concat!("INSERT INTO events (", columns!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+    Ok(conn.prepare_cached(sql)?)
+}
+
+/// Writes an event. `buffer` is only for its allocation.
+pub(super) fn insert(
+    statement: &mut CachedStatement<'_>,
+    event: &Event,
+    event_type: u32,
+    lead: i64,
+    buffer: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    buffer.clear();
+    for target in &event.targets {
+        buffer.extend_from_slice(&target.to_le_bytes());
+    }
+    let marked = if event.test { TEST } else { 0 } | if event.flagged { FLAGGED } else { 0 };
+    let key = event.id.0 as i64;
+    let crc = sum([key, event.account.into(), event_type.into(), lead, marked], buffer, &event.data).sum();
+    statement.execute(params![key, event.account, event_type, lead, marked, crc, &*buffer, &event.data[..]])?;
+    Ok(())
+}
+
+/// The event of this id.
+pub(super) fn get(conn: &Connection, types: &EventTypes, id: EventId) -> Result<Option<Arc<Event>>, Fault> {
+    let mut statement = conn.prepare_cached(concat!("SELECT ", columns!(), " FROM events WHERE key = ?1"))?;
+    let mut rows = statement.query([id.0 as i64])?;
+    rows.next()?.map(|row| read(row, types)).transpose()
+}
+
+/// Events of an account below a key, newest first.
+pub(super) fn of_account(
+    conn: &Connection,
+    types: &EventTypes,
+    account: u32,
+    below: u64,
+    limit: usize,
+) -> Result<Vec<Arc<Event>>, Fault> {
+    let sql = concat!("SELECT ", columns!(), " FROM events WHERE account = ?1 AND key < ?2 ORDER BY key DESC LIMIT ?3");
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params![account, below.min(i64::MAX as u64) as i64, limit as i64])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        events.push(read(row, types)?);
+    }
+    Ok(events)
+}
+
+/// Calls `each` with every event from a key on, oldest first.
+pub(super) fn each_from(
+    conn: &Connection,
+    types: &EventTypes,
+    from: u64,
+    mut each: impl FnMut(Arc<Event>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut statement = conn.prepare(concat!("SELECT ", columns!(), " FROM events WHERE key >= ?1 ORDER BY key"))?;
+    let mut rows = statement.query([from as i64])?;
+    while let Some(row) = rows.next()? {
+        each(read(row, types)?)?;
+    }
+    Ok(())
+}
+
+/// The keys of events from after `after` up to below `until`, oldest first, each with its number of targets.
+pub(super) fn keys_between(
+    conn: &Connection,
+    after: u64,
+    until: u64,
+    limit: usize,
+) -> Result<Vec<(EventId, usize)>, Fault> {
+    let mut statement = conn.prepare_cached(
+        "SELECT key, length(targets) / 4 FROM events WHERE key > ?1 AND key < ?2 ORDER BY key LIMIT ?3",
+    )?;
+    let rows = statement.query_map([after as i64, until as i64, limit as i64], |row| {
+        Ok((EventId(row.get::<_, i64>(0)? as u64), row.get::<_, i64>(1)? as usize))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Deletes an event's own row.
+pub(super) fn delete(conn: &Connection, id: EventId) -> Result<(), Fault> {
+    conn.prepare_cached("DELETE FROM events WHERE key = ?1")?.execute([id.0 as i64])?;
+    Ok(())
+}
+
+/// The oldest events of an account.
+pub(super) fn oldest_of_account(conn: &Connection, account: u32, limit: usize) -> Result<Vec<EventId>, Fault> {
+    let mut statement = conn.prepare_cached("SELECT key FROM events WHERE account = ?1 ORDER BY key LIMIT ?2")?;
+    let rows = statement.query_map(params![account, limit as i64], |row| Ok(EventId(row.get::<_, i64>(0)? as u64)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The bytes of an event, for a search through them.
+pub(super) fn data(conn: &Connection, id: EventId) -> Result<Option<Vec<u8>>, Fault> {
+    let mut statement = conn.prepare_cached("SELECT data FROM events WHERE key = ?1")?;
+    Ok(statement.query_row([id.0 as i64], |row| row.get(0)).optional()?)
+}
+
+fn read(row: &Row<'_>, types: &EventTypes) -> Result<Arc<Event>, Fault> {
+    let (key, account, event_type): (i64, u32, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let (lead, marked, crc): (i64, i64, i64) = (row.get(3)?, row.get(4)?, row.get(5)?);
+    let id = EventId(key as u64);
+    let (targets, data) = (row.get_ref(6)?.as_blob(), row.get_ref(7)?.as_blob());
+    let (Ok(targets), Ok(data)) = (targets, data) else { return Err(Fault::damaged(id, "not a row of an event")) };
+    sum([key, account.into(), event_type.into(), lead, marked], targets, data).verify(crc, || format!("event {id}"))?;
+    let targets = targets.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+    Ok(Arc::new(Event {
+        id,
+        account,
+        event_type: Arc::clone(types.name(event_type)?),
+        timestamp: Stamp { key: id, lead }.timestamp(),
+        data: Bytes::copy_from_slice(data),
+        targets,
+        test: marked & TEST != 0,
+        flagged: marked & FLAGGED != 0,
+    }))
+}
+
+/// How far an event's timestamp lies after its key's microsecond.
+pub(super) fn lead(event: &Event) -> i64 {
+    event.timestamp.0 - micros(event.id).0
+}
+
+fn sum(numbers: [i64; 5], targets: &[u8], data: &[u8]) -> Checksum {
+    Checksum::of("events").numbers(numbers).bytes(targets).bytes(data)
+}

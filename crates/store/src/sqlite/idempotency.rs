@@ -1,0 +1,158 @@
+//! What idempotency keys were answered: with an event, or with bytes that are sealed, since they may hold a secret.
+
+use domain::event::Idempotency;
+use domain::id::EventId;
+use domain::key::IDEMPOTENCY_KEPT;
+use domain::time::Timestamp;
+use domain::vault::Vault;
+use rusqlite::{CachedStatement, Connection, params};
+
+use super::checksum::Checksum;
+use super::fault::Fault;
+use super::stamps::Stamp;
+
+/// What a key was answered.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// The event that it had accepted, and to how many webhooks that goes.
+    Event(Stamp, usize),
+    /// The answer's bytes.
+    Answer(Vec<u8>),
+}
+
+/// What became of a key.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// It never came, or so long ago that it is forgotten.
+    New,
+    /// It came with the same request.
+    Same(Kept),
+    /// It came with another request.
+    OtherRequest,
+}
+
+/// What a key was answered.
+pub(super) fn find(
+    conn: &Connection,
+    vault: &Vault,
+    idempotency: &Idempotency,
+    now: Timestamp,
+) -> Result<Found, Fault> {
+    let mut statement = conn.prepare_cached(
+        "SELECT request, at, event, lead, deliveries, answer, crc FROM idempotency WHERE key = ?1 AND at > ?2",
+    )?;
+    let mut rows = statement.query(params![&idempotency.key[..], now.minus(IDEMPOTENCY_KEPT).0])?;
+    let Some(row) = rows.next()? else { return Ok(Found::New) };
+    let damaged = || Fault::Damaged("answer of an idempotency key".to_owned());
+    let request: [u8; 32] = row.get(0)?;
+    let columns = Columns {
+        at: row.get(1)?,
+        event: row.get(2)?,
+        lead: row.get(3)?,
+        deliveries: row.get(4)?,
+        answer: row.get_ref(5)?.as_blob_or_null().map_err(|_| damaged())?,
+    };
+    columns.sum(&idempotency.key, &request).verify(row.get(6)?, || "answer of an idempotency key".to_owned())?;
+    if request != idempotency.request {
+        return Ok(Found::OtherRequest);
+    }
+    if let (Some(event), Some(lead), Some(deliveries)) = (columns.event, columns.lead, columns.deliveries) {
+        return Ok(Found::Same(Kept::Event(Stamp { key: EventId(event as u64), lead }, deliveries as usize)));
+    }
+    let plain = vault.open(&context(&idempotency.key), columns.answer.ok_or_else(damaged)?)?;
+    Ok(Found::Same(Kept::Answer(plain.to_vec())))
+}
+
+/// The statement for [`put_event`] and [`put_answer`].
+pub(super) fn prepare_put(conn: &Connection) -> Result<CachedStatement<'_>, Fault> {
+    Ok(conn.prepare_cached(
+        "INSERT OR REPLACE INTO idempotency (key, request, at, event, lead, deliveries, answer, crc)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?)
+}
+
+/// Remembers the event that a key had accepted.
+pub(super) fn put_event(
+    statement: &mut CachedStatement<'_>,
+    idempotency: &Idempotency,
+    now: Timestamp,
+    stamp: Stamp,
+    deliveries: usize,
+) -> Result<(), Fault> {
+    let columns = Columns {
+        at: now.0,
+        event: Some(stamp.key.0 as i64),
+        lead: Some(stamp.lead),
+        deliveries: Some(deliveries as i64),
+        answer: None,
+    };
+    put(statement, idempotency, &columns)
+}
+
+/// Remembers an answer.
+pub(super) fn put_answer(
+    conn: &Connection,
+    vault: &Vault,
+    nonce: [u8; 24],
+    idempotency: &Idempotency,
+    now: Timestamp,
+    answer: &[u8],
+) -> Result<(), Fault> {
+    let sealed = vault.seal(&context(&idempotency.key), answer, nonce);
+    let columns = Columns { at: now.0, event: None, lead: None, deliveries: None, answer: Some(&sealed) };
+    put(&mut prepare_put(conn)?, idempotency, &columns)
+}
+
+/// Forgets up to `budget` keys that are kept long enough; returns how many.
+pub(super) fn prune(conn: &Connection, now: Timestamp, budget: usize) -> Result<usize, Fault> {
+    let mut statement = conn.prepare_cached(
+        "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE at <= ?1 ORDER BY at LIMIT ?2)",
+    )?;
+    Ok(statement.execute(params![now.minus(IDEMPOTENCY_KEPT).0, budget as i64])?)
+}
+
+fn put(statement: &mut CachedStatement<'_>, idempotency: &Idempotency, columns: &Columns<'_>) -> Result<(), Fault> {
+    let Idempotency { key, request } = idempotency;
+    statement.execute(params![
+        &key[..],
+        &request[..],
+        columns.at,
+        columns.event,
+        columns.lead,
+        columns.deliveries,
+        columns.answer,
+        columns.sum(key, request).sum()
+    ])?;
+    Ok(())
+}
+
+/// The columns beside key and request.
+struct Columns<'a> {
+    at: i64,
+    event: Option<i64>,
+    lead: Option<i64>,
+    deliveries: Option<i64>,
+    answer: Option<&'a [u8]>,
+}
+
+impl Columns<'_> {
+    fn sum(&self, key: &[u8; 32], request: &[u8; 32]) -> Checksum {
+        let or = |number: Option<i64>| number.unwrap_or(i64::MIN);
+        Checksum::of("idempotency")
+            .bytes(key)
+            .bytes(request)
+            .numbers([self.at, or(self.event), or(self.lead), or(self.deliveries)])
+            .bytes(self.answer.unwrap_or_default())
+    }
+}
+
+/// What a sealed answer belongs to.
+fn context(key: &[u8; 32]) -> String {
+    use std::fmt::Write as _;
+    let mut context = "idempotency/".to_owned();
+    for byte in key {
+        // Writing to memory does not fail.
+        let _ = write!(context, "{byte:02x}");
+    }
+    context
+}

@@ -1,0 +1,81 @@
+//! Rows of API keys: their hashes, never the keys.
+
+use domain::id::KeyId;
+use domain::key::{ApiKey, Scope};
+use domain::time::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::checksum::Checksum;
+use super::fault::Fault;
+
+/// All keys.
+pub(super) fn load(conn: &Connection) -> Result<Vec<ApiKey>, Fault> {
+    let mut statement =
+        conn.prepare("SELECT id, name, account, scopes, hash, hint, created_at, expires_at, crc FROM keys")?;
+    let mut rows = statement.query([])?;
+    let mut keys = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (id, scopes): (String, String) = (row.get(0)?, row.get(3)?);
+        let damaged = |why: &dyn std::fmt::Display| Fault::damaged(format_args!("key {id}"), why);
+        let key = ApiKey {
+            id: id.parse().map_err(|error| damaged(&error))?,
+            name: row.get(1)?,
+            account: row.get(2)?,
+            scopes: serde_json::from_str(&scopes).map_err(|error| damaged(&error))?,
+            hash: row.get(4)?,
+            hint: row.get(5)?,
+            created_at: Timestamp(row.get(6)?),
+            expires_at: row.get::<_, Option<i64>>(7)?.map(Timestamp),
+        };
+        sum(&key, &scopes).verify(row.get(8)?, || format!("key {id}"))?;
+        keys.push(key);
+    }
+    Ok(keys)
+}
+
+/// Writes a new key.
+pub(super) fn insert(conn: &Connection, key: &ApiKey) -> Result<(), Fault> {
+    let scopes = scopes_text(&key.scopes)?;
+    conn.prepare_cached(
+        "INSERT INTO keys (id, name, account, scopes, hash, hint, created_at, expires_at, crc)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?
+    .execute(params![
+        key.id.as_str(),
+        key.name,
+        key.account,
+        scopes,
+        key.hash,
+        key.hint,
+        key.created_at.0,
+        key.expires_at.map(|at| at.0),
+        sum(key, &scopes).sum()
+    ])?;
+    Ok(())
+}
+
+/// Deletes a key; returns whether there was one.
+pub(super) fn delete(conn: &Connection, id: &KeyId) -> Result<bool, Fault> {
+    Ok(conn.prepare_cached("DELETE FROM keys WHERE id = ?1")?.execute([id.as_str()])? > 0)
+}
+
+/// Deletes an account's keys.
+pub(super) fn delete_of_account(conn: &Connection, account: u32) -> Result<(), Fault> {
+    conn.prepare_cached("DELETE FROM keys WHERE account = ?1")?.execute([account])?;
+    Ok(())
+}
+
+fn scopes_text(scopes: &[Scope]) -> Result<String, Fault> {
+    serde_json::to_string(scopes).map_err(|error| Fault::damaged("scopes of a key", error))
+}
+
+fn sum(key: &ApiKey, scopes: &str) -> Checksum {
+    let expires_at = key.expires_at.map_or(i64::MIN, |at| at.0);
+    Checksum::of("keys")
+        .numbers([key.account.map_or(-1, i64::from), key.created_at.0, expires_at])
+        .bytes(&key.hash)
+        .text(key.id.as_str())
+        .text(&key.name)
+        .text(scopes)
+        .text(&key.hint)
+}

@@ -1,0 +1,37 @@
+//! Bounds of what the store keeps in memory. A test may make them small; nobody else has a reason to change them.
+
+/// The bounds.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Deliveries of one webhook without a row; a further one is written to disk when it is accepted.
+    pub fresh_per_webhook: usize,
+    /// Deliveries without a row, over all webhooks.
+    pub fresh: usize,
+    /// Bytes of the events that deliveries without a row keep in memory.
+    pub fresh_bytes: u64,
+    /// How many events the oldest delivery without a row may be behind: what a start has to read through.
+    pub fresh_behind: u64,
+    /// Events that wait to be written; a further one is refused.
+    pub waiting_events: usize,
+    /// Bytes of the events that wait to be written.
+    pub waiting_bytes: usize,
+    /// Connections that read.
+    pub readers: usize,
+    /// Whether a commit waits for the disk. Only a simulation says no.
+    pub durable: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            fresh_per_webhook: 10_000,
+            fresh: 100_000,
+            fresh_bytes: 256 * 1024 * 1024,
+            fresh_behind: 50_000,
+            waiting_events: 20_000,
+            waiting_bytes: 128 * 1024 * 1024,
+            readers: 4,
+            durable: true,
+        }
+    }
+}

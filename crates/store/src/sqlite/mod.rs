@@ -1,0 +1,46 @@
+//! The store in one SQLite file: group commits by one writer, reads beside it.
+//!
+//! - `schema_1.sql` shows what is on disk, one file per kind of row how it is read and written.
+//! - [`Engine`] is every write, without threads or a clock of its own: what a simulation drives.
+//! - [`SqliteStore`] is the engine on a thread, with a queue before it and readers beside it.
+
+mod accept;
+mod accounts;
+mod attempts;
+mod change;
+mod checkpoint;
+mod checksum;
+mod counts;
+mod data_dir;
+mod deliveries;
+mod due;
+mod engine;
+mod event_types;
+mod events;
+mod fault;
+mod fresh;
+mod idempotency;
+mod keys;
+mod limits;
+mod list;
+mod marks;
+mod reader;
+mod readers;
+mod retain;
+mod schema;
+mod search;
+mod settle;
+mod shared;
+mod stamps;
+mod store;
+mod view;
+mod webhooks;
+mod writer;
+
+pub use engine::{Chance, Engine, Parts};
+pub use fault::OpenError;
+pub use limits::Limits;
+pub use reader::Reader;
+pub use retain::Retained;
+pub use store::{Settings, SqliteStore};
+pub use writer::{FactsHook, FatalHook, Figures};

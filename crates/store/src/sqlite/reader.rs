@@ -1,0 +1,177 @@
+//! Reading what is committed: rows and memory together, so that what is shown is exact.
+//!
+//! Memory is read first, then the rows: what got its row in between is in both, and the row is taken.
+
+use std::sync::Arc;
+
+use domain::attempt::LoggedAttempt;
+use domain::delivery::{Delivery, Due};
+use domain::event::{Event, Idempotency};
+use domain::id::{DeliveryId, EventId};
+use domain::store::{ChangeError, Changed, Counts, DeliveryQuery, Page, StoreError};
+use domain::time::Timestamp;
+use rusqlite::{Connection, Transaction};
+
+use super::fault::Fault;
+use super::idempotency::{Found, Kept};
+use super::shared::Shared;
+use super::view::View;
+use super::{attempts, counts, deliveries, due, events, idempotency, list, schema};
+
+/// A connection that reads. Each call sees one state of the store: a commit's, whole.
+#[derive(Debug)]
+pub struct Reader {
+    pub(super) conn: Connection,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Reader {
+    pub(super) fn open(shared: Arc<Shared>) -> Result<Self, StoreError> {
+        let conn = schema::open_reader(&shared.file).map_err(Fault::from)?;
+        Ok(Self { conn, shared })
+    }
+
+    /// A transaction: one state of the store for all that is read in it.
+    pub(super) fn snapshot(&self) -> Result<Transaction<'_>, Fault> {
+        Ok(self.conn.unchecked_transaction()?)
+    }
+
+    /// As [`domain::store::Store::due`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn due(
+        &self,
+        after: Option<(Timestamp, DeliveryId)>,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError> {
+        Ok(due::by_time(&self.conn, after, until, limit, |webhook| self.is_active(webhook))?)
+    }
+
+    /// As [`domain::store::Store::backlog`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn backlog(
+        &self,
+        webhook: u32,
+        after: Option<DeliveryId>,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError> {
+        Ok(due::of_webhook(&self.conn, webhook, after, until, limit)?)
+    }
+
+    /// As [`domain::store::Store::load`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn load(&self, ids: &[EventId]) -> Result<Vec<Arc<Event>>, StoreError> {
+        let types = self.shared.types();
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            found.extend(events::get(&self.conn, &types, *id)?);
+        }
+        Ok(found)
+    }
+
+    /// As [`domain::store::Store::event`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn event(&self, account: u32, id: EventId) -> Result<Option<Arc<Event>>, StoreError> {
+        let found = events::get(&self.conn, &self.shared.types(), id)?;
+        Ok(found.filter(|event| event.account == account))
+    }
+
+    /// As [`domain::store::Store::events`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn events(
+        &self,
+        account: u32,
+        before: Option<EventId>,
+        limit: usize,
+    ) -> Result<Page<Arc<Event>, EventId>, StoreError> {
+        let below = before.map_or(u64::MAX, |id| id.0);
+        let mut rows = events::of_account(&self.conn, &self.shared.types(), account, below, limit + 1)?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|event| event.id);
+        Ok(Page { rows, next })
+    }
+
+    /// As [`domain::store::Store::delivery`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn delivery(
+        &self,
+        account: u32,
+        id: DeliveryId,
+        now: Timestamp,
+    ) -> Result<Option<(Delivery, Vec<LoggedAttempt>)>, StoreError> {
+        let fresh = self.shared.fresh().get(id).map(|delivery| delivery.row(id));
+        let snapshot = self.snapshot()?;
+        let stored = deliveries::get(&snapshot, id)?;
+        let has_row = stored.is_some();
+        let Some(row) = stored.or(fresh).filter(|row| row.account == account) else { return Ok(None) };
+        let mut logged = Vec::new();
+        if has_row {
+            logged.extend(deliveries::first_attempt(&snapshot, id)?);
+            logged.extend(attempts::later(&snapshot, id)?);
+        }
+        if logged.len() != usize::from(row.attempts_made) {
+            return Err(Fault::damaged(format_args!("delivery {id}"), "an attempt is missing").into());
+        }
+        let mut view = View::new(&self.shared, account, now, &[]);
+        let Some(delivery) = view.show(&row)? else { return Ok(None) };
+        let logged = logged.into_iter().map(|attempt| attempts::logged(id, attempt)).collect();
+        Ok(Some((delivery, logged)))
+    }
+
+    /// As [`domain::store::Store::deliveries`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn deliveries(&self, query: &DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {
+        Ok(list::deliveries(self, query)?)
+    }
+
+    /// As [`domain::store::Store::counts`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn counts(&self, webhook: u32, since: Timestamp) -> Result<Counts, StoreError> {
+        Ok(counts::of_webhook(self, webhook, since)?)
+    }
+
+    /// As [`domain::store::Store::kept`].
+    ///
+    /// # Errors
+    /// [`ChangeError::OtherRequest`] if the key came with another request; else only [`ChangeError::Store`].
+    pub fn kept(&self, key: &Idempotency, now: Timestamp) -> Result<Option<Changed>, ChangeError> {
+        match idempotency::find(&self.conn, &self.shared.vault, key, now)? {
+            Found::New => Ok(None),
+            Found::OtherRequest => Err(ChangeError::OtherRequest),
+            Found::Same(Kept::Answer(answer)) => Ok(Some(Changed::Repeated(answer))),
+            Found::Same(Kept::Event(..)) => Ok(Some(Changed::Repeated(Vec::new()))),
+        }
+    }
+
+    /// As [`domain::store::Store::oldest_due`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let fresh = self.shared.fresh().iter().map(|(_, delivery)| delivery.due_at).find(|at| *at <= now);
+        let stored = due::oldest(&self.conn, now, |webhook| self.is_active(webhook))?;
+        Ok(fresh.into_iter().chain(stored).min())
+    }
+
+    fn is_active(&self, webhook: u32) -> bool {
+        self.shared.directory.read().webhook_numbered(webhook).is_some_and(|webhook| webhook.pause.is_none())
+    }
+}

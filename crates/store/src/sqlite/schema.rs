@@ -1,0 +1,75 @@
+//! The tables, and how a file of an earlier layout becomes one of the present.
+//!
+//! The layout's number is SQLite's `user_version`; a file with a later one is refused. A released step is never edited.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::fault::{Fault, OpenError};
+
+/// One step from each layout to the next; the first makes the tables in an empty file.
+const STEPS: [&str; 1] = [include_str!("schema_1.sql")];
+/// Files up to this size are checked page by page at every start; larger ones by their checksums as they are read.
+const CHECKED_WHOLE_MAX: u64 = 64 * 1024 * 1024;
+
+/// Opens the file for writing and brings it to the present layout.
+pub(super) fn open(file: &Path, durable: bool) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let at_open = |error: rusqlite::Error| Fault::from(error).at_open(file.to_owned());
+    let conn = Connection::open_with_flags(file, flags).map_err(at_open)?;
+    let found = version(&conn).map_err(at_open)?;
+    let known = STEPS.len() as i64;
+    if found > known {
+        return Err(OpenError::Newer { file: file.to_owned(), found, known });
+    }
+    // The checkpoint is the writer's to time: see `checkpoint`.
+    let synchronous = if durable { "FULL" } else { "OFF" };
+    conn.execute_batch(&format!(
+        "PRAGMA page_size = 4096;
+         PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = {synchronous};
+         PRAGMA wal_autocheckpoint = 0;
+         PRAGMA journal_size_limit = 67108864;
+         PRAGMA cache_size = -65536;
+         PRAGMA foreign_keys = OFF;
+         PRAGMA temp_store = MEMORY;"
+    ))
+    .map_err(at_open)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    // Nobody else writes; only a reader can be in the way of emptying the log, and that is not worth a long wait.
+    conn.busy_timeout(Duration::from_millis(250)).map_err(at_open)?;
+    if found > 0 {
+        check(&conn, file)?;
+    }
+    for (step, layout) in STEPS.iter().zip(1..).skip(usize::try_from(found).unwrap_or(0)) {
+        conn.execute_batch(&format!("BEGIN IMMEDIATE; {step} PRAGMA user_version = {layout}; COMMIT;")).map_err(at_open)?;
+    }
+    Ok(conn)
+}
+
+/// Opens the file for reading alone.
+pub(super) fn open_reader(file: &Path) -> Result<Connection, rusqlite::Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(file, flags)?;
+    conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;")?;
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(conn)
+}
+
+fn version(conn: &Connection) -> Result<i64, rusqlite::Error> {
+    conn.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Refuses a damaged file: a store that serves wrong rows in silence is worse than none.
+fn check(conn: &Connection, file: &Path) -> Result<(), OpenError> {
+    let size = std::fs::metadata(file).map_or(0, |metadata| metadata.len());
+    if size > CHECKED_WHOLE_MAX {
+        return Ok(());
+    }
+    let found: String = conn
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .map_err(|error| Fault::from(error).at_open(file.to_owned()))?;
+    if found == "ok" { Ok(()) } else { Err(OpenError::Damaged { file: file.to_owned(), what: found }) }
+}

@@ -1,0 +1,237 @@
+//! [`SqliteStore`]: the engine on a thread of its own, behind the store's seam.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::attempt::LoggedAttempt;
+use domain::delivery::{Delivery, Due, Settlement};
+use domain::directory::SharedDirectory;
+use domain::event::{Event, Idempotency, NewEvent};
+use domain::id::{DeliveryId, EventId};
+use domain::store::{
+    AcceptError, Accepted, Change, ChangeError, Changed, Counts, DeliveryQuery, Fact, Keep, Page, Store, StoreError,
+};
+use domain::time::{Clock, Timestamp};
+use domain::vault::Vault;
+use tokio::sync::oneshot;
+
+use super::checkpoint::Checkpoints;
+use super::engine::{Chance, Engine, Parts};
+use super::fault::OpenError;
+use super::limits::Limits;
+use super::readers::Readers;
+use super::writer::{self, FactsHook, FatalHook, Figures, Message, Writer};
+
+/// What a store is opened with.
+pub struct Settings<'a> {
+    /// The data directory; made if it is missing.
+    pub dir: &'a Path,
+    /// The operator's encryption key.
+    pub vault: Vault,
+    /// Filled with what is stored, and kept so.
+    pub directory: SharedDirectory,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where nonces come from.
+    pub chance: Chance,
+    /// For how long what has ended is kept; `None` for ever.
+    pub retention: Option<Duration>,
+    /// Bounds of what is kept in memory.
+    pub limits: Limits,
+    /// Called after each commit, on the writer's thread, before anyone is answered: it must not block.
+    pub facts: FactsHook,
+    /// Called once, on the writer's thread, if the disk fails: the process is to end.
+    pub fatal: FatalHook,
+}
+
+/// The store in one SQLite file.
+pub struct SqliteStore {
+    queue: Sender<Message>,
+    readers: Arc<Readers>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    figures: Arc<Figures>,
+    /// Why it takes nothing any more.
+    stopped: Arc<OnceLock<String>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl SqliteStore {
+    /// Opens the store, or makes one, and starts its writer. The facts are for the dispatcher, before any that the hook
+    /// is called with: every webhook, then the events that have deliveries without a row, oldest first; what else waits
+    /// comes from [`Store::due`].
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(settings: Settings<'_>) -> Result<(Self, Vec<Fact>), OpenError> {
+        let Settings { dir, vault, directory, clock, chance, retention, limits, facts, fatal } = settings;
+        let parts = Parts { dir, vault, directory, limits, chance, now: clock.now() };
+        let (engine, known) = Engine::open(parts)?;
+        let figures = Arc::<Figures>::default();
+        figures.fresh.store(engine.fresh(), Ordering::Relaxed);
+        let shared = Arc::clone(&engine.shared);
+        let file = shared.file.clone();
+        let unusable = |error: std::io::Error| OpenError::Unusable { file: file.clone(), what: error.to_string() };
+        let checkpoints = Checkpoints::start(&file).map_err(unusable)?;
+        let (queue, messages) = writer::queue();
+        let stopped = Arc::<OnceLock<String>>::default();
+        let made = Writer { engine, clock: Arc::clone(&clock), facts, figures: Arc::clone(&figures), checkpoints, retention };
+        let why = Arc::clone(&stopped);
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || {
+                let ended = made.run(&messages);
+                let text = ended.as_ref().err().map_or("it was closed", String::as_str);
+                // It is set once: this thread is the only one that does.
+                let _ = why.set(text.to_owned());
+                // Whoever waits in the queue is answered by its end.
+                drop(messages);
+                if let Err(error) = ended {
+                    tracing::error!(%error, "the store has stopped");
+                    fatal(&error);
+                }
+            })
+            .map_err(unusable)?;
+        let readers = Readers::new(shared, limits.readers);
+        let thread = Mutex::new(Some(thread));
+        Ok((Self { queue, readers, clock, limits, figures, stopped, thread }, known))
+    }
+
+    /// Figures for metrics.
+    #[must_use]
+    pub fn figures(&self) -> Arc<Figures> {
+        Arc::clone(&self.figures)
+    }
+
+    /// Writes what waits, closes the file and lets go of the data directory. Later calls are answered with
+    /// [`StoreError::Stopped`]. Blocks until that is done.
+    pub fn stop(&self) {
+        // It has stopped already: then there is nothing to tell.
+        let _ = self.queue.send(Message::Stop);
+        self.readers.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // It has panicked: that is told to everyone who asks.
+            let _ = thread.join();
+        }
+    }
+
+    fn why_stopped(&self) -> StoreError {
+        StoreError::Stopped(self.stopped.get().cloned().unwrap_or_else(|| "its thread has ended".to_owned()))
+    }
+
+    /// Whether so many more events may wait.
+    fn has_room(&self, events: usize, bytes: usize) -> bool {
+        let waiting = self.figures.waiting_events.fetch_add(events, Ordering::Relaxed);
+        let waiting_bytes = self.figures.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let room = waiting + events <= self.limits.waiting_events && waiting_bytes + bytes <= self.limits.waiting_bytes;
+        if !room {
+            self.figures.waiting_events.fetch_sub(events, Ordering::Relaxed);
+            self.figures.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        room
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn accept(&self, events: Vec<NewEvent>) -> Vec<Result<Accepted, AcceptError>> {
+        let number = events.len();
+        if !self.has_room(number, writer::bytes(&events)) {
+            return vec![Err(AcceptError::Store(StoreError::Busy)); number];
+        }
+        let (answer, answered) = oneshot::channel();
+        let sent = self.queue.send(Message::Accept(events, answer)).is_ok();
+        match answered.await {
+            Ok(answers) if sent => answers,
+            Ok(_) | Err(_) => vec![Err(AcceptError::Store(self.why_stopped())); number],
+        }
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        // If the thread has ended, so has the answer's other end.
+        let _ = self.queue.send(Message::Settle(settlements, answer));
+        answered.await.unwrap_or_else(|_| Err(self.why_stopped()))
+    }
+
+    async fn change(&self, change: Change, keep: Option<Keep>) -> Result<Changed, ChangeError> {
+        let (answer, answered) = oneshot::channel();
+        // If the thread has ended, so has the answer's other end.
+        let _ = self.queue.send(Message::Change(Box::new((change, keep)), answer));
+        answered.await.unwrap_or_else(|_| Err(self.why_stopped().into()))
+    }
+
+    async fn due(
+        &self,
+        after: Option<(Timestamp, DeliveryId)>,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError> {
+        self.readers.read(move |reader| reader.due(after, until, limit)).await
+    }
+
+    async fn backlog(
+        &self,
+        webhook: u32,
+        after: Option<DeliveryId>,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError> {
+        self.readers.read(move |reader| reader.backlog(webhook, after, until, limit)).await
+    }
+
+    async fn load(&self, events: Vec<EventId>) -> Result<Vec<Arc<Event>>, StoreError> {
+        self.readers.read(move |reader| reader.load(&events)).await
+    }
+
+    async fn event(&self, account: u32, id: EventId) -> Result<Option<Arc<Event>>, StoreError> {
+        self.readers.read(move |reader| reader.event(account, id)).await
+    }
+
+    async fn events(
+        &self,
+        account: u32,
+        before: Option<EventId>,
+        limit: usize,
+    ) -> Result<Page<Arc<Event>, EventId>, StoreError> {
+        self.readers.read(move |reader| reader.events(account, before, limit)).await
+    }
+
+    async fn delivery(
+        &self,
+        account: u32,
+        id: DeliveryId,
+        now: Timestamp,
+    ) -> Result<Option<(Delivery, Vec<LoggedAttempt>)>, StoreError> {
+        self.readers.read(move |reader| reader.delivery(account, id, now)).await
+    }
+
+    async fn deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {
+        self.readers.read(move |reader| reader.deliveries(&query)).await
+    }
+
+    async fn counts(&self, webhook: u32, since: Timestamp) -> Result<Counts, StoreError> {
+        self.readers.read(move |reader| reader.counts(webhook, since)).await
+    }
+
+    async fn kept(&self, idempotency: Idempotency) -> Result<Option<Changed>, ChangeError> {
+        let now = self.clock.now();
+        self.readers.read(move |reader| reader.kept(&idempotency, now)).await
+    }
+
+    async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.readers.read(move |reader| reader.oldest_due(now)).await
+    }
+}

@@ -1,0 +1,76 @@
+//! Deliveries as the log shows them: numbers become ids and names, and what is stored becomes a status.
+
+use std::collections::{HashMap, HashSet};
+
+use domain::delivery::{Delivery, DeliveryStatus};
+use domain::id::{AccountId, DeliveryId, WebhookId};
+use domain::time::Timestamp;
+
+use super::deliveries::{DeliveryRow, State};
+use super::fault::Fault;
+use super::shared::Shared;
+use super::stamps::Stamp;
+
+/// How the deliveries of one account look at one instant.
+pub(super) struct View<'a> {
+    shared: &'a Shared,
+    account: Option<AccountId>,
+    now: Timestamp,
+    sending: HashSet<DeliveryId>,
+    /// The webhooks met so far: their ids, and whether they are paused.
+    webhooks: HashMap<u32, Option<(WebhookId, bool)>>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(shared: &'a Shared, account: u32, now: Timestamp, sending: &[DeliveryId]) -> Self {
+        let account = shared.directory.read().account_numbered(account).map(|account| account.id.clone());
+        let sending = sending.iter().copied().collect();
+        Self { shared, account, now, sending, webhooks: HashMap::new() }
+    }
+
+    /// The delivery of a row; `None` if its account was erased meanwhile.
+    pub(super) fn show(&mut self, row: &DeliveryRow) -> Result<Option<Delivery>, Fault> {
+        let webhook = self.webhooks.entry(row.webhook).or_insert_with(|| find(self.shared, row.webhook));
+        let (Some(account), Some((webhook, paused))) = (&self.account, webhook) else { return Ok(None) };
+        let waits = row.state == State::Waiting;
+        let planned_retry = u16::from(waits && row.retries_made > 0);
+        let status = match row.state {
+            State::Waiting if self.sending.contains(&row.id) => DeliveryStatus::Sending,
+            State::Waiting if *paused && !row.test && row.due_at.is_some_and(|at| at <= self.now) => {
+                DeliveryStatus::Held
+            }
+            State::Waiting => DeliveryStatus::Pending,
+            State::Delivered => DeliveryStatus::Delivered,
+            State::Failed => DeliveryStatus::Failed,
+            State::Cancelled => DeliveryStatus::Cancelled,
+        };
+        Ok(Some(Delivery {
+            id: row.id,
+            account: account.clone(),
+            webhook: webhook.clone(),
+            event_type: std::sync::Arc::clone(self.shared.types().name(row.event_type)?),
+            timestamp: timestamp(row),
+            status,
+            test: row.test,
+            attempts_made: row.attempts_made,
+            retries_made: row.retries_made - planned_retry,
+            next_attempt_at: row.due_at,
+            ended_at: row.ended_at,
+            last_status_code: row.code,
+            last_error: row.error,
+            last_duration: row.duration,
+        }))
+    }
+}
+
+/// The timestamp of a delivery's event.
+pub(super) fn timestamp(row: &DeliveryRow) -> Timestamp {
+    Stamp { key: row.id.event, lead: row.lead }.timestamp()
+}
+
+fn find(shared: &Shared, number: u32) -> Option<(WebhookId, bool)> {
+    let directory = shared.directory.read();
+    let live = directory.webhook_numbered(number).map(|webhook| (webhook.id.clone(), webhook.pause.is_some()));
+    drop(directory);
+    live.or_else(|| shared.gone().get(&number).map(|(_, id)| (id.clone(), false)))
+}

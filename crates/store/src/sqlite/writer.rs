@@ -1,0 +1,288 @@
+//! The writer: one thread through which every write goes. What waits while one transaction is being made goes into the
+//! next: many requests share one fsync.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+use domain::delivery::Settlement;
+use domain::event::NewEvent;
+use domain::store::{AcceptError, Accepted, Change, ChangeError, Changed, Fact, Keep, StoreError};
+use domain::time::Clock;
+use tokio::sync::oneshot;
+
+use super::checkpoint::Checkpoints;
+use super::engine::Engine;
+
+/// Bounds of one transaction, so that its first request does not wait for too many others.
+const EVENTS_AT_ONCE: usize = 4_096;
+const SETTLEMENTS_AT_ONCE: usize = 8_192;
+const BYTES_AT_ONCE: usize = 16 * 1024 * 1024;
+/// How long the thread sleeps at most, when there is nothing to write.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long after a full disk was met it is tried again.
+const FULL_RETRY: Duration = Duration::from_millis(250);
+/// How many events one batch of retention looks at, and how much later the next one comes while there is more to do.
+const RETAINED_AT_ONCE: usize = 500;
+const RETAIN_AGAIN: Duration = Duration::from_millis(50);
+
+/// What is to be written, and who waits for it.
+pub(super) enum Message {
+    Accept(Vec<NewEvent>, oneshot::Sender<Vec<Result<Accepted, AcceptError>>>),
+    Settle(Vec<Settlement>, oneshot::Sender<Result<(), StoreError>>),
+    Change(Box<(Change, Option<Keep>)>, oneshot::Sender<Result<Changed, ChangeError>>),
+    Stop,
+}
+
+/// Figures of the writer, for metrics.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// Events that wait to be written.
+    pub waiting_events: AtomicUsize,
+    /// Bytes of the events that wait to be written.
+    pub waiting_bytes: AtomicUsize,
+    /// Transactions committed.
+    pub commits: AtomicU64,
+    /// Microseconds from the start of the latest transaction to its end, fsync included.
+    pub commit_micros: AtomicU64,
+    /// Deliveries that wait in memory, without a row.
+    pub fresh: AtomicUsize,
+    /// Milliseconds by which the latest event's timestamp led the clock: over 5,000, the clock was set back.
+    pub timestamp_lead_ms: AtomicU64,
+}
+
+/// Told what has been committed, in the order of the commits.
+pub type FactsHook = Box<dyn FnMut(Vec<Fact>) + Send>;
+/// Told why the store has stopped for good: the process is to end, and the next start recovers.
+pub type FatalHook = Box<dyn FnOnce(&str) + Send>;
+
+/// What the writer thread works with.
+pub(super) struct Writer {
+    pub(super) engine: Engine,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) facts: FactsHook,
+    pub(super) figures: Arc<Figures>,
+    pub(super) checkpoints: Checkpoints,
+    /// For how long what has ended is kept; `None` for ever.
+    pub(super) retention: Option<Duration>,
+}
+
+/// The messages of one transaction.
+#[derive(Default)]
+struct Batch {
+    events: Vec<NewEvent>,
+    bytes: usize,
+    accepts: Vec<(usize, oneshot::Sender<Vec<Result<Accepted, AcceptError>>>)>,
+    settlements: Vec<Arc<Settlement>>,
+    settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
+}
+
+impl Batch {
+    const fn is_empty(&self) -> bool {
+        self.accepts.is_empty() && self.settles.is_empty()
+    }
+
+    const fn is_full(&self) -> bool {
+        self.events.len() >= EVENTS_AT_ONCE
+            || self.settlements.len() >= SETTLEMENTS_AT_ONCE
+            || self.bytes >= BYTES_AT_ONCE
+    }
+
+    /// Takes a message in; gives back one that needs a transaction of its own.
+    fn take(&mut self, message: Message) -> Option<Message> {
+        match message {
+            Message::Accept(events, answer) => {
+                self.bytes += bytes(&events);
+                self.accepts.push((events.len(), answer));
+                self.events.extend(events);
+                None
+            }
+            Message::Settle(settlements, answer) => {
+                self.settlements.extend(settlements.into_iter().map(Arc::new));
+                self.settles.push(answer);
+                None
+            }
+            Message::Change(..) | Message::Stop => Some(message),
+        }
+    }
+}
+
+/// The bytes of events, as they count while they wait.
+pub(super) fn bytes(events: &[NewEvent]) -> usize {
+    events.iter().map(|event| event.data.len()).sum()
+}
+
+/// A queue to a writer.
+pub(super) fn queue() -> (Sender<Message>, Receiver<Message>) {
+    channel()
+}
+
+impl Writer {
+    /// Writes until it is told to stop, or the disk fails: then the reason is returned.
+    pub(super) fn run(mut self, queue: &Receiver<Message>) -> Result<(), String> {
+        let mut retain_at = Instant::now();
+        let mut full = Batch::default();
+        loop {
+            // What could not be written to a full disk goes first.
+            let mut batch = std::mem::take(&mut full);
+            let patience = if batch.is_empty() { retain_at.saturating_duration_since(Instant::now()).min(IDLE) } else { FULL_RETRY };
+            let apart = match queue.recv_timeout(patience) {
+                Ok(first) => gather(first, &mut batch, queue),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Message::Stop),
+            };
+            if !batch.is_empty() {
+                full = self.write(batch).map_err(|error| error.to_string())?;
+            }
+            match apart {
+                Some(Message::Change(change, answer)) => self.change(*change, answer)?,
+                Some(Message::Stop) => {
+                    self.checkpoints.last(&self.engine);
+                    return Ok(());
+                }
+                Some(Message::Accept(..) | Message::Settle(..)) | None => {}
+            }
+            if Instant::now() >= retain_at && full.is_empty() {
+                retain_at = Instant::now() + self.retain()?;
+            }
+            self.checkpoints.keep_up(&self.engine);
+        }
+    }
+
+    /// Makes one transaction of a batch, and answers. Gives back what has to be tried again since the disk is full.
+    fn write(&mut self, batch: Batch) -> Result<Batch, StoreError> {
+        let started = Instant::now();
+        let written = self.transact(&batch);
+        self.figures.waiting_events.fetch_sub(batch.events.len(), Ordering::Relaxed);
+        self.figures.waiting_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
+        match written {
+            Ok((mut answers, facts)) => {
+                self.committed(started, facts);
+                for (number, answer) in batch.accepts {
+                    let rest = answers.split_off(number.min(answers.len()));
+                    // Whoever asked may have gone.
+                    let _ = answer.send(std::mem::replace(&mut answers, rest));
+                }
+                for answer in batch.settles {
+                    let _ = answer.send(Ok(()));
+                }
+                Ok(Batch::default())
+            }
+            Err(StoreError::Busy) => {
+                tracing::error!("the disk is full: nothing is accepted until there is space");
+                self.engine.rollback()?;
+                for (number, answer) in batch.accepts {
+                    let _ = answer.send(vec![Err(AcceptError::Store(StoreError::Busy)); number]);
+                }
+                Ok(Batch { settlements: batch.settlements, settles: batch.settles, ..Batch::default() })
+            }
+            Err(error) => {
+                let stopped = StoreError::Stopped(error.to_string());
+                for (number, answer) in batch.accepts {
+                    let _ = answer.send(vec![Err(AcceptError::Store(stopped.clone())); number]);
+                }
+                for answer in batch.settles {
+                    let _ = answer.send(Err(stopped.clone()));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "the two things that a transaction brings")]
+    fn transact(&mut self, batch: &Batch) -> Result<(Vec<Result<Accepted, AcceptError>>, Vec<Fact>), StoreError> {
+        let now = self.clock.now();
+        self.engine.begin()?;
+        let answers = if batch.events.is_empty() { Vec::new() } else { self.engine.accept(now, &batch.events)? };
+        if !batch.settlements.is_empty() {
+            self.engine.settle(now, &batch.settlements)?;
+        }
+        Ok((answers, self.engine.commit()?))
+    }
+
+    fn change(
+        &mut self,
+        (change, keep): (Change, Option<Keep>),
+        answer: oneshot::Sender<Result<Changed, ChangeError>>,
+    ) -> Result<(), String> {
+        let started = Instant::now();
+        let erases = matches!(change, Change::DeleteAccount(_));
+        let made = self.engine.begin().map_err(ChangeError::from).and_then(|()| {
+            let changed = self.engine.change(self.clock.now(), change, keep)?;
+            Ok((changed, self.engine.commit()?))
+        });
+        let (told, fatal) = match made {
+            Ok((changed, facts)) => {
+                self.committed(started, facts);
+                if erases {
+                    // What was erased is to be gone from the log of pages as well.
+                    self.checkpoints.last(&self.engine);
+                }
+                (Ok(changed), Ok(()))
+            }
+            Err(error) => {
+                let fatal = match (&error, self.engine.rollback()) {
+                    (ChangeError::Store(StoreError::Stopped(why)), _) => Err(why.clone()),
+                    (_, Err(fault)) => Err(fault.to_string()),
+                    (_, Ok(())) => Ok(()),
+                };
+                (Err(error), fatal)
+            }
+        };
+        // Whoever asked may have gone.
+        let _ = answer.send(told);
+        fatal
+    }
+
+    /// Deletes a bounded part of what has been kept long enough; says how much later to go on.
+    fn retain(&mut self) -> Result<Duration, String> {
+        let now = self.clock.now();
+        let keep = self.retention.unwrap_or(Duration::MAX);
+        let retained = self.engine.begin().and_then(|()| {
+            let retained = self.engine.retain(now, keep, RETAINED_AT_ONCE)?;
+            self.engine.commit()?;
+            Ok(retained)
+        });
+        match retained {
+            Ok(retained) => Ok(if retained.more { RETAIN_AGAIN } else { IDLE }),
+            Err(StoreError::Stopped(why)) => Err(why),
+            Err(StoreError::Busy | StoreError::Damaged(_)) => {
+                self.engine.rollback().map_err(|error| error.to_string())?;
+                Ok(IDLE)
+            }
+        }
+    }
+
+    fn committed(&mut self, started: Instant, facts: Vec<Fact>) {
+        let figures = &self.figures;
+        figures.commits.fetch_add(1, Ordering::Relaxed);
+        figures.commit_micros.store(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+        figures.fresh.store(self.engine.fresh(), Ordering::Relaxed);
+        let lead = self.engine.timestamp_lead(self.clock.now());
+        figures.timestamp_lead_ms.store(lead.as_millis() as u64, Ordering::Relaxed);
+        if !facts.is_empty() {
+            (self.facts)(facts);
+        }
+    }
+}
+
+/// Takes what waits, up to a transaction's bounds; returns the message that ended it by needing one of its own.
+fn gather(first: Message, batch: &mut Batch, queue: &Receiver<Message>) -> Option<Message> {
+    let mut next = Ok(first);
+    loop {
+        match next {
+            Ok(message) => {
+                if let Some(apart) = batch.take(message) {
+                    return Some(apart);
+                }
+            }
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => return Some(Message::Stop),
+        }
+        if batch.is_full() {
+            return None;
+        }
+        next = queue.try_recv();
+    }
+}

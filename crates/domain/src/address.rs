@@ -227,11 +227,11 @@ impl AddressRules {
         if is_metadata(address) {
             return Some("cloud metadata");
         }
-        if self.own.contains(&address) {
-            return Some("this machine's own");
-        }
         if let Some((_, why)) = REFUSED.iter().find(|(range, _)| range.contains(address)) {
             return Some(why);
+        }
+        if self.own.contains(&address) {
+            return Some("this machine's own");
         }
         match address {
             IpAddr::V4(_) => None,

@@ -223,8 +223,7 @@ serde_as_text!(AttemptId);
 
 fn token(text: &str, prefix: &str) -> bool {
     text.strip_prefix(prefix).is_some_and(|rest| {
-        (1..=64).contains(&rest.len())
-            && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        (1..=64).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
     })
 }
 
@@ -271,7 +270,9 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "evt_", "evt_0", "evt_zzzzzzzzzzzzz", "evt_000000000000é", "dlv_0000000000000", "EVT_0000000000000"] {
+        for text in
+            ["", "evt_", "evt_0", "evt_zzzzzzzzzzzzz", "evt_000000000000é", "dlv_0000000000000", "EVT_0000000000000"]
+        {
             assert_eq!(text.parse::<EventId>(), Err(BadId), "{text}");
         }
         assert_eq!("wh_%00".parse::<WebhookId>(), Err(BadId));

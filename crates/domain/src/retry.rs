@@ -136,7 +136,8 @@ pub fn judge(outcome: &Outcome, standing: &Standing<'_>) -> Verdict {
     let asked = retry_after(outcome, standing.ended_at).unwrap_or_default().min(standing.schedule.longest());
     let delay = (*delay).max(asked);
     // Late only: a jitter that could be negative would bring an attempt forward.
-    let jitter = delay.mul_f64(standing.jitter.clamp(0.0, 1.0)).min(JITTER_MAX).mul_f64(standing.chance.clamp(0.0, 1.0));
+    let jitter =
+        delay.mul_f64(standing.jitter.clamp(0.0, 1.0)).min(JITTER_MAX).mul_f64(standing.chance.clamp(0.0, 1.0));
     Verdict::Retry { failure, due_at: standing.ended_at.plus(delay).plus(jitter) }
 }
 

@@ -169,7 +169,15 @@ mod tests {
     fn sent(secrets: &SigningSecrets, now: Timestamp) -> SentRequest {
         let brand = Brand::default();
         let delivery = DeliveryId { event: EventId::first_at(0), place: 0 };
-        SentRequest::sign(&ToSign { delivery, body: b"{}", now, secrets, url: "https://example.com/", brand: &brand, custom: &[] })
+        SentRequest::sign(&ToSign {
+            delivery,
+            body: b"{}",
+            now,
+            secrets,
+            url: "https://example.com/",
+            brand: &brand,
+            custom: &[],
+        })
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Disk {
 
     pub(crate) fn settle(&mut self, now: Timestamp, settlement: Settlement) {
         self.uncommitted.push(settlement.delivery);
-        self.engine().settle(now, vec![settlement]).expect(SOUND);
+        self.engine().settle(now, &[Arc::new(settlement)]).expect(SOUND);
     }
 
     pub(crate) fn commit(&mut self) -> Vec<Fact> {

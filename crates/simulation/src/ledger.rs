@@ -50,14 +50,14 @@ pub(crate) fn check(holds: bool, text: impl FnOnce() -> String) -> Result<(), Vi
 
 impl Ledger {
     /// An event was acknowledged.
-    pub(crate) fn acknowledged(
-        &mut self,
-        account: u32,
-        accepted: &Accepted,
-        targets: &[u32],
-    ) -> Result<(), Violation> {
+    pub(crate) fn acknowledged(&mut self, account: u32, accepted: &Accepted, targets: &[u32]) -> Result<(), Violation> {
         check(accepted.deliveries == targets.len(), || {
-            format!("I2: {} goes to {} webhooks, not to the {} that take it", accepted.id, accepted.deliveries, targets.len())
+            format!(
+                "I2: {} goes to {} webhooks, not to the {} that take it",
+                accepted.id,
+                accepted.deliveries,
+                targets.len()
+            )
         })?;
         let fresh = self.timestamps.entry(account).or_default().insert(accepted.timestamp);
         check(fresh, || format!("I13: timestamp {} was given twice in account {account}", accepted.timestamp))?;
@@ -101,7 +101,10 @@ impl Ledger {
             && let Some(failed_at) = seen.failed_at
         {
             check(now.since(failed_at) >= least_delay, || {
-                format!("I6: {delivery} was sent {:?} after its failure, {least_delay:?} is the least", now.since(failed_at))
+                format!(
+                    "I6: {delivery} was sent {:?} after its failure, {least_delay:?} is the least",
+                    now.since(failed_at)
+                )
             })?;
         }
         Ok(())

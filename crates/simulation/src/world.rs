@@ -87,6 +87,8 @@ pub(crate) struct World {
     life: u32,
     requests: usize,
     next_tick: Option<Timestamp>,
+    /// How long a load may take: in some runs long enough for much to happen meanwhile.
+    load_time: Duration,
     pub(crate) story: Vec<String>,
 }
 
@@ -117,6 +119,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut chance = fastrand::Rng::with_seed(seed);
         let policy = Arc::new(Policy { slots: 8 + chance.usize(..64), ..Policy::default() });
+        let load_time = Duration::from_millis(if chance.bool() { 50 } else { 60_000 });
         let (disk, facts) = Disk::make(chance.u64(..));
         let mut scheduler = Scheduler::new(Arc::clone(&policy), chance.u64(..), START);
         for fact in facts {
@@ -140,6 +143,7 @@ impl World {
             life: 0,
             requests: 0,
             next_tick: None,
+            load_time,
             story: Vec::new(),
         }
     }
@@ -166,9 +170,12 @@ impl World {
 
     fn play(&mut self) -> Result<(), Violation> {
         people::settle_in(self)?;
-        for _ in 0..20 + self.chance.u32(..60) {
+        for _ in 0..10 + self.chance.u32(..20) {
             let at = self.some_time(TROUBLE);
-            self.plan(at, Action::Post);
+            for _ in 0..1 + self.chance.u32(..4) {
+                let later = self.some_time(Duration::from_secs(40));
+                self.plan(at + later, Action::Post);
+            }
         }
         for _ in 0..self.chance.u32(..12) {
             let at = self.some_time(TROUBLE);
@@ -230,6 +237,12 @@ impl World {
                 self.wall_offset += step;
                 self.clock_stepped = true;
                 self.tell(format!("the wall clock steps by {} s", step / 1_000_000));
+                // What a start takes from the disk must hold against a clock that stepped back.
+                self.plan(Duration::from_millis(900), Action::Crash);
+                for _ in 0..3 {
+                    let at = self.some_time(Duration::from_secs(4_000));
+                    self.plan(at, Action::Post);
+                }
                 return self.advance(Input::ClockStepped(step));
             }
             Action::Tick => {
@@ -335,12 +348,12 @@ impl World {
                 Output::Settle(settlement) => self.write(Write::Settle(settlement)),
                 Output::LoadDue(load) => {
                     let rows = self.disk.due(load.after, load.until, load.limit);
-                    let (within, life) = (self.some_time(Duration::from_millis(50)), self.life);
+                    let (within, life) = (self.some_time(self.load_time), self.life);
                     self.plan(within, Action::Loaded { rows, life });
                 }
                 Output::LoadBacklog { webhook, after, until } => {
                     let rows = self.disk.backlog(webhook, after, until, BACKLOG_MAX);
-                    let (within, life) = (self.some_time(Duration::from_millis(50)), self.life);
+                    let (within, life) = (self.some_time(self.load_time), self.life);
                     self.plan(within, Action::BacklogLoaded { webhook, rows, life });
                 }
                 Output::Pause { webhook, cause } => {
@@ -439,14 +452,21 @@ impl World {
                     return Err(Violation(format!("I1: the acknowledged {id} for {webhook} is missing")));
                 };
                 check(
-                    matches!(delivery.status, DeliveryStatus::Delivered | DeliveryStatus::Failed | DeliveryStatus::Cancelled),
+                    matches!(
+                        delivery.status,
+                        DeliveryStatus::Delivered | DeliveryStatus::Failed | DeliveryStatus::Cancelled
+                    ),
                     || format!("I7: {id} is still {:?}, due {:?}", delivery.status, delivery.next_attempt_at),
                 )?;
                 let numbers: Vec<u16> = attempts.iter().map(|logged| logged.attempt.number).collect();
                 let expected: Vec<u16> = (1..=delivery.attempts_made).collect();
-                check(numbers == expected, || format!("I3: {id} has attempts {numbers:?} of {}", delivery.attempts_made))?;
+                check(numbers == expected, || {
+                    format!("I3: {id} has attempts {numbers:?} of {}", delivery.attempts_made)
+                })?;
                 let requests = self.ledger.seen.get(&id).map_or(0, |seen| seen.requests);
-                check(u32::from(delivery.attempts_made) <= requests, || format!("I10: {id} has more rows than requests"))?;
+                check(u32::from(delivery.attempts_made) <= requests, || {
+                    format!("I10: {id} has more rows than requests")
+                })?;
             }
         }
         check(self.scheduler.known() == 0, || format!("{} deliveries stay in memory", self.scheduler.known()))

@@ -28,8 +28,12 @@ fn seeds() {
                     match run(seed) {
                         Ok(run) => {
                             let mut told = told.lock().expect("no run panics");
-                            let figures =
-                                [run.events as u64, run.requests as u64, u64::from(run.crashes), u64::from(run.repeats)];
+                            let figures = [
+                                run.events as u64,
+                                run.requests as u64,
+                                u64::from(run.crashes),
+                                u64::from(run.repeats),
+                            ];
                             for (sum, figure) in told.iter_mut().zip(figures) {
                                 *sum += figure;
                             }
@@ -43,7 +47,9 @@ fn seeds() {
     let violations = violations.into_inner().expect("no run panics");
     assert!(violations.is_empty(), "{} of {seeds} seeds fail:\n{}", violations.len(), violations.join("\n"));
     let [events, requests, crashes, repeats] = told.into_inner().expect("no run panics");
-    println!("{seeds} seeds: {events} events, {requests} requests, {crashes} crashes, {repeats} requests repeated by them");
+    println!(
+        "{seeds} seeds: {events} events, {requests} requests, {crashes} crashes, {repeats} requests repeated by them"
+    );
     assert!(events > seeds && requests > events && crashes > 0 && repeats > 0, "the seeds exercise what they are for");
 }
 

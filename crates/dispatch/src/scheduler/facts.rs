@@ -164,15 +164,20 @@ impl Scheduler {
 
     pub(super) fn clock_stepped(&mut self, micros: i64) {
         self.horizon.shift(micros);
+        let shift = |at: &mut Timestamp| *at = Timestamp(at.0.saturating_add(micros));
         for state in self.known.values_mut() {
-            if let Known::Planned(at) = state {
-                *at = Timestamp(at.0.saturating_add(micros));
+            match state {
+                Known::Planned(at) => shift(at),
+                Known::Recording { then: Some(job), .. } => shift(&mut job.due.due_at),
+                Known::Waiting | Known::Sending { .. } | Known::Recording { then: None, .. } => {}
             }
         }
-        let shift = |at: &mut Timestamp| *at = Timestamp(at.0.saturating_add(micros));
         for lane in self.lanes.values_mut() {
             shift(&mut lane.next_start);
             shift(&mut lane.next_held_start);
+            for job in lane.new.iter_mut().chain(&mut lane.old).chain(&mut lane.tests) {
+                shift(&mut job.due.due_at);
+            }
         }
         let paced = std::mem::take(&mut self.paced);
         self.paced = paced

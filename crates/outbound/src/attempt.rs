@@ -1,6 +1,7 @@
 //! One attempt: its stages, and the one deadline over all of them.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use domain::attempt::{Answer, ErrorCode, Failure, Outcome, Timing};
 use domain::endpoint_url::{EndpointUrl, HostName};
@@ -20,28 +21,58 @@ pub(crate) enum Stage {
     Name,
     /// A TCP connection.
     Connection,
-    /// TLS, or the head of the answer.
+    /// The TLS handshake.
+    Tls,
+    /// The head of the answer.
     Answer,
 }
 
 /// How far an attempt has come. It outlives the attempt's future, which the deadline may drop.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    pub(crate) stage: Stage,
-    pub(crate) timing: Timing,
+    stage: Stage,
+    /// When the stage began.
+    since: Instant,
+    timing: Timing,
     /// The address that is dialled, or would have been.
     pub(crate) remote: Option<SocketAddr>,
     /// The answer, once its head is complete: nothing that comes later can make the attempt a failure.
     pub(crate) answer: Option<Answer>,
 }
 
+impl Progress {
+    pub(crate) const fn new(now: Instant) -> Self {
+        let timing = Timing { queue: Duration::ZERO, dns: None, connect: None, tls: None, first_byte: None };
+        Self { stage: Stage::Name, since: now, timing, remote: None, answer: None }
+    }
+
+    /// A stage begins.
+    pub(crate) fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.since = Instant::now();
+    }
+
+    /// The present stage has ended, well or not: its time is taken.
+    pub(crate) fn leave(&mut self) {
+        let span = match self.stage {
+            Stage::Name => &mut self.timing.dns,
+            Stage::Connection => &mut self.timing.connect,
+            Stage::Tls => &mut self.timing.tls,
+            Stage::Answer => &mut self.timing.first_byte,
+        };
+        *span = Some(self.since.elapsed());
+    }
+}
+
 /// Makes the attempt. Never takes noticeably longer than the request's deadline.
 pub(crate) async fn attempt(network: &Inner, request: &Outgoing) -> Outcome {
     let started = Instant::now();
-    let mut progress = Progress { stage: Stage::Name, timing: Timing::default(), remote: None, answer: None };
-    let deadline = started + request.timeout;
-    let ended = tokio::time::timeout_at(deadline, run(network, request, &mut progress)).await;
-    let Progress { stage, timing, remote, answer } = progress;
+    let mut progress = Progress::new(started);
+    let ended = tokio::time::timeout_at(started + request.timeout, run(network, request, &mut progress)).await;
+    if ended.is_err() && progress.answer.is_none() {
+        progress.leave();
+    }
+    let Progress { stage, timing, remote, answer, .. } = progress;
     let result = match (answer, ended) {
         (Some(answer), _) => Ok(answer),
         (None, Ok(Err(failure))) => Err(failure),
@@ -54,7 +85,7 @@ fn too_late(stage: Stage) -> Failure {
     let code = match stage {
         Stage::Name => ErrorCode::DnsTimeout,
         Stage::Connection => ErrorCode::ConnectTimeout,
-        Stage::Answer => ErrorCode::ResponseTimeout,
+        Stage::Tls | Stage::Answer => ErrorCode::ResponseTimeout,
     };
     plain(code)
 }
@@ -98,9 +129,9 @@ async fn checked(network: &Inner, url: &EndpointUrl, progress: &mut Progress) ->
         return Ok(known);
     }
     let HostName::Name(name) = url.host() else { unreachable!("an address needs no look-up") };
-    let started = Instant::now();
+    progress.enter(Stage::Name);
     let checked = network.resolver.ask(name).await;
-    progress.timing.dns = Some(started.elapsed());
+    progress.leave();
     checked
 }
 
@@ -126,23 +157,21 @@ async fn connect(
     offers_http2: bool,
     progress: &mut Progress,
 ) -> Result<(Stream, SocketAddr, bool), Failure> {
-    progress.stage = Stage::Connection;
-    let started = Instant::now();
+    progress.enter(Stage::Connection);
     let dialled = network.dialler.dial(addresses, url.port(), &mut progress.remote, || network.pool.clear()).await;
-    progress.timing.connect = Some(started.elapsed());
+    progress.leave();
     let (tcp, peer) = dialled?;
     progress.remote = Some(peer);
     // The address was judged before; what stands at the other end is judged once more.
     if let Some(why) = network.guard.refusal(peer.ip()) {
         return Err(Failure { code: ErrorCode::AddressBlocked, detail: format!("{} ({why})", peer.ip()) });
     }
-    progress.stage = Stage::Answer;
     if !url.https() {
         return Ok((Stream::Plain(tcp), peer, false));
     }
-    let started = Instant::now();
+    progress.enter(Stage::Tls);
     let shaken = network.tls.shake_hands(tcp, url.host(), offers_http2).await;
-    progress.timing.tls = Some(started.elapsed());
+    progress.leave();
     let Handshake { stream, is_http2 } = shaken?;
     Ok((Stream::Tls(Box::new(stream)), peer, is_http2))
 }

@@ -30,12 +30,20 @@ enum State {
     Length(u64),
     UntilClose,
     /// In the line that gives a chunk's size; so many bytes of it have passed.
-    Size { size: u64, digits: u8, passed: usize, in_extension: bool },
+    Size {
+        size: u64,
+        digits: u8,
+        passed: usize,
+        in_extension: bool,
+    },
     Chunk(u64),
     /// Behind a chunk's bytes.
     ChunkEnd,
     /// In the lines behind the last chunk; so many bytes of the present one have passed.
-    Trailer { passed: usize, total: usize },
+    Trailer {
+        passed: usize,
+        total: usize,
+    },
     Ended,
 }
 
@@ -115,7 +123,12 @@ impl State {
                     _ if in_extension => Some(Self::Size { size, digits, passed, in_extension }),
                     _ => {
                         let digit = char::from(byte).to_digit(16).filter(|_| digits < 16)?;
-                        Some(Self::Size { size: size << 4 | u64::from(digit), digits: digits + 1, passed, in_extension })
+                        Some(Self::Size {
+                            size: size << 4 | u64::from(digit),
+                            digits: digits + 1,
+                            passed,
+                            in_extension,
+                        })
                     }
                 }
             }
@@ -175,7 +188,13 @@ mod tests {
         check(Framing::Length(9), b"abc", b"abc", Body::Unfinished, 3);
         check(Framing::Length(u64::MAX), b"abc", b"abc", Body::Unfinished, 3);
         check(Framing::UntilClose, b"abc", b"abc", Body::Unfinished, 3);
-        check(Framing::Chunked, b"3\r\nabc\r\nA;x=\"y\"\r\n0123456789\r\n0\r\n\r\nH", b"abc0123456789", Body::Ended, 34);
+        check(
+            Framing::Chunked,
+            b"3\r\nabc\r\nA;x=\"y\"\r\n0123456789\r\n0\r\n\r\nH",
+            b"abc0123456789",
+            Body::Ended,
+            34,
+        );
         check(Framing::Chunked, b"03 \r\nabc\r\n0\r\nX: y\r\nZ: 1\r\n\r\n", b"abc", Body::Ended, 27);
         check(Framing::Chunked, b"0\r\n\r\n", b"", Body::Ended, 5);
         check(Framing::Chunked, b"5\r\nab", b"ab", Body::Unfinished, 5);

@@ -88,10 +88,10 @@ mod tests {
     /// Reads as much as it gives at once.
     fn fill(buffer: &mut Buffer, mut source: &[u8]) -> usize {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        match buffer.poll_fill(&mut cx, &mut source) {
-            Poll::Ready(Ok(count)) => count,
-            other => panic!("memory can always be read: {other:?}"),
-        }
+        let Poll::Ready(Ok(count)) = buffer.poll_fill(&mut cx, &mut source) else {
+            panic!("memory can always be read")
+        };
+        count
     }
 
     #[test]

@@ -35,8 +35,7 @@ impl Egress {
         if self.addresses.is_empty() {
             return Ok(None);
         }
-        let fitting: Vec<IpAddr> =
-            self.addresses.iter().copied().filter(|ip| ip.is_ipv4() == peer.is_ipv4()).collect();
+        let fitting: Vec<IpAddr> = self.addresses.iter().copied().filter(|ip| ip.is_ipv4() == peer.is_ipv4()).collect();
         if fitting.is_empty() {
             let family = if peer.is_ipv4() { "IPv4" } else { "IPv6" };
             return Err(io::Error::other(format!("no egress address for {family}")));
@@ -121,11 +120,12 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 }
 
 /// What it means that no connection came about.
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever the system calls it, there is no connection")]
 fn failure(error: &io::Error) -> Failure {
     let code = match error.kind() {
         io::ErrorKind::ConnectionRefused => ErrorCode::ConnectRefused,
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => ErrorCode::ConnectionReset,
-        // Unreachable networks and hosts, blocked routes, and the kernel's own time-out: there is no connection.
+        // Unreachable networks and hosts, blocked routes, and the kernel's own time-out.
         _ => ErrorCode::ConnectTimeout,
     };
     let detail = if code == ErrorCode::ConnectTimeout { error.to_string() } else { String::new() };

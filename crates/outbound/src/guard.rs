@@ -47,7 +47,8 @@ impl Guard {
             return false;
         }
         // A machine that cannot say what it has keeps what it said before: refusing too much beats too little.
-        let own = own_addresses(&self.egress).inspect_err(|error| tracing::warn!(%error, "interfaces cannot be listed"));
+        let own =
+            own_addresses(&self.egress).inspect_err(|error| tracing::warn!(%error, "interfaces cannot be listed"));
         let mut state = self.rules.write().unwrap_or_else(PoisonError::into_inner);
         state.asked_at = now;
         match own {
@@ -75,8 +76,7 @@ impl Guard {
         let usual = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         let state = self.read();
         let singles = state.rules.opened.iter().filter_map(IpRange::single).filter(IpAddr::is_loopback);
-        let mut opened: Vec<IpAddr> =
-            usual.into_iter().filter(|ip| state.rules.opens(*ip)).chain(singles).collect();
+        let mut opened: Vec<IpAddr> = usual.into_iter().filter(|ip| state.rules.opens(*ip)).chain(singles).collect();
         opened.sort_unstable();
         opened.dedup();
         if opened.is_empty() { usual.to_vec() } else { opened }

@@ -87,7 +87,8 @@ impl HeadReader {
             return Err("it does not start with HTTP/1".to_owned());
         }
         let scanned = std::mem::take(&mut self.scanned);
-        let parsed = if has_blank_line(&unread[scanned.saturating_sub(3)..]) { parse(unread)? } else { Parsed::Incomplete };
+        let parsed =
+            if has_blank_line(&unread[scanned.saturating_sub(3)..]) { parse(unread)? } else { Parsed::Incomplete };
         if parsed == Parsed::Incomplete {
             self.scanned = unread.len();
         }
@@ -102,18 +103,17 @@ fn has_blank_line(bytes: &[u8]) -> bool {
 fn parse(bytes: &[u8]) -> Result<Parsed, String> {
     let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut answer = Response::new(&mut []);
-    let parsed =
-        ParserConfig::default().parse_response_with_uninit_headers(&mut answer, bytes, &mut headers).map_err(|error| {
-            match error {
-                httparse::Error::TooManyHeaders => format!("it has more than {HEADERS_MAX} headers"),
-                httparse::Error::HeaderName
-                | httparse::Error::HeaderValue
-                | httparse::Error::NewLine
-                | httparse::Error::Status
-                | httparse::Error::Token
-                | httparse::Error::Version => format!("{error}"),
-            }
-        })?;
+    let parsed = ParserConfig::default().parse_response_with_uninit_headers(&mut answer, bytes, &mut headers).map_err(
+        |error| match error {
+            httparse::Error::TooManyHeaders => format!("it has more than {HEADERS_MAX} headers"),
+            httparse::Error::HeaderName
+            | httparse::Error::HeaderValue
+            | httparse::Error::NewLine
+            | httparse::Error::Status
+            | httparse::Error::Token
+            | httparse::Error::Version => format!("{error}"),
+        },
+    )?;
     let Status::Complete(length) = parsed else { return Ok(Parsed::Incomplete) };
     let status = answer.code.unwrap_or_default();
     match status {
@@ -224,7 +224,8 @@ mod tests {
 
     #[test]
     fn names_keep_their_case_and_values_their_bytes() {
-        let Ok(Parsed::Final(_, head)) = read(b"HTTP/1.1 200 \xff\xfe\r\nX-Aa: caf\xe9\xff \r\nx-B:\r\n\r\nrest") else {
+        let Ok(Parsed::Final(_, head)) = read(b"HTTP/1.1 200 \xff\xfe\r\nX-Aa: caf\xe9\xff \r\nx-B:\r\n\r\nrest")
+        else {
             panic!("a head");
         };
         assert_eq!(head.headers, [("X-Aa".to_owned(), b"caf\xe9\xff".to_vec()), ("x-B".to_owned(), Vec::new())]);
@@ -267,7 +268,9 @@ mod tests {
 
     #[test]
     fn how_long_a_receiver_keeps_a_connection() {
-        for (value, expect) in [("timeout=5, max=100", Some(4)), ("timeout=0", Some(0)), ("max=5", None), ("timeout=x", None)] {
+        for (value, expect) in
+            [("timeout=5, max=100", Some(4)), ("timeout=0", Some(0)), ("max=5", None), ("timeout=x", None)]
+        {
             assert_eq!(read_keep_alive(value.as_bytes()), expect.map(Duration::from_secs), "{value}");
         }
     }

@@ -21,6 +21,8 @@ use crate::tls;
 
 /// A body up to this size goes out in one piece with its head; copying it is cheaper than a second packet.
 const COPIED_MAX: usize = 16 * 1024;
+/// So many interim answers are read in one go; then the deadline is looked at again.
+const INTERIM_AT_ONCE: usize = 32;
 /// The most bytes of interim answers (1xx) that are read past.
 const INTERIM_MAX: usize = 512 * 1024;
 /// A connection is used for this long at most (settled question 12).
@@ -33,6 +35,8 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     /// From then on no request is sent over it.
     until: Instant,
+    /// The same, by what the peer said about idle connections with its last answer.
+    idle_until: Instant,
     buffer: Buffer,
     /// The request's bytes; kept for the next one.
     out: Vec<u8>,
@@ -56,21 +60,20 @@ enum Ended {
 impl Connection {
     pub(crate) fn new(stream: Stream, peer: SocketAddr) -> Self {
         let until = Instant::now() + LIFETIME_MAX;
-        Self { stream, peer, until, buffer: Buffer::new(), out: Vec::new() }
+        Self { stream, peer, until, idle_until: until, buffer: Buffer::new(), out: Vec::new() }
     }
 
     /// Whether another request may go over it: not too old, and the peer has neither closed it nor sent anything.
     pub(crate) fn is_usable(&mut self, now: Instant) -> bool {
         // Nothing is awaited here: only what the reactor already knows counts.
         let mut cx = Context::from_waker(Waker::noop());
-        now < self.until && self.buffer.poll_fill(&mut cx, &mut self.stream).is_pending()
+        now < self.until.min(self.idle_until) && self.buffer.poll_fill(&mut cx, &mut self.stream).is_pending()
     }
 
     /// Sends `request`, and reads the answer into `progress`, its body as far as limits and deadline allow. Says whether
     /// the connection may carry another request.
     pub(crate) async fn exchange(&mut self, request: &Outgoing, progress: &mut Progress) -> Result<bool, Broken> {
-        progress.stage = Stage::Answer;
-        let started = Instant::now();
+        progress.enter(Stage::Answer);
         self.out.clear();
         write_request(&mut self.out, request);
         let mut tail: &[u8] = &request.body;
@@ -79,10 +82,8 @@ impl Connection {
             tail = &[];
         }
         let (head, all_sent) = self.send_and_read_head(tail).await?;
-        progress.timing.first_byte = Some(started.elapsed());
-        if let Some(idle_max) = head.idle_max {
-            self.until = self.until.min(Instant::now() + idle_max);
-        }
+        progress.leave();
+        self.idle_until = Instant::now() + head.idle_max.unwrap_or(LIFETIME_MAX);
         // Until the end is seen, something is missing.
         let answer = Answer { status: head.status, headers: head.headers, body: Vec::new(), truncated: true };
         let answer = progress.answer.insert(answer);
@@ -110,6 +111,7 @@ impl Connection {
             if writer.state != Writing::Done && writer.poll(cx, stream).is_err_and(|not_sent| not_sent) {
                 return Poll::Ready(Err(Broken::NotSent));
             }
+            let mut at_once = 0;
             loop {
                 match reader.read(buffer.unread()) {
                     Ok(Parsed::Final(length, head)) => {
@@ -121,6 +123,11 @@ impl Connection {
                         interim += length;
                         if interim > INTERIM_MAX {
                             return Poll::Ready(Err(bad_http("interim answers (1xx) without end")));
+                        }
+                        at_once += 1;
+                        if at_once == INTERIM_AT_ONCE {
+                            cx.waker().wake_by_ref();
+                            return Poll::Pending;
                         }
                         continue;
                     }
@@ -234,6 +241,46 @@ impl Writer<'_> {
                     return if self.sent == 0 { Err(true) } else { Err(false) };
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use domain::endpoint_url::EndpointUrl;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A peer that closes connections 11 s after its last answer is sent nothing 10 s after it.
+    #[tokio::test]
+    async fn the_peer_s_idle_limit_counts_from_its_last_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback can be bound");
+        let address = listener.local_addr().expect("an address");
+        let near = TcpStream::connect(address).await.expect("it listens");
+        let (mut far, _) = listener.accept().await.expect("a connection");
+        let mut connection = Connection::new(Stream::Plain(near), address);
+        let url = EndpointUrl::stored(&format!("http://{address}/")).expect("a URL");
+        let request = Outgoing {
+            url: Arc::new(url),
+            headers: Vec::new(),
+            body: Bytes::new(),
+            timeout: Duration::from_secs(5),
+            http2: false,
+        };
+        for (line, idle) in [("Keep-Alive: timeout=11\r\n", 10), ("Keep-Alive: timeout=21\r\n", 20), ("", 59)] {
+            let answer = format!("HTTP/1.1 200 OK\r\n{line}Content-Length: 0\r\n\r\n");
+            far.write_all(answer.as_bytes()).await.expect("it is read");
+            let mut progress = Progress::new(Instant::now());
+            assert!(connection.exchange(&request, &mut progress).await.expect("an answer"), "it can go on");
+            let usable_after = |connection: &mut Connection, seconds: u64| {
+                connection.is_usable(Instant::now() + Duration::from_secs(seconds))
+            };
+            assert!(usable_after(&mut connection, idle - 1) && !usable_after(&mut connection, idle + 1), "{line}");
         }
     }
 }

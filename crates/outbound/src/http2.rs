@@ -116,8 +116,7 @@ impl Shared {
 
     /// Sends `request`, and reads the answer into `progress`, its body as far as limits and deadline allow.
     pub(crate) async fn exchange(&self, request: &Outgoing, progress: &mut Progress) -> Result<(), Failure> {
-        progress.stage = Stage::Answer;
-        let started = Instant::now();
+        progress.enter(Stage::Answer);
         let unanswered = Unanswered(self);
         let mut sender = self.sender.clone();
         sender.ready().await.map_err(|error| failure(&error))?;
@@ -129,7 +128,7 @@ impl Shared {
             let detail = format!("its status is {status:03}");
             return Err(Failure { code: ErrorCode::BadHttp, detail });
         }
-        progress.timing.first_byte = Some(started.elapsed());
+        progress.leave();
         let headers = head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
         // Until the end is seen, something is missing.
         let answer = Answer { status, headers: headers.collect(), body: Vec::new(), truncated: true };
@@ -154,10 +153,9 @@ fn build(request: &Outgoing) -> Result<http::Request<Full<Bytes>>, Failure> {
     for (name, value) in &request.headers {
         built = built.header(name, value);
     }
-    built.body(Full::new(request.body.clone())).map_err(|error| Failure {
-        code: ErrorCode::BadHttp,
-        detail: format!("the request cannot be built: {error}"),
-    })
+    built
+        .body(Full::new(request.body.clone()))
+        .map_err(|error| Failure { code: ErrorCode::BadHttp, detail: format!("the request cannot be built: {error}") })
 }
 
 /// What an error of HTTP/2 means for the attempt.

@@ -82,8 +82,8 @@ impl Network {
                 .map_err(|error| BadSettings::Egress { address: *address, error })?;
         }
         let guard = Arc::new(Guard::new(opened, &egress).map_err(BadSettings::Interfaces)?);
-        let resolver = Resolver::new(resolver, Arc::clone(&guard))
-            .map_err(|error| BadSettings::Resolver(error.to_string()))?;
+        let resolver =
+            Resolver::new(resolver, Arc::clone(&guard)).map_err(|error| BadSettings::Resolver(error.to_string()))?;
         let tls = Tls::new(&trust_ca).map_err(BadSettings::TrustCa)?;
         let dialler = Dialler::new(&egress);
         let inner = Arc::new(Inner { guard, resolver, dialler, tls, pool: Pool::default(), http2: Http2::default() });

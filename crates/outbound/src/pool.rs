@@ -97,3 +97,81 @@ impl Waiting {
         useless
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::http1::LIFETIME_MAX;
+    use crate::stream::Stream;
+
+    const ORIGIN: &str = "http://hooks.example.com";
+
+    /// A connection, and its other end.
+    async fn connected() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback can be bound");
+        let address = listener.local_addr().expect("an address");
+        let near = TcpStream::connect(address).await.expect("it listens");
+        let (far, _) = listener.accept().await.expect("a connection");
+        (Connection::new(Stream::Plain(near), address), far)
+    }
+
+    fn loopback() -> [IpAddr; 1] {
+        ["127.0.0.1".parse().expect("an address")]
+    }
+
+    /// Row N019: no connection is older than a minute when it is used.
+    #[tokio::test]
+    async fn connections_grow_old() {
+        let pool = Pool::default();
+        for (age, is_taken) in [(Duration::ZERO, true), (LIFETIME_MAX, false)] {
+            let (connection, _far) = connected().await;
+            pool.put(ORIGIN, connection);
+            let taken = pool.take(ORIGIN, &loopback(), Instant::now() + age);
+            assert_eq!((taken.is_some(), pool.len()), (is_taken, 0), "{age:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_peer_in_the_present_answer_is_taken() {
+        let pool = Pool::default();
+        let (connection, _far) = connected().await;
+        pool.put(ORIGIN, connection);
+        assert!(pool.take("https://hooks.example.com", &loopback(), Instant::now()).is_none());
+        assert_eq!(pool.len(), 1);
+        assert!(pool.take(ORIGIN, &["127.0.0.2".parse().expect("an address")], Instant::now()).is_none());
+        assert_eq!(pool.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_useless_are_swept_out() {
+        let pool = Pool::default();
+        let (connection, far) = connected().await;
+        pool.put(ORIGIN, connection);
+        pool.sweep(Instant::now());
+        assert_eq!(pool.len(), 1);
+        drop(far);
+        while pool.len() > 0 {
+            tokio::task::yield_now().await;
+            pool.sweep(Instant::now());
+        }
+        assert!(pool.waiting().by_origin.is_empty());
+    }
+
+    #[tokio::test]
+    async fn there_is_an_end_to_keeping() {
+        let pool = Pool::default();
+        let mut far = Vec::new();
+        for _ in 0..PER_ORIGIN_MAX + 1 {
+            let (connection, other) = connected().await;
+            pool.put(ORIGIN, connection);
+            far.push(other);
+        }
+        assert_eq!(pool.len(), PER_ORIGIN_MAX);
+        pool.clear();
+        assert_eq!(pool.len(), 0);
+    }
+}

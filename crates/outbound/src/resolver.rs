@@ -101,20 +101,18 @@ impl Resolver {
         }
         let answer = self.addresses(name).await?;
         let checked = self.judge(&answer.addresses);
-        let lifetime = answer.lifetime.min(KEPT_MAX);
-        if !lifetime.is_zero() {
-            self.keep(name, Kept { checked: checked.clone(), until: now + lifetime }, now);
-        }
+        self.keep(name, checked.clone(), answer.lifetime, now);
         Ok(checked)
     }
 
-    fn keep(&self, name: &str, answer: Kept, now: Instant) {
+    fn keep(&self, name: &str, checked: Checked, lifetime: Duration, now: Instant) {
+        let until = now + lifetime.min(KEPT_MAX);
         let mut kept = self.kept();
         if kept.len() >= NAMES_MAX {
             kept.retain(|_, other| now < other.until);
         }
-        if kept.len() < NAMES_MAX {
-            kept.insert(name.into(), answer);
+        if now < until && kept.len() < NAMES_MAX {
+            kept.insert(name.into(), Kept { checked, until });
         }
     }
 
@@ -239,12 +237,12 @@ fn read_records(asked: &Name, lookup: &Lookup) -> Asked {
     let mut owners = vec![asked.clone()];
     let mut seconds = u32::MAX;
     // A chain need not be in order, so it is walked until nothing is added.
-    while let Some(alias) = lookup.answers().iter().find_map(|record| match &record.data {
-        RData::CNAME(target) if owners.contains(&record.name) && !owners.contains(target) => Some((&target.0, record.ttl)),
-        _ => None,
+    while let Some((target, ttl)) = lookup.answers().iter().find_map(|record| {
+        let RData::CNAME(target) = &record.data else { return None };
+        (owners.contains(&record.name) && !owners.contains(target)).then_some((&target.0, record.ttl))
     }) {
-        owners.push(alias.0.clone());
-        seconds = seconds.min(alias.1);
+        owners.push(target.clone());
+        seconds = seconds.min(ttl);
         if owners.len() > ALIASES_MAX {
             return Err(failed("too many aliases (CNAME)"));
         }
@@ -257,4 +255,48 @@ fn read_records(asked: &Name, lookup: &Lookup) -> Asked {
         }
     }
     Ok(Answer { addresses, lifetime: Duration::from_secs(seconds.into()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolver() -> Resolver {
+        let guard = Guard::new(Vec::new(), &[]).expect("interfaces can be listed");
+        Resolver::new(None, Arc::new(guard)).expect("a resolver")
+    }
+
+    fn name(text: &str) -> HostName {
+        HostName::Name(text.to_owned())
+    }
+
+    /// Settled question 12: the TTL is honoured, and is 60 s at most.
+    #[tokio::test]
+    async fn answers_are_kept_for_a_minute_at_most() {
+        let (resolver, now) = (resolver(), Instant::now());
+        let is_known = |host: &str, seconds| resolver.known(&name(host), now + Duration::from_secs(seconds)).is_some();
+        for (host, ttl, known_until) in [("a.com", 3_600, 60), ("b.com", 10, 10)] {
+            let addresses: Arc<[IpAddr]> = Arc::from(["8.8.8.8".parse().expect("an address")]);
+            resolver.keep(host, Checked::Dial(addresses), Duration::from_secs(ttl), now);
+            assert!(is_known(host, known_until - 1) && !is_known(host, known_until), "{host}");
+        }
+        let blocked = Checked::Blocked { address: "10.0.0.1".parse().expect("an address"), why: "private" };
+        resolver.keep("c.com", blocked, Duration::ZERO, now);
+        assert!(!is_known("c.com", 0));
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_names_is_bounded() {
+        let (resolver, now) = (resolver(), Instant::now());
+        let keep = |host: &str, now| {
+            let blocked = Checked::Blocked { address: "10.0.0.1".parse().expect("an address"), why: "private" };
+            resolver.keep(host, blocked, KEPT_MAX, now);
+        };
+        for number in 0..NAMES_MAX + 10 {
+            keep(&format!("h{number}.com"), now);
+        }
+        assert_eq!(resolver.kept().len(), NAMES_MAX);
+        keep("late.com", now + KEPT_MAX);
+        assert_eq!(resolver.kept().len(), 1);
+    }
 }

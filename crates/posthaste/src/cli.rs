@@ -2,14 +2,14 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::client::known::{self, Server};
+use crate::bench;
 use crate::client::Client;
+use crate::client::known::{self, Server};
 use crate::commands;
+use crate::commands as c;
 use crate::exit::{Ended, Exit, Stop};
 use crate::output::Console;
 use crate::settings::source::Environment;
-use crate::bench;
-use crate::commands as c;
 
 /// Webhook delivery: accept events, sign them, send them, retry them, show what happened.
 #[derive(Debug, Parser)]
@@ -30,6 +30,20 @@ pub(crate) enum Command {
     Dev(c::dev::Options),
     /// The server, for production
     Serve(c::serve::Options),
+    /// What talks to a server
+    #[command(flatten)]
+    Client(Box<ClientCommand>),
+    /// Every setting, with its value and where it came from
+    Config(c::config::Options),
+    /// Completions for a shell
+    Completions(c::completions::Options),
+    /// What this build does on this machine
+    Bench(bench::Options),
+}
+
+/// The commands that talk to a server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
     /// Send an event
     Send(c::send::Options),
     /// Send a sample event to one webhook, and show the attempt
@@ -54,16 +68,10 @@ pub(crate) enum Command {
     Keys(c::keys::Options),
     /// Accounts
     Accounts(c::accounts::Options),
-    /// Every setting, with its value and where it came from
-    Config(c::config::Options),
     /// What can be found out about this machine and the server
     Doctor(c::doctor::Options),
     /// The API's description, OpenAPI 3.1
     Openapi(c::openapi::Options),
-    /// Completions for a shell
-    Completions(c::completions::Options),
-    /// What this build does on this machine
-    Bench(bench::Options),
 }
 
 /// What a command of the client works with.
@@ -86,7 +94,7 @@ pub(crate) async fn run(command: Command, console: &Console, environment: &Envir
         Command::Config(options) => commands::config::run(&options, console, environment),
         Command::Completions(options) => commands::completions::run(&options, console),
         Command::Bench(options) => interruptible(bench_run(options, console)).await,
-        command => interruptible(client_command(command, console, environment)).await,
+        Command::Client(command) => interruptible(client_command(*command, console, environment)).await,
     }
 }
 
@@ -104,29 +112,27 @@ async fn bench_run(options: bench::Options, console: &Console) -> Ended {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "`run` has carried the other commands out")]
-async fn client_command(command: Command, console: &Console, environment: &Environment) -> Ended {
+async fn client_command(command: ClientCommand, console: &Console, environment: &Environment) -> Ended {
     let open = |server: &Server| -> Result<Session<'_>, Stop> {
         let client = known::client(server, environment)?;
         let account = known::account(server, environment);
         Ok(Session { console, client, account, environment })
     };
     match command {
-        Command::Send(options) => commands::send::run(&options, &open(&options.server)?).await,
-        Command::Trigger(options) => commands::trigger::run(&options, &open(&options.server)?).await,
-        Command::Listen(options) => commands::listen::run(&options, &open(&options.server)?).await,
-        Command::Tail(options) => commands::tail::run(&options, &open(&options.server)?).await,
-        Command::Verify(options) => commands::verify::run(&options, &open(&options.server)?).await,
-        Command::Webhooks(options) => commands::webhooks::run(&options, &open(&options.server)?).await,
-        Command::Events(options) => commands::events::run(&options, &open(&options.server)?).await,
-        Command::Deliveries(options) => commands::deliveries::run(&options, &open(&options.server)?).await,
-        Command::Replay(options) => commands::replay::run(&options, &open(&options.server)?).await,
-        Command::EventTypes(options) => commands::event_types::run(&options, &open(&options.server)?).await,
-        Command::Keys(options) => commands::keys::run(&options, &open(&options.server)?).await,
-        Command::Accounts(options) => commands::accounts::run(&options, &open(&options.server)?).await,
-        Command::Doctor(options) => commands::doctor::run(&options, &open(&options.server)?).await,
-        Command::Openapi(options) => commands::openapi::run(&options, &open(&options.server)?).await,
-        _ => Ok(Exit::Usage),
+        ClientCommand::Send(options) => commands::send::run(&options, &open(&options.server)?).await,
+        ClientCommand::Trigger(options) => commands::trigger::run(&options, &open(&options.server)?).await,
+        ClientCommand::Listen(options) => commands::listen::run(&options, &open(&options.server)?).await,
+        ClientCommand::Tail(options) => commands::tail::run(&options, &open(&options.server)?).await,
+        ClientCommand::Verify(options) => commands::verify::run(&options, &open(&options.server)?).await,
+        ClientCommand::Webhooks(options) => commands::webhooks::run(&options, &open(&options.server)?).await,
+        ClientCommand::Events(options) => commands::events::run(&options, &open(&options.server)?).await,
+        ClientCommand::Deliveries(options) => commands::deliveries::run(&options, &open(&options.server)?).await,
+        ClientCommand::Replay(options) => commands::replay::run(&options, &open(&options.server)?).await,
+        ClientCommand::EventTypes(options) => commands::event_types::run(&options, &open(&options.server)?).await,
+        ClientCommand::Keys(options) => commands::keys::run(&options, &open(&options.server)?).await,
+        ClientCommand::Accounts(options) => commands::accounts::run(&options, &open(&options.server)?).await,
+        ClientCommand::Doctor(options) => commands::doctor::run(&options, &open(&options.server)?).await,
+        ClientCommand::Openapi(options) => commands::openapi::run(&options, &open(&options.server)?).await,
     }
 }
 
@@ -152,7 +158,8 @@ mod tests {
     fn usage_faults_are_told_apart_from_help() {
         assert!(Cli::try_parse_from(["posthaste", "nope"]).expect_err("no such command").use_stderr());
         assert!(!Cli::try_parse_from(["posthaste", "--help"]).expect_err("help").use_stderr());
-        let parsed = Cli::try_parse_from(["posthaste", "deliveries", "list", "status=failed", "event=alert.*", "--json"]);
+        let parsed =
+            Cli::try_parse_from(["posthaste", "deliveries", "list", "status=failed", "event=alert.*", "--json"]);
         assert!(parsed.is_ok_and(|cli| cli.json));
     }
 }

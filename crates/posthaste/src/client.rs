@@ -9,7 +9,7 @@ pub(crate) mod sse;
 
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response};
+use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use serde::de::DeserializeOwned;
@@ -60,12 +60,8 @@ impl Sending {
 /// An answer with a 2xx status.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
-    /// The status code.
-    pub(crate) status: u16,
-    /// Its headers.
-    pub(crate) headers: HeaderMap,
-    /// Its body.
-    pub(crate) body: Bytes,
+    status: u16,
+    body: Bytes,
 }
 
 impl Answer {
@@ -135,7 +131,7 @@ impl Client {
             let response = self.start(method, path, sending).await?;
             let (head, body) = response.into_parts();
             let body = body.collect().await.map_err(|error| self.lost(&error.to_string()))?.to_bytes();
-            Ok::<_, Stop>(Answer { status: head.status.as_u16(), headers: head.headers, body })
+            Ok::<_, Stop>(Answer { status: head.status.as_u16(), body })
         };
         let answer = match tokio::time::timeout(ANSWER_WITHIN, exchange).await {
             Ok(answer) => answer?,
@@ -160,7 +156,8 @@ impl Client {
     }
 
     async fn start(&self, method: Method, path: &str, sending: Sending) -> Result<Response<Incoming>, Stop> {
-        let mut sender = connect::connect(&self.base, &self.roots).await.map_err(|fault| self.unreachable(&fault.said))?;
+        let mut sender =
+            connect::connect(&self.base, &self.roots).await.map_err(|fault| self.unreachable(&fault.said))?;
         let target = format!("{}{path}", self.base.path().trim_end_matches('/'));
         let mut request = Request::builder().method(method).uri(target).header("host", self.base.authority());
         request = request.header("user-agent", concat!("posthaste/", env!("CARGO_PKG_VERSION")));

@@ -17,7 +17,7 @@ use domain::store::{Change, Fact, Store};
 use domain::time::Clock;
 use domain::vault::Vault;
 use outbound::Network;
-use server::{App, Live};
+use server::{App, Carrier, Live};
 use store::sqlite::{Limits, OpenError, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
@@ -107,12 +107,13 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
     feed.publish(known);
     let policy = Arc::new(settings.policy.clone());
     let in_flight = InFlight::default();
+    let carrier = Carrier::new(network.clone());
     let dispatch = dispatch::start(
         dispatch::Parts {
             policy: Arc::clone(&policy),
             store: store.clone(),
             directory: directory.clone(),
-            transport: network.clone(),
+            transport: Arc::new(carrier.clone()),
             clock: clock.clone(),
             in_flight: in_flight.clone(),
             seed: u64::from_le_bytes(chance::bytes()),
@@ -129,8 +130,10 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         clock: clock.clone(),
         in_flight: in_flight.clone(),
         names: network.clone(),
+        carrier: carrier.clone(),
         url_rules: url_rules(settings),
         egress: settings.egress_ips.iter().map(|(_, public)| *public).collect(),
+        trusted_proxies: settings.trusted_proxies.clone(),
         platform_key: settings.platform_key.as_ref().map(|key| hash_key(key)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         live: live.clone(),
@@ -185,7 +188,9 @@ async fn said(mut stopped: watch::Receiver<bool>) {
 fn refused(error: &OpenError) -> Stop {
     let setting = match error {
         OpenError::OtherKey(_) => "encryption-key",
-        OpenError::Locked(_) | OpenError::Newer { .. } | OpenError::Damaged { .. } | OpenError::Unusable { .. } => "data",
+        OpenError::Locked(_) | OpenError::Newer { .. } | OpenError::Damaged { .. } | OpenError::Unusable { .. } => {
+            "data"
+        }
     };
     BadSetting::new(setting, error.to_string()).into()
 }
@@ -233,7 +238,8 @@ async fn metrics_listener(settings: &Settings) -> Result<Option<TcpListener>, Ba
 
 /// Takes away what `posthaste listen` left behind when the last process ended at once.
 async fn remove_temporary(store: &dyn Store, directory: &SharedDirectory) -> Result<(), Stop> {
-    let left: Vec<u32> = directory.read().webhooks().filter(|webhook| webhook.temporary).map(|webhook| webhook.number).collect();
+    let left: Vec<u32> =
+        directory.read().webhooks().filter(|webhook| webhook.temporary).map(|webhook| webhook.number).collect();
     for number in left {
         let removed = store.change(Change::DeleteWebhook(number), None).await;
         removed.map_err(|error| Stop::failure(format!("A temporary webhook could not be removed: {error}.")))?;

@@ -2,17 +2,21 @@
 
 mod accept_events;
 mod accounts;
+mod attempt_json;
 mod deliveries;
 mod delivery_json;
 mod egress_ips;
+mod event_batch;
 mod event_types;
 mod events;
 mod keys;
+mod listen;
 mod openapi;
 mod openapi_document;
 mod operations;
 mod stream;
 mod stream_messages;
+mod stream_news;
 mod url_check;
 mod webhook_actions;
 mod webhook_change;
@@ -40,6 +44,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         events::operations(),
         deliveries::operations(),
         stream::operations(),
+        listen::operations(),
         keys::operations(),
         event_types::operations(),
         egress_ips::operations(),
@@ -53,5 +58,5 @@ pub(crate) fn operations() -> Vec<Operation> {
 
 /// The shapes of what streams carry, which no operation's answer names.
 fn stream_shapes() -> Vec<Shape> {
-    vec![shape::<stream_messages::DeliveryNews>(), shape::<stream_messages::AttemptNews>()]
+    vec![shape::<stream_news::DeliveryNews>(), shape::<stream_news::AttemptNews>()]
 }

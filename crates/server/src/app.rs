@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::address::IpRange;
 use domain::catalogue::Catalogue;
 use domain::directory::SharedDirectory;
 use domain::endpoint_url::UrlRules;
@@ -19,6 +20,7 @@ use domain::transport::Names;
 
 use crate::api::Streams;
 use crate::body::Budget;
+use crate::carrier::Carrier;
 use crate::limits::Limits;
 use crate::live::Live;
 use crate::stopping::Stopping;
@@ -27,6 +29,7 @@ use crate::stopping::Stopping;
 pub type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
 /// Everything that the API needs from outside.
+#[derive(Clone)]
 pub struct App {
     /// Where everything is kept.
     pub store: Arc<dyn Store>,
@@ -46,12 +49,16 @@ pub struct App {
     pub url_rules: UrlRules,
     /// The addresses that requests come from, as published.
     pub egress: Vec<IpAddr>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpRange>,
     /// SHA-256 of the platform key that the settings give, if they do.
     pub platform_key: Option<[u8; 32]>,
     /// This build's version.
     pub version: String,
     /// What has been committed, for streams and tests; the wiring's hook feeds it.
     pub live: Live,
+    /// The transport of temporary webhooks, which stands in front of the network.
+    pub carrier: Carrier,
     /// Chance, for ids and secrets.
     pub random: Random,
 }

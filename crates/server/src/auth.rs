@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
+use domain::address::IpRange;
 use domain::id::{AccountId, DeliveryId, EventId, WebhookId};
 use domain::key::{Account, ApiKey, Scope, hash_key};
 use domain::webhook::Webhook;
@@ -88,7 +89,7 @@ pub(crate) fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> 
         let ends = caller.key.as_ref().and_then(|key| key.expires_at);
         ends.is_none_or(|ends| now < ends)
     }) else {
-        let address = parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(address)| *address);
+        let address = address(parts, &api.trusted_proxies);
         // A valid key passes whatever its address did before: behind one address there may be many callers.
         return Err(match api.sign_ins.take(address, now) {
             Ok(()) => Problem::unauthorized(),
@@ -105,6 +106,22 @@ pub(crate) fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> 
         })?;
     }
     Ok(caller)
+}
+
+/// Who is at the other end: the peer, or whom the trusted proxies in between name. What others say is not believed.
+fn address(parts: &Parts, trusted: &[IpRange]) -> IpAddr {
+    let peer = parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(address)| *address);
+    let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
+    let lines: Vec<_> = parts.headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok()).collect();
+    // Each proxy adds whom it saw at the end, so the list is read from there.
+    let mut named = lines.iter().rev().flat_map(|line| line.rsplit(',')).map(|text| text.trim().parse::<IpAddr>());
+    let mut address = peer;
+    while is_trusted(address)
+        && let Some(Ok(next)) = named.next()
+    {
+        address = next;
+    }
+    address
 }
 
 /// The one bearer token of the request.
@@ -228,5 +245,39 @@ impl InAccount {
     /// 404 unless it reads like one.
     pub(crate) fn event(&self) -> Result<EventId, Problem> {
         self.id()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(peer: &str, forwarded: &[&str]) -> String {
+        let mut request = http::Request::builder();
+        for line in forwarded {
+            request = request.header("x-forwarded-for", *line);
+        }
+        let (mut parts, ()) = request.body(()).expect("a request").into_parts();
+        parts.extensions.insert(Peer(peer.parse().expect("an address")));
+        let trusted = ["10.0.0.0/8", "::1"].map(|range| range.parse().expect("a range"));
+        address(&parts, &trusted).to_string()
+    }
+
+    #[test]
+    fn only_trusted_proxies_say_whom_they_saw() {
+        assert_eq!(seen("198.51.100.7", &["127.0.0.1"]), "198.51.100.7");
+        assert_eq!(seen("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(seen("10.0.0.1", &["203.0.113.9, 198.51.100.7"]), "198.51.100.7");
+        assert_eq!(seen("10.0.0.1", &["198.51.100.7", "10.0.0.2, 10.0.0.3"]), "198.51.100.7");
+        assert_eq!(seen("::1", &["2001:db8::7"]), "2001:db8::7");
+        assert_eq!(seen("10.0.0.1", &["198.51.100.7, nonsense"]), "10.0.0.1");
+    }
+
+    #[test]
+    fn hashes_are_equal_only_in_every_byte() {
+        let mut other = [7; 32];
+        assert!(equal(&[7; 32], &other));
+        other[31] ^= 1;
+        assert!(!equal(&[7; 32], &other));
     }
 }

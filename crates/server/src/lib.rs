@@ -7,7 +7,9 @@ mod api;
 mod app;
 mod auth;
 mod body;
+mod carrier;
 mod docs_page;
+mod framing;
 mod idempotency;
 mod json;
 mod json_input;
@@ -23,6 +25,7 @@ mod stopping;
 mod strict_head;
 
 pub use app::{App, Random};
+pub use carrier::Carrier;
 pub use live::Live;
 pub use router::{metrics_router, router};
 pub use serve::{serve, serve_metrics};

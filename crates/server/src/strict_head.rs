@@ -1,9 +1,5 @@
-//! A stream that refuses what the HTTP parser behind it would tolerate: a bare line feed in a head, and a length given
-//! together with a transfer coding. Both let two readers of the same bytes see different requests.
-//!
-//! It follows the framing of requests: a head, as many body bytes as `Content-Length` says, the next head. A request
-//! with a transfer coding is the last of its connection (the accept loop says `Connection: close` in its answer), so
-//! chunks need not be followed. It also closes connections on which nothing moves.
+//! A stream that refuses what the HTTP parser behind it would tolerate (see `framing`), and closes connections on which
+//! nothing moves, or on which a head takes too long.
 
 use std::io;
 use std::pin::Pin;
@@ -13,145 +9,38 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::framing::Framing;
+
 /// How long a head may take from its first byte.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long a connection may rest.
 const IDLE_TIME: Duration = Duration::from_secs(75);
-/// More of a header's line than is needed to know its name and a length.
-const LINE_KEPT: usize = 64;
+/// What the parser's own refusal, which has no body, is replaced by: a status line, and this.
+const REFUSAL: &str = concat!(
+    r#"{"type":"urn:posthaste:problem:http_invalid","title":"Refused","status":STATUS,"detail":"The request's head is not "#,
+    r#"valid HTTP, is too large, or could be read in two ways. The connection is closed.","code":"http_invalid","#,
+    r#""request_id":"req_unread"}"#
+);
 
-/// Where in the stream of requests the next byte is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// In a head, or before one.
-    Head,
-    /// In a body with so many bytes to come.
-    Body(u64),
-    /// After the head of the connection's last request: whatever comes is its body.
-    Last,
-    /// A head was refused: nothing more is read.
-    Refused,
-}
-
-/// What is seen of the head that is being read.
-#[derive(Debug, Default)]
-struct Head {
-    /// The start of the present line.
-    line: Vec<u8>,
-    /// Bytes of the present line, those not kept included.
-    line_len: usize,
-    /// The byte before.
-    last: u8,
-    /// Lines that have ended.
-    lines: usize,
-    length: Option<u64>,
-    coded: bool,
-}
-
-/// Follows the framing, a byte range at a time.
-#[derive(Debug)]
-struct Framing {
-    place: Place,
-    head: Head,
-}
-
-impl Framing {
-    fn new() -> Self {
-        Self { place: Place::Head, head: Head::default() }
+/// The problem document that goes out in place of a refusal of the parser, with its head; `None` for any other bytes.
+fn refusal(bytes: &[u8]) -> Option<Vec<u8>> {
+    if !bytes.starts_with(b"HTTP/1.1 4") && !bytes.starts_with(b"HTTP/1.1 5") {
+        return None;
     }
-
-    /// Whether a head has begun and not ended.
-    fn in_head(&self) -> bool {
-        self.place == Place::Head && (self.head.lines > 0 || self.head.line_len > 0)
+    let text = std::str::from_utf8(bytes).ok()?.to_ascii_lowercase();
+    let status = text.get(9..12)?;
+    // Every refusal of ours has a document, and says so.
+    let is_bare =
+        text.ends_with("\r\n\r\n") && text.contains("\r\ncontent-length: 0\r\n") && !text.contains("\r\ncontent-type:");
+    if !is_bare {
+        return None;
     }
-
-    /// Follows `bytes`; `Err` tells at which byte the head is refused.
-    fn follow(&mut self, bytes: &[u8]) -> Result<(), usize> {
-        let mut at = 0;
-        while at < bytes.len() {
-            match self.place {
-                Place::Head => at = self.follow_line(bytes, at)?,
-                Place::Body(left) => {
-                    let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - at);
-                    at += here;
-                    let left = left - here as u64;
-                    self.place = if left == 0 { Place::Head } else { Place::Body(left) };
-                }
-                Place::Last | Place::Refused => return Ok(()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Follows the present line from `at`; tells where the next one starts.
-    fn follow_line(&mut self, bytes: &[u8], at: usize) -> Result<usize, usize> {
-        let rest = &bytes[at..];
-        let end = rest.iter().position(|&byte| byte == b'\n');
-        let part = &rest[..end.unwrap_or(rest.len())];
-        let head = &mut self.head;
-        head.line.extend_from_slice(&part[..part.len().min(LINE_KEPT.saturating_sub(head.line.len()))]);
-        head.line_len += part.len();
-        if let Some(&last) = part.last() {
-            head.last = last;
-        }
-        let Some(end) = end else { return Ok(bytes.len()) };
-        let line_feed = at + end;
-        if head.line_len == 0 || head.last != b'\r' {
-            return Err(line_feed);
-        }
-        if head.line_len > 1 {
-            head.end_line().map_err(|()| line_feed)?;
-        } else if head.lines > 0 {
-            // The empty line: the body follows. Empty lines before a request line are no head's end.
-            self.end_head();
-        } else {
-            self.head = Head::default();
-        }
-        Ok(line_feed + 1)
-    }
-
-    fn end_head(&mut self) {
-        self.place = match (self.head.coded, self.head.length) {
-            (true, _) => Place::Last,
-            (false, Some(length)) if length > 0 => Place::Body(length),
-            (false, _) => Place::Head,
-        };
-        let mut line = std::mem::take(&mut self.head.line);
-        line.clear();
-        self.head = Head { line, ..Head::default() };
-    }
-}
-
-impl Head {
-    /// Takes a header's line in; `Err` if the head says its body's length twice over.
-    fn end_line(&mut self) -> Result<(), ()> {
-        let line = &self.line;
-        if self.lines > 0
-            && let Some(colon) = line.iter().position(|&byte| byte == b':')
-        {
-            // The parser refuses white space before the colon; it is looked through here, so that nothing hangs on that.
-            let name = line[..colon].trim_ascii();
-            if name.eq_ignore_ascii_case(b"transfer-encoding") {
-                self.coded = true;
-            } else if name.eq_ignore_ascii_case(b"content-length") {
-                let value = line[colon + 1..].trim_ascii();
-                let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-                // A second length, or one that is no number, is not ours to understand.
-                if self.length.is_some() || length.is_none() || self.line_len > LINE_KEPT {
-                    return Err(());
-                }
-                self.length = length;
-            }
-            if self.coded && self.length.is_some() {
-                return Err(());
-            }
-        }
-        self.lines += 1;
-        self.line.clear();
-        self.line_len = 0;
-        self.last = 0;
-        Ok(())
-    }
+    let body = REFUSAL.replace("STATUS", status);
+    let head = format!(
+        "HTTP/1.1 {status} Refused\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    Some((head + &body).into_bytes())
 }
 
 /// The stream of a connection, followed and timed.
@@ -163,13 +52,15 @@ pub(crate) struct StrictHead<S> {
     moved: Instant,
     /// Since when the present head has been coming.
     head_since: Option<Instant>,
+    /// What is left to write in place of the parser's last words.
+    farewell: Vec<u8>,
 }
 
 impl<S> StrictHead<S> {
     pub(crate) fn new(stream: S) -> Self {
         let moved = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(moved + HEAD_TIME));
-        Self { stream, framing: Framing::new(), timer, moved, head_since: None }
+        Self { stream, framing: Framing::new(), timer, moved, head_since: None, farewell: Vec::new() }
     }
 
     /// Whether the connection has rested, or the head has taken, too long.
@@ -193,7 +84,7 @@ impl<S> StrictHead<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for StrictHead<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.framing.place == Place::Refused {
+        if this.framing.is_refused() {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -209,7 +100,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictHead<S> {
             // A byte that no head may hold takes the place of the offending one: the parser answers 400 and closes.
             buf.filled_mut()[before + at] = 0;
             buf.set_filled(before + at + 1);
-            this.framing.place = Place::Refused;
+            this.framing.refuse();
         }
         this.head_since = this.framing.in_head().then(|| this.head_since.unwrap_or(this.moved));
         Poll::Ready(Ok(()))
@@ -217,6 +108,30 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictHead<S> {
 }
 
 impl<S: AsyncWrite + Unpin> StrictHead<S> {
+    /// Takes the parser's own refusal, to write a better one.
+    fn takes_refusal(&mut self, bytes: &[u8]) -> bool {
+        match refusal(bytes) {
+            Some(farewell) => {
+                self.farewell = farewell;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Writes what is left of the last words.
+    fn say_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.farewell.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.farewell) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => drop(self.farewell.drain(..written)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn written(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match result {
             Poll::Ready(result) => {
@@ -233,6 +148,9 @@ impl<S: AsyncWrite + Unpin> StrictHead<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for StrictHead<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.takes_refusal(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let result = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.written(cx, result)
     }
@@ -243,6 +161,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StrictHead<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if let [only] = slices
+            && this.takes_refusal(only)
+        {
+            return Poll::Ready(Ok(only.len()));
+        }
         let result = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
         this.written(cx, result)
     }
@@ -252,76 +175,95 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StrictHead<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        std::task::ready!(this.say_farewell(cx))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        std::task::ready!(this.say_farewell(cx))?;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
-    /// The bytes in pieces of every size give the same answer as in one.
-    fn follow(bytes: &[u8]) -> Result<(), usize> {
-        let whole = Framing::new().follow(bytes);
-        for size in 1..bytes.len() {
-            let mut framing = Framing::new();
-            let mut at = 0;
-            let pieces = bytes.chunks(size).try_for_each(|piece| {
-                let result = framing.follow(piece).map_err(|place| at + place);
-                at += piece.len();
-                result
-            });
-            assert_eq!(pieces, whole, "in pieces of {size}");
+    /// Reads to the end; what was read, and after how many seconds it ended.
+    async fn read_to_end(stream: &mut StrictHead<tokio::io::DuplexStream>) -> (Vec<u8>, u64) {
+        let start = Instant::now();
+        let mut read = Vec::new();
+        stream.read_to_end(&mut read).await.expect("an end, not a fault");
+        (read, start.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_ten_seconds_from_its_first_byte_however_it_trickles() {
+        let (mut client, server) = duplex(1024);
+        let mut stream = StrictHead::new(server);
+        let trickle = async {
+            for byte in b"GET / HTTP/1.1\r\nHost: example.com\r\n" {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                client.write_all(&[*byte]).await.expect("the server reads");
+            }
+        };
+        tokio::select! {
+            (read, seconds) = read_to_end(&mut stream) => assert_eq!((read.len(), seconds), (10, 11)),
+            () = trickle => unreachable!("the server reads for ever"),
         }
-        whole
     }
 
-    #[test]
-    fn requests_follow_each_other() {
-        let one = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n\n\n\n";
-        let two = [&one[..], b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", one].concat();
-        assert_eq!(follow(&two), Ok(()), "line feeds in a body are its own");
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_may_rest_between_requests_and_not_for_ever() {
+        let (mut client, server) = duplex(1024);
+        let mut stream = StrictHead::new(server);
+        let request = b"GET / HTTP/1.1\r\n\r\n";
+        client.write_all(request).await.expect("room");
+        let mut first = [0; 18];
+        stream.read_exact(&mut first).await.expect("a request");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        stream.write_all(b"an answer").await.expect("room");
+        assert_eq!(read_to_end(&mut stream).await, (Vec::new(), 75), "counted from the answer");
     }
 
-    #[test]
-    fn a_bare_line_feed_in_a_head_is_refused_where_it_is() {
-        assert_eq!(follow(b"GET / HTTP/1.1\nHost: x\r\n\r\n"), Err(14));
-        assert_eq!(follow(b"GET / HTTP/1.1\r\nHost: x\n\r\n"), Err(23));
-        assert_eq!(follow(b"GET / HTTP/1.1\r\nHost: x\r\n\n"), Err(25));
-        assert_eq!(follow(b"\nGET / HTTP/1.1\r\n\r\n"), Err(0));
-        let second = b"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\nxGET / HTTP/1.1\nHost: x\r\n\r\n";
-        assert_eq!(follow(second), Err(53));
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_of_an_answer_is_given_up() {
+        let (_client, server) = duplex(16);
+        let mut stream = StrictHead::new(server);
+        let start = Instant::now();
+        let fault = stream.write_all(&[0; 64]).await.expect_err("nobody reads");
+        assert_eq!((fault.kind(), start.elapsed().as_secs()), (io::ErrorKind::TimedOut, 75));
     }
 
-    #[test]
-    fn a_length_beside_a_transfer_coding_is_refused_in_either_order() {
-        assert!(follow(b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
-        assert!(follow(b"POST / HTTP/1.1\r\ntransfer-encoding : chunked\r\nCONTENT-LENGTH:1\r\n\r\n").is_err());
-        assert!(follow(b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n").is_err());
-        assert!(follow(b"POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\n").is_ok(), "a plus is the parser's to refuse");
-        assert!(follow(b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n").is_err());
+    #[tokio::test]
+    async fn the_parser_s_bare_refusal_becomes_a_document_and_nothing_else_is_touched() {
+        let (mut client, server) = duplex(4096);
+        let mut stream = StrictHead::new(server);
+        let ours = b"HTTP/1.1 404 Not Found\r\ncontent-type: application/problem+json\r\ncontent-length: 0\r\n\r\n";
+        let empty = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        for bytes in [&ours[..], empty, b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\ndate: x\r\n\r\n"] {
+            stream.write_all(bytes).await.expect("room");
+        }
+        stream.shutdown().await.expect("an end");
+        drop(stream);
+        let mut read = String::new();
+        client.read_to_string(&mut read).await.expect("text");
+        let rest =
+            read.strip_prefix(std::str::from_utf8(&[&ours[..], empty].concat()).expect("text")).expect("untouched");
+        let (head, body) = rest.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 400 ") && head.contains(&format!("content-length: {}", body.len())));
+        let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!((&body["status"], &body["code"]), (&400.into(), &"http_invalid".into()));
     }
 
-    #[test]
-    fn after_a_transfer_coding_everything_is_the_last_request_s_body() {
-        let chunked = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n\n\n";
-        let mut framing = Framing::new();
-        assert_eq!(framing.follow(chunked), Ok(()));
-        assert_eq!(framing.place, Place::Last);
-    }
-
-    #[test]
-    fn long_lines_are_followed_without_being_kept() {
-        let mut framing = Framing::new();
-        let long = format!("GET / HTTP/1.1\r\nCookie: {}\r\n", "a".repeat(100_000));
-        assert_eq!(framing.follow(long.as_bytes()), Ok(()));
-        assert!(framing.in_head());
-        assert!(framing.head.line.capacity() <= 2 * LINE_KEPT);
-        assert_eq!(framing.follow(b"\r\n"), Ok(()));
-        assert!(!framing.in_head());
+    #[tokio::test]
+    async fn a_refused_head_ends_in_a_byte_that_no_head_may_hold() {
+        let (mut client, server) = duplex(1024);
+        let mut stream = StrictHead::new(server);
+        client.write_all(b"GET / HTTP/1.1\nHost: x\r\n\r\n").await.expect("room");
+        assert_eq!(read_to_end(&mut stream).await.0, b"GET / HTTP/1.1\0");
     }
 }

@@ -4,7 +4,6 @@
 //! `cargo bench -p store -- events=200000 producers=64 dir=/path/on/the/disk/to/measure`
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
-#![expect(missing_docs, reason = "a bench is no library")]
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,3 +1,4 @@
-//! The stores behind [`domain::store::Store`].
+//! The stores behind [`domain::store::Store`]: where everything is kept that must not be lost.
 
+pub mod conformance;
 pub mod sqlite;

@@ -1,3 +1,5 @@
+//! Addresses at the borders of every block, and ranges that operators open.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! URLs that came in: what is taken, how it is stored, and which refusal each other one gets.
+
 use std::time::Duration;
 
 use async_trait::async_trait;

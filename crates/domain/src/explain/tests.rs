@@ -1,3 +1,5 @@
+//! The sentences and hints of failed attempts.
+
 use super::*;
 use crate::attempt::{Answer, Reason, Timing};
 use crate::id::EventId;

@@ -57,7 +57,8 @@ fn status_line(status: &str) -> String {
 /// R001–R017, and that the connection staying open costs no time.
 #[tokio::test]
 async fn statuses() {
-    let statuses = ["200 OK", "202 Accepted", "301 Moved", "302 X", "304 X", "307 X", "308 X", "400 X", "404 X", "405 X", "418 X"];
+    let statuses =
+        ["200 OK", "202 Accepted", "301 Moved", "302 X", "304 X", "307 X", "308 X", "400 X", "404 X", "405 X", "418 X"];
     for status in statuses.into_iter().chain(["499 X", "500 X", "502 X", "504 X", "599 X"]) {
         let (found, answer) = play(status_line(status).into_bytes(), Then::Hang, PATIENT).await;
         assert_eq!(found, status[..3]);
@@ -92,7 +93,7 @@ async fn headers_are_kept_and_ignored() {
 async fn heads_that_are_none() {
     let interim = "HTTP/1.1 100 Continue\r\n\r\n";
     check(interim.repeat(10_000), Then::Hang, "response_timeout").await;
-    check(interim.repeat(30_000), Then::Hang, "bad_http").await;
+    assert_eq!(play(interim.repeat(30_000).into_bytes(), Then::Hang, PATIENT).await.0, "bad_http");
     check(interim, Then::Close, "bad_http").await;
     check(format!("{interim}{}", status_line("200 OK")), Then::Hang, "200").await;
     for bytes in [
@@ -157,7 +158,8 @@ async fn large_bodies_are_cut() {
     }
     let extension = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;{}\r\n", "x".repeat(1_000_000));
     assert!(check(extension, Then::Close, "200").await.is_some_and(|answer| answer.truncated));
-    let just_fits = format!("HTTP/1.1 200 OK\r\nContent-Length: {ANSWER_KEPT_MAX}\r\n\r\n{}", "x".repeat(ANSWER_KEPT_MAX));
+    let just_fits =
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {ANSWER_KEPT_MAX}\r\n\r\n{}", "x".repeat(ANSWER_KEPT_MAX));
     let answer = check(just_fits, Then::Hang, "200").await.expect("an answer");
     assert_eq!((answer.body.len(), answer.truncated), (ANSWER_KEPT_MAX, false));
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
+    BasicConstraints, CertificateParams, DnType, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    NameConstraints,
 };
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
@@ -39,6 +40,11 @@ impl Authority {
     /// A root.
     pub(crate) fn root() -> Self {
         Self::from(authority_params("root of the tests"))
+    }
+
+    /// A root that nobody trusts.
+    pub(crate) fn stranger() -> Self {
+        Self::from(authority_params("root of nobody"))
     }
 
     /// A root that may sign for names below `domain` only.

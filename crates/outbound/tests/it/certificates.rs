@@ -71,7 +71,7 @@ async fn bad_certificates_are_told_apart() {
     let root = Authority::root();
     check(&root, self_signed(NAME, false), ErrorCode::TlsUnknownIssuer, "").await;
     check(&root, self_signed(NAME, true), ErrorCode::TlsUnknownIssuer, "").await;
-    check(&root, Authority::root().sign(&[NAME], |_| {}), ErrorCode::TlsUnknownIssuer, "").await;
+    check(&root, Authority::stranger().sign(&[NAME], |_| {}), ErrorCode::TlsUnknownIssuer, "").await;
     check(&root, root.intermediate().sign(&[NAME], |_| {}), ErrorCode::TlsUnknownIssuer, "").await;
     let expired = root.sign(&[NAME], |params| params.not_after = date_time_ymd(2021, 11, 21));
     check(&root, expired, ErrorCode::TlsExpired, "2021-11-21T00:00:00.000000Z").await;

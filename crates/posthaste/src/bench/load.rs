@@ -44,8 +44,14 @@ impl Connection {
         self.call(Method::POST, self.target.path, body).await
     }
 
-    pub(crate) async fn call(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), Failed> {
-        let mut request = Request::builder().method(method).uri(path).header(HOST, "bench").header(CONTENT_TYPE, "application/json");
+    pub(crate) async fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), Failed> {
+        let mut request =
+            Request::builder().method(method).uri(path).header(HOST, "bench").header(CONTENT_TYPE, "application/json");
         if let Some(key) = &self.target.key {
             request = request.header(AUTHORIZATION, format!("Bearer {key}"));
         }

@@ -241,7 +241,8 @@ mod tests {
         for n in 0..20 {
             let body: serde_json::Value = serde_json::from_slice(&event(&samples, n)).expect("JSON");
             let kind = catalogue.get(body["event"].as_str().expect("a name")).expect("a known type");
-            kind.check(&serde_json::value::RawValue::from_string(body["data"].to_string()).expect("JSON")).expect("valid");
+            kind.check(&serde_json::value::RawValue::from_string(body["data"].to_string()).expect("JSON"))
+                .expect("valid");
             assert_eq!(number(body["data"].to_string().as_bytes()), Some(n));
         }
     }

@@ -68,11 +68,23 @@ impl Report {
                 format!("{:.0}/s", self.end_to_end_per_second),
                 format!("{:.2}", self.end_to_end_ratio),
             ),
-            row(&format!("request to arrival at {}/s, p50", self.rate), format!("{:.2} ms", self.latency.p50_ms), String::new()),
-            row(&format!("request to arrival at {}/s, p99", self.rate), format!("{:.2} ms", self.latency.p99_ms), String::new()),
+            row(
+                &format!("request to arrival at {}/s, p50", self.rate),
+                format!("{:.2} ms", self.latency.p50_ms),
+                String::new(),
+            ),
+            row(
+                &format!("request to arrival at {}/s, p99", self.rate),
+                format!("{:.2} ms", self.latency.p99_ms),
+                String::new(),
+            ),
         ];
         if let (Some(beside), Some(ratio)) = (self.beside_a_hanging_one, self.hanging_p99_ratio) {
-            lines.push(row("the same, one webhook in ten hangs, p99", format!("{:.2} ms", beside.p99_ms), format!("{ratio:.2}")));
+            lines.push(row(
+                "the same, one webhook in ten hangs, p99",
+                format!("{:.2} ms", beside.p99_ms),
+                format!("{ratio:.2}"),
+            ));
         }
         lines
     }

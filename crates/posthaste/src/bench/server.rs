@@ -42,10 +42,11 @@ impl Server {
         let mut lines = BufReader::new(stdout).lines();
         let address = loop {
             match lines.next_line().await? {
-                Some(line) => match line.strip_prefix("listening on http://") {
-                    Some(address) => break address.trim().parse::<SocketAddr>().map_err(|e| Failed(e.to_string()))?,
-                    None => {}
-                },
+                Some(line) => {
+                    if let Some(address) = line.strip_prefix("listening on http://") {
+                        break address.trim().parse::<SocketAddr>().map_err(|e| Failed(e.to_string()))?;
+                    }
+                }
                 None => {
                     let output = child.wait_with_output().await?;
                     return Err(Failed(format!("serve did not start: {}", String::from_utf8_lossy(&output.stderr))));

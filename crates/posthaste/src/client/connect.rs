@@ -37,14 +37,14 @@ impl NotConnected {
     }
 
     fn of_connect(error: &io::Error) -> Self {
-        let code = match error.kind() {
-            io::ErrorKind::ConnectionRefused => ErrorCode::ConnectRefused,
-            io::ErrorKind::TimedOut => ErrorCode::ConnectTimeout,
-            io::ErrorKind::ConnectionReset => ErrorCode::ConnectionReset,
-            // The system's look-up has no kind of its own.
-            _ => ErrorCode::DnsFailed,
-        };
-        Self::new(code, error)
+        let known = [
+            (io::ErrorKind::ConnectionRefused, ErrorCode::ConnectRefused),
+            (io::ErrorKind::TimedOut, ErrorCode::ConnectTimeout),
+            (io::ErrorKind::ConnectionReset, ErrorCode::ConnectionReset),
+        ];
+        let code = known.into_iter().find(|(kind, _)| *kind == error.kind()).map(|(_, code)| code);
+        // The system's look-up has no kind of its own.
+        Self::new(code.unwrap_or(ErrorCode::DnsFailed), error)
     }
 }
 

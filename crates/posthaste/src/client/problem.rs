@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn a_problem_becomes_a_sentence_with_each_fault_below_it() {
-        let body = br#"{"title":"Unprocessable","detail":"The URL cannot be used.","code":"invalid","request_id":"req_1",
+        let body =
+            br#"{"title":"Unprocessable","detail":"The URL cannot be used.","code":"invalid","request_id":"req_1",
             "errors":[{"pointer":"/url","code":"url_scheme","detail":"`http://x` must start with https://."}]}"#;
         let stop = stop(422, body);
         assert_eq!(stop.exit, Exit::Refused);

@@ -5,10 +5,10 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::cli::Session;
-use crate::client::{Answer, Sending};
 use crate::client::known::Server;
 use crate::client::list::{self, Paging};
 use crate::client::path::path;
+use crate::client::{Answer, Sending};
 use crate::exit::{Ended, Exit, Stop};
 use crate::output::table::Table;
 use crate::output::value::{instant, text};
@@ -81,7 +81,8 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
         }
         What::Delete { id, confirm } => {
             if confirm.as_ref() != Some(id) {
-                let said = format!("Say it again to delete {id} with its webhooks, keys, events and logs: --confirm {id}");
+                let said =
+                    format!("Say it again to delete {id} with its webhooks, keys, events and logs: --confirm {id}");
                 return Err(Stop::usage(said));
             }
             client.send(Method::DELETE, &path(&["accounts", id]), Sending::default()).await?;
@@ -103,7 +104,11 @@ fn show(session: &Session<'_>, account: &Answer) -> Result<(), Stop> {
 fn table(accounts: &[Value]) -> Table {
     let mut table = Table::new(&["ID", "NAME", "CREATED"]);
     for account in accounts {
-        table.row(vec![text(account, "id").into(), text(account, "name").into(), instant(account, "created_at").into()]);
+        table.row(vec![
+            text(account, "id").into(),
+            text(account, "name").into(),
+            instant(account, "created_at").into(),
+        ]);
     }
     table
 }

@@ -107,7 +107,9 @@ fn writable(data: &std::path::Path) -> Result<String, String> {
         Ok(found) if !found.is_dir() => Err(format!("{shown} is no directory")),
         Ok(found) if found.permissions().readonly() => Err(format!("{shown} cannot be written to")),
         Ok(_) => Ok(format!("{shown} is there")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(format!("{shown} will be made at the first start")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(format!("{shown} will be made at the first start"))
+        }
         Err(error) => Err(format!("{shown}: {error}")),
     }
 }

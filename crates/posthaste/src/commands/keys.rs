@@ -101,10 +101,16 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     Ok(Exit::Ok)
 }
 
+/// What a key may do: a platform key has no scopes, and may do everything.
+fn may(key: &Value) -> String {
+    let scopes = texts(key, "scopes");
+    if scopes.is_empty() { "everything".to_owned() } else { scopes }
+}
+
 fn table(keys: &[Value]) -> Table {
     let mut table = Table::new(&["ID", "NAME", "KEY", "MAY", "CREATED", "ENDS"]);
     for key in keys {
-        let cells = [text(key, "id"), text(key, "name"), text(key, "hint"), &texts(key, "scopes"), &instant(key, "created_at")];
+        let cells = [text(key, "id"), text(key, "name"), text(key, "hint"), &may(key), &instant(key, "created_at")];
         let mut row: Vec<_> = cells.into_iter().map(Into::into).collect();
         row.push(instant(key, "expires_at").into());
         table.row(row);

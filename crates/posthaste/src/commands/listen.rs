@@ -10,10 +10,10 @@ use tokio::sync::mpsc::unbounded_channel;
 use url::Url;
 
 use crate::cli::Session;
+use crate::client::Sending;
 use crate::client::known::Server;
 use crate::client::path::path;
 use crate::client::sse::Events;
-use crate::client::Sending;
 use crate::commands::tail;
 use crate::exit::{Ended, Exit, Stop};
 use crate::output::value::{number, text};
@@ -39,7 +39,8 @@ pub(crate) struct Options {
 /// Carries requests until Ctrl-C.
 pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     let to = Url::parse(&options.to).ok().filter(|to| matches!(to.scheme(), "http" | "https") && to.has_host());
-    let to = to.ok_or_else(|| Stop::usage(format!("Give a URL such as http://localhost:3000/hook, not {:?}.", options.to)))?;
+    let to =
+        to.ok_or_else(|| Stop::usage(format!("Give a URL such as http://localhost:3000/hook, not {:?}.", options.to)))?;
     let open = path(&["accounts", &session.account, "listen"]);
     let wanted = Sending::json(&json!({"events": options.events, "name": format!("listen {to}")}));
     let mut requests = session.client.stream(Method::POST, &open, wanted).await?;
@@ -121,7 +122,8 @@ fn note(carried: &Carried, carrier: &Carrier) -> String {
         (None, Some(200..=299) | None) => String::new(),
         (None, Some(_)) if carried.body.is_empty() => "Your server said nothing.".to_owned(),
         (None, Some(_)) => {
-            let said: String = String::from_utf8_lossy(&carried.body).lines().next().unwrap_or_default().chars().take(80).collect();
+            let said: String =
+                String::from_utf8_lossy(&carried.body).lines().next().unwrap_or_default().chars().take(80).collect();
             format!("Your server said: {said:?}")
         }
     }

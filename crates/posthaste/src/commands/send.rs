@@ -47,7 +47,8 @@ struct Body<'a> {
 
 /// Sends it.
 pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
-    let within = domain::time::parse_span(&options.within).map_err(|error| Stop::usage(format!("--within: {error}.")))?;
+    let within =
+        domain::time::parse_span(&options.within).map_err(|error| Stop::usage(format!("--within: {error}.")))?;
     let accepted = post(options, session).await?;
     let (id, deliveries) = (text(&accepted, "id"), number(&accepted, "deliveries").unwrap_or(0));
     if !options.wait {

@@ -32,7 +32,11 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options, console: &Console, environment: &Environment) -> Ended {
     let settings = settings::resolve(&options.typed, environment, Mode::Serve)?;
     let Some(data) = settings.data.clone() else {
-        return Err(BadSetting::new("data", "say where everything is to be kept: --data DIR, POSTHASTE_DATA or data in posthaste.toml").into());
+        return Err(BadSetting::new(
+            "data",
+            "say where everything is to be kept: --data DIR, POSTHASTE_DATA or data in posthaste.toml",
+        )
+        .into());
     };
     logging::start(&settings, environment.get("NO_COLOR").is_some());
     let mut signals = Signals::listen().map_err(|error| Stop::failure(format!("Signals cannot be heard: {error}.")))?;
@@ -79,7 +83,9 @@ async fn start(settings: &Settings, data: &Path, console: &Console) -> Result<Se
         console.complain(&format!("encryption key made: {} ({warning})", file.display()));
     }
     match &settings.platform_key {
-        Some(key) if key.len() < KEY_WISE => tracing::warn!("the platform key is short: {KEY_WISE} characters or more are wise"),
+        Some(key) if key.len() < KEY_WISE => {
+            tracing::warn!("the platform key is short: {KEY_WISE} characters or more are wise")
+        }
         Some(_) => {}
         None if platform_key::any(&service.directory) => {}
         None => {
@@ -92,5 +98,7 @@ async fn start(settings: &Settings, data: &Path, console: &Console) -> Result<Se
 
 async fn listen(settings: &Settings) -> Result<TcpListener, BadSetting> {
     let address = settings.listen;
-    TcpListener::bind(address).await.map_err(|error| BadSetting::new("listen", format!("cannot listen on {address}: {error}")))
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| BadSetting::new("listen", format!("cannot listen on {address}: {error}")))
 }

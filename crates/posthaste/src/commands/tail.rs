@@ -66,7 +66,9 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
                     last_id = event.id.or(last_id);
                     match event.name.as_str() {
                         "attempt" => say(options, &event.data, session),
-                        "reset" => session.console.talk("Some attempts were missed: `posthaste deliveries list` has them."),
+                        "reset" => {
+                            session.console.talk("Some attempts were missed: `posthaste deliveries list` has them.")
+                        }
                         _ => {}
                     }
                     if session.console.closed() {

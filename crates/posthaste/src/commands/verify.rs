@@ -44,7 +44,9 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
         return Ok(example::show(language, session));
     }
     let Some(file) = &options.body else {
-        return Err(Stop::usage("Give the received body, header and secret: --body FILE --signature sha256=… --secret whsec_…"));
+        return Err(Stop::usage(
+            "Give the received body, header and secret: --body FILE --signature sha256=… --secret whsec_…",
+        ));
     };
     let body = read(file)?;
     let mut secrets = options.secret.clone();
@@ -67,7 +69,10 @@ fn check(body: &[u8], header: Option<&str>, secrets: &[String], session: &Sessio
     let (verdict, said) = if checks.contains(&Check::Valid) {
         ("valid", "✓ The signature fits: the body is what was signed with this secret.".to_owned())
     } else if checks.contains(&Check::Malformed) {
-        ("malformed", "✕ The header is not sha256= and 64 lower-case hex digits. Was it cut, or is it another header?".to_owned())
+        (
+            "malformed",
+            "✕ The header is not sha256= and 64 lower-case hex digits. Was it cut, or is it another header?".to_owned(),
+        )
     } else {
         ("mismatch", mismatch(body))
     };
@@ -95,7 +100,8 @@ fn mismatch(body: &[u8]) -> String {
 /// # Errors
 /// When it is none.
 pub(super) fn secret(text: &str) -> Result<SigningSecret, Stop> {
-    SigningSecret::parse(text.trim()).map_err(|error| Stop::usage(format!("Give the whole secret, whsec_ included: {error}.")))
+    SigningSecret::parse(text.trim())
+        .map_err(|error| Stop::usage(format!("Give the whole secret, whsec_ included: {error}.")))
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Stop> {

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde::Serialize;
-use serde_json::{Value, json};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::cli::Session;
 use crate::client::Sending;
@@ -208,7 +208,10 @@ pub(super) async fn find(session: &Session<'_>, named: &str) -> Result<String, S
     let ids: Vec<&str> = all.iter().filter(|w| text(w, "name") == named).map(|w| text(w, "id")).collect();
     match ids[..] {
         [id] => Ok(id.to_owned()),
-        [] => Err(Stop::new(Exit::NotFound, format!("No webhook is named {named:?}: `posthaste webhooks list` shows them."))),
+        [] => Err(Stop::new(
+            Exit::NotFound,
+            format!("No webhook is named {named:?}: `posthaste webhooks list` shows them."),
+        )),
         _ => Err(Stop::usage(format!("Give the id: {} webhooks are named {named:?}: {}.", ids.len(), ids.join(", ")))),
     }
 }

@@ -128,7 +128,10 @@ mod tests {
     fn each_delivery_fails_twice_by_itself() {
         let mut log = Log::new(Answer::FailTwice);
         let mut status = |delivery, attempt| log.take(request(delivery, attempt)).status;
-        assert_eq!([status("a", 1), status("b", 1), status("a", 2), status("a", 3)], [Some(500), Some(500), Some(500), Some(200)]);
+        assert_eq!(
+            [status("a", 1), status("b", 1), status("a", 2), status("a", 3)],
+            [Some(500), Some(500), Some(500), Some(200)]
+        );
         assert_eq!(log.latest(1)[0].number, 4);
         log.switch(Answer::Hang);
         assert_eq!(log.take(request("a", 4)).status, None);

@@ -79,7 +79,8 @@ mod tests {
         let delivery = domain::id::DeliveryId { event: domain::id::EventId(1), place: 0 };
         let now = domain::time::Timestamp(0);
         let brand = domain::brand::Brand::default();
-        let sent = SentRequest::sign(&ToSign { delivery, body, now, secrets: &secrets, url: "", brand: &brand, custom: &[] });
+        let sent =
+            SentRequest::sign(&ToSign { delivery, body, now, secrets: &secrets, url: "", brand: &brand, custom: &[] });
         let headers = sent.headers("a.b", delivery, 1);
         headers.into_iter().find(|(name, _)| name == "X-CronDB-Signature").expect("it is signed").1
     }

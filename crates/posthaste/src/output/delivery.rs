@@ -131,7 +131,10 @@ mod tests {
         let at = |seconds| now.plus(Duration::from_secs(seconds)).to_string();
         assert_eq!(next(&json!({"next_attempt_at": at(48)}), now), "in 48 s");
         assert_eq!(next(&json!({"next_attempt_at": at(0)}), now), "due");
-        assert_eq!(next(&json!({"next_attempt_at": at(0), "note": "waiting for a free slot"}), now), "waiting for a free slot");
+        assert_eq!(
+            next(&json!({"next_attempt_at": at(0), "note": "waiting for a free slot"}), now),
+            "waiting for a free slot"
+        );
         assert_eq!(next(&json!({"next_attempt_at": null}), now), "–");
     }
 

@@ -26,6 +26,9 @@ fn two(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
 
 /// A span to something that is still to come, to the second: what is left of a delay of 2 s reads `2 s`, not `1.9 s`.
 pub(crate) fn ahead(span: Duration) -> String {
+    if span < Duration::from_secs(1) {
+        return spoken(span);
+    }
     spoken(Duration::from_secs(span.as_secs_f64().round() as u64))
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::settings::BadSetting;
 use crate::settings::list::{self, Kind, Mode, SETTINGS, Setting};
 use crate::settings::source::{Environment, Origin};
 use crate::settings::typed::Typed;
-use crate::settings::BadSetting;
 
 /// The settings file that is read where none is named.
 const FILE: &str = "posthaste.toml";
@@ -114,9 +114,9 @@ impl File {
     fn get(&self, setting: &'static Setting) -> Result<Option<Given>, BadSetting> {
         let Some(value) = self.table.get(setting.name) else { return Ok(None) };
         let origin = Origin::File(self.path.clone());
-        let texts = match value {
-            toml::Value::Array(values) if setting.kind == Kind::List => values.iter().map(text_of).collect(),
-            value => text_of(value).map(|text| parts(setting, &text)),
+        let texts = match value.as_array() {
+            Some(values) if setting.kind == Kind::List => values.iter().map(text_of).collect(),
+            Some(_) | None => text_of(value).map(|text| parts(setting, &text)),
         };
         match texts {
             Some(texts) => Ok(Some(Given { texts, origin })),

@@ -81,7 +81,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
     in_dev(list("retry-schedule", "SPANS", "30s,2m,10m,1h,6h", "Delays between attempts"), "2s,5s,15s,30s,1m"),
     one("timeout", "SPAN", "5s", "Deadline of an attempt, at most 30s"),
     in_dev(one("jitter", "SHARE", "0.1", "Largest share of a delay that is added to it, 0 to 1"), "0"),
-    in_dev(list("allow-private", "RANGES", "", "Ranges that are not public, opened for webhooks"), "127.0.0.0/8,::1/128"),
+    in_dev(
+        list("allow-private", "RANGES", "", "Ranges that are not public, opened for webhooks"),
+        "127.0.0.0/8,::1/128",
+    ),
     in_dev(
         Setting { kind: Kind::Switch, ..one("allow-http", "BOOL", "false", "Whether http:// URLs are allowed") },
         "true",
@@ -96,11 +99,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
     one("brand", "NAME", "CronDB", "The platform's name: in User-Agent and in texts"),
     one("header-prefix", "PREFIX", "", "What our headers start with; X- and the brand unless given"),
     one("catalogue", "FILE", "", "Event types added to the built-in ones, or in their place"),
-    one("public-url", "URL", "", "How this server is reached from outside, for links"),
+    one("public-url", "URL", "", "How this server is reached from outside; webhooks may not lead there"),
     list("trusted-proxy", "RANGES", "", "Proxies whose X-Forwarded-For is believed"),
-    list("portal-origin", "ORIGINS", "", "Origins that may frame the portal"),
+    list("portal-origin", "ORIGINS", "", "Origins that may frame the portal, which a later version brings"),
     one("log-format", "FORMAT", "text", "text or json"),
-    in_dev(one("log", "FILTER", "info", "What is logged: error, warn, info, debug or trace, per module if need be"), "warn"),
+    in_dev(
+        one("log", "FILTER", "info", "What is logged: error, warn, info, debug or trace, per module if need be"),
+        "warn",
+    ),
 ];
 
 /// The setting of this name.

@@ -10,11 +10,11 @@ use domain::policy::Policy;
 use domain::retry::RetrySchedule;
 use zeroize::Zeroizing;
 
+use crate::settings::BadSetting;
 use crate::settings::gather::Gathered;
 use crate::settings::list::{Kind, Mode, SETTINGS};
 use crate::settings::parse::{self, Judged};
 use crate::settings::source::Origin;
-use crate::settings::BadSetting;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -72,8 +72,6 @@ pub(crate) struct Settings {
     pub(crate) public_url: Option<String>,
     /// Proxies that are believed.
     pub(crate) trusted_proxies: Vec<IpRange>,
-    /// Who may frame the portal.
-    pub(crate) portal_origins: Vec<String>,
     /// How log lines are written.
     pub(crate) log_format: LogFormat,
     /// What is logged.
@@ -92,7 +90,10 @@ impl Settings {
         from.maybe("database", |_| -> Judged<()> {
             Err("PostgreSQL is not in this version yet; leave it out and use --data DIR".to_owned())
         })?;
-        let retry_schedule = from.whole("retry-schedule", |text| RetrySchedule::parse(text).map_err(|e| e.to_string()))?;
+        // Judged, so that a fault is told now; what reads them comes with the portal.
+        from.each("portal-origin", parse::web_origin)?;
+        let retry_schedule =
+            from.whole("retry-schedule", |text| RetrySchedule::parse(text).map_err(|e| e.to_string()))?;
         let policy = Policy {
             brand: from.brand()?,
             timeout: from.one("timeout", |text| parse::span(text, Duration::from_millis(1), MINUTE / 2))?,
@@ -118,7 +119,6 @@ impl Settings {
             catalogue: from.maybe("catalogue", |text| Ok(PathBuf::from(text)))?,
             public_url: from.maybe("public-url", parse::public_url)?,
             trusted_proxies: from.each("trusted-proxy", parse::range)?,
-            portal_origins: from.each("portal-origin", parse::web_origin)?,
             log_format: from.one("log-format", log_format)?,
             log: from.one("log", log_filter)?,
             shown: shown(gathered, mode),
@@ -186,7 +186,10 @@ fn shown(gathered: &Gathered, mode: Mode) -> Vec<Shown> {
             Kind::One | Kind::Switch => given.texts.last().cloned().unwrap_or_default(),
             Kind::List => given.texts.join(","),
         };
-        debug_assert!(given.origin != Origin::Default || value == setting.default_in(mode), "defaults are shown as they are");
+        debug_assert!(
+            given.origin != Origin::Default || value == setting.default_in(mode),
+            "defaults are shown as they are"
+        );
         Shown { name: setting.name, value, origin: given.origin.clone() }
     };
     SETTINGS.iter().map(row).collect()
@@ -195,9 +198,9 @@ fn shown(gathered: &Gathered, mode: Mode) -> Vec<Shown> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::resolve;
     use crate::settings::source::Environment;
     use crate::settings::typed::Typed;
-    use crate::settings::resolve;
 
     fn typed(texts: &[(&'static str, &str)]) -> Typed {
         let texts = texts.iter().map(|(name, text)| (*name, vec![(*text).to_owned()])).collect();
@@ -217,8 +220,10 @@ mod tests {
 
     #[test]
     fn flag_before_environment_before_file_before_default() {
-        let (_directory, path) = file("timeout = \"4s\"\njitter = 0.2\nretry-schedule = [\"1s\", \"2s\"]\nretention = \"9d\"");
-        let environment = Environment::from([("POSTHASTE_TIMEOUT", "3s"), ("POSTHASTE_JITTER", "0.3"), ("POSTHASTE_RESOLVER", "")]);
+        let (_directory, path) =
+            file("timeout = \"4s\"\njitter = 0.2\nretry-schedule = [\"1s\", \"2s\"]\nretention = \"9d\"");
+        let environment =
+            Environment::from([("POSTHASTE_TIMEOUT", "3s"), ("POSTHASTE_JITTER", "0.3"), ("POSTHASTE_RESOLVER", "")]);
         let mut typed = typed(&[("timeout", "2s")]);
         typed.config = Some(path.clone());
         let settings = resolve(&typed, &environment, Mode::Serve).expect("all are fine");
@@ -243,7 +248,8 @@ mod tests {
         assert_eq!(settings.platform_key.as_ref().map(|key| key.as_str()), Some("phk_from_a_file"));
         assert!(settings.shown.iter().all(|shown| !shown.value.contains("phk_")));
         assert!(origin(&settings, "platform-key").starts_with("POSTHASTE_PLATFORM_KEY_FILE ("));
-        let both = Environment::from([("POSTHASTE_PLATFORM_KEY_FILE", path), ("POSTHASTE_PLATFORM_KEY", "phk_other_one")]);
+        let both =
+            Environment::from([("POSTHASTE_PLATFORM_KEY_FILE", path), ("POSTHASTE_PLATFORM_KEY", "phk_other_one")]);
         assert_eq!(resolve(&Typed::default(), &both, Mode::Serve).expect_err("both are given").name, "platform-key");
     }
 

@@ -126,7 +126,8 @@ impl Api {
     pub(crate) async fn raw(&self, parts: &[&[u8]]) -> io::Result<Reply> {
         let whole = |bytes: &[u8]| Reply::parse(bytes).is_some_and(|reply| reply.ends_by_itself());
         let bytes = self.converse(parts, whole).await?;
-        Reply::parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "closed without a whole answer"))
+        Reply::parse(&bytes)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "closed without a whole answer"))
     }
 
     /// Sends `parts` as they are and reads until the other side closes.

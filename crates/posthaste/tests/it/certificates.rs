@@ -5,8 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, NameConstraints,
+    BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
 };
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
@@ -111,7 +111,9 @@ impl Authority {
         std::fs::write(folder.join("sha1-ca.pem"), &self.pem).ok()?;
         std::fs::write(folder.join("sha1.ext"), "subjectAltName=DNS:*.example.com").ok()?;
         let made = run("req -newkey rsa:2048 -nodes -subj /CN=sha1 -keyout sha1.key -out sha1.csr")
-            && run("x509 -req -sha1 -days 9 -in sha1.csr -CA sha1-ca.pem -CAkey sha1-ca.key -CAcreateserial -extfile sha1.ext -out sha1.pem");
+            && run(
+                "x509 -req -sha1 -days 9 -in sha1.csr -CA sha1-ca.pem -CAkey sha1-ca.key -CAcreateserial -extfile sha1.ext -out sha1.pem",
+            );
         if !made {
             return None;
         }
@@ -152,7 +154,12 @@ impl Authority {
         self.sign(&params, &KeyPair::generate().expect("a key"))
     }
 
-    fn serving(&self, chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>, leaf: Leaf) -> Arc<ServerConfig> {
+    fn serving(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        leaf: Leaf,
+    ) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -190,4 +197,56 @@ fn leaf_params(names: &[&str]) -> CertificateParams {
 
 fn below(issuer: &Issuer<'_, KeyPair>, params: &CertificateParams, key: &KeyPair) -> CertificateDer<'static> {
     params.signed_by(key, issuer).expect("a certificate").der().clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{CertificateError, ClientConfig};
+    use tokio::net::TcpStream;
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+    use crate::receiver::{Receiver, Script, status};
+
+    /// What a client that trusts the authority says of a receiver.
+    async fn judged(authority: &Authority, config: Arc<ServerConfig>) -> Result<(), rustls::Error> {
+        let receiver = Receiver::start(Script::answering(Some(config), status(200))).await;
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.certificate.clone()).expect("a root");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the versions that the provider knows")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(receiver.address).await.expect("a connection");
+        let name = "r065.example.com".try_into().expect("a name");
+        match TlsConnector::from(Arc::new(client)).connect(name, stream).await {
+            Ok(_connected) => Ok(()),
+            Err(error) => Err(error.downcast::<rustls::Error>().expect("a fault of TLS")),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_certificate_has_its_fault_and_no_other() {
+        let authority = Authority::new();
+        let fault = async |leaf| match judged(&authority, authority.config(leaf)).await {
+            Ok(()) => "none".to_owned(),
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(error))) => error.to_string(),
+            Err(error) => format!("{error:?}"),
+        };
+        assert_eq!(fault(Leaf::Good).await, "none");
+        assert!(fault(Leaf::SelfSigned).await.contains("UnknownIssuer"));
+        assert!(fault(Leaf::IntermediateMissing).await.contains("UnknownIssuer"));
+        assert!(fault(Leaf::Expired).await.contains("Expired"));
+        assert!(fault(Leaf::OtherName).await.contains("NotValidForName"));
+        assert!(fault(Leaf::CommonNameOnly).await.contains("NotValidForName"));
+        assert!(fault(Leaf::ConstraintBroken).await.contains("NameConstraint"));
+        assert!(fault(Leaf::HugeChain).await.contains("HandshakePayloadTooLarge"));
+        let folder = tempfile::tempdir().expect("a folder");
+        if let Some(config) = authority.sha1_config(folder.path()) {
+            let said = judged(&authority, config).await.expect_err("no client takes SHA-1");
+            assert!(format!("{said:?}").contains("Signature"), "{said:?}");
+        }
+    }
 }

@@ -4,26 +4,41 @@
 mod ledger;
 mod load;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::api::Api;
 use crate::certificates::{Authority, Leaf};
 use crate::dns::{Dns, Script as Names};
-use crate::receiver::{Receiver, Script, Step, status};
-use crate::room::{Room, start};
-use crate::server::{Launch, Server};
+use crate::receiver::{Receiver, Request, Script, Step, status};
+use crate::room::start;
+use crate::server::Launch;
 use crate::wait;
-use ledger::{Ledger, WEBHOOKS};
+use ledger::{Came, Kept, Ledger};
 use load::Load;
 
 /// Kills, where the environment asks for no other number.
 const ROUNDS: usize = 50;
-/// Events that are acknowledged in each round before it may end.
+/// Events that are acknowledged in each round before its kill.
 const EVENTS_MIN: usize = 200;
 /// For what is left to be delivered after the last start.
 const DRAIN_MAX: Duration = Duration::from_secs(120);
+/// Requests in flight per webhook at most: what a crash may repeat.
+const IN_FLIGHT_MAX: usize = 10;
+
+/// The webhooks: what each takes. One of them fails every first attempt, one is slow.
+const WEBHOOKS: [&[&str]; 5] = [
+    &["*"],
+    &["alert.*"],
+    &["watchlist.*", "sequence.*"],
+    &["sequence.email_sent", "enrichment.*"],
+    &["alert.rule_created", "watchlist.domain_added"],
+];
+const FAILS_FIRST: usize = 2;
+const SLOW: usize = 3;
 
 #[expect(clippy::disallowed_methods, reason = "the length of the test is its caller's to choose")]
 fn rounds() -> usize {
@@ -33,27 +48,88 @@ fn rounds() -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_by_kill_9() {
     let _machine = wait::the_machine().await;
-    let ledger = Arc::new(Ledger::default());
-    let receiver = receiver(&ledger).await;
-    let (launch, rounds) = (launch(&receiver).await, rounds());
+    let (ledger, rounds) = (Arc::new(Ledger::default()), rounds());
+    let (dns, authority, launch) = (Dns::start().await, Authority::new(), Launch::new());
+    dns.fallback(Names::addresses("127.0.0.2"));
+    let roots = authority.write(launch.folder());
+    let launch = launch
+        .flag("--resolver", dns.address)
+        .flag("--trust-ca", roots.display())
+        .flag("--allow-private", "127.0.0.2/32")
+        .flag("--retry-schedule", "1s,1s,1s,1s,1s")
+        .flag("--max-in-flight", IN_FLIGHT_MAX);
+    let receiver = receiver(&authority, &ledger).await;
     let mut server = start(launch.clone()).await;
-    set_up(&server, receiver.0.port()).await;
+    for (place, events) in WEBHOOKS.iter().enumerate() {
+        let url = format!("https://w{place}.example.com:{}/{place}", receiver.port());
+        let body = json!({"name": "crash", "url": url, "events": events, "id": format!("wh_{place}")});
+        server.api.post("/v1/accounts/default/webhooks", &body).await.expect(201);
+    }
     let seed = fastrand::Rng::new().u64(..);
-    println!("seed {seed}");
-    let mut chance = fastrand::Rng::with_seed(seed);
-    let mut load = Load::default();
+    println!("kills at moments by the seed {seed}");
+    let (mut chance, load) = (fastrand::Rng::with_seed(seed), Load::new(&ledger));
     for round in 0..rounds {
-        ledger.round_begins(round);
-        // A kill may come as soon as there are enough events, and up to a tenth of a second later.
-        load.run(&server, &ledger, EVENTS_MIN, Duration::from_micros(chance.u64(0..100_000)), async |server| server).await;
-        server.kill();
+        ledger.begin_round(round);
+        // As soon as there are enough events, or up to a tenth of a second later.
+        let later = Duration::from_micros(chance.u64(0..100_000));
+        load.until_killed(server, EVENTS_MIN, later).await;
+        // What the dead process has sent belongs to this round.
+        let over = async || (receiver.ended() == receiver.connections()).then_some(());
+        wait::until("the end of its connections", Duration::from_secs(20), over).await;
+        ledger.begin_round(round + 1);
         server = start(launch.clone()).await;
     }
-    ledger.round_begins(rounds);
-    load.repeat_unanswered(&server, &ledger).await;
-    drain(&server, &ledger).await;
-    let kept = kept(&server).await;
-    let told = ledger.judge(&kept, rounds);
-    println!("{told}");
+    load.repeat_unanswered(&server.api).await;
+    drain(&server.api).await;
+    println!("{}", ledger.judge(&kept(&server.api).await, rounds, IN_FLIGHT_MAX * WEBHOOKS.len()));
     assert!(server.terminate().success(), "SIGTERM ends it well");
+}
+
+/// One receiver for all webhooks; it writes every request into the ledger before it answers.
+async fn receiver(authority: &Authority, ledger: &Arc<Ledger>) -> Receiver {
+    let ledger = Arc::clone(ledger);
+    let answer = move |request: &Request| {
+        let webhook: usize = request.path().trim_start_matches('/').parse().expect("the place of a webhook");
+        let number: u16 = request.header("X-CronDB-Attempt").and_then(|text| text.parse().ok()).expect("a number");
+        let success = webhook != FAILS_FIRST || number > 1;
+        ledger.came(Came {
+            webhook,
+            delivery: request.delivery().to_owned(),
+            number,
+            success,
+            body: request.body.clone(),
+        });
+        let mut steps = status(if success { 200 } else { 500 });
+        if webhook == SLOW {
+            steps.insert(0, Step::Pause(Duration::from_millis(20)));
+        }
+        steps
+    };
+    Receiver::start(Script::choosing(Some(authority.config(Leaf::Good)), Arc::new(answer))).await
+}
+
+/// Waits until nothing is unfinished.
+async fn drain(api: &Api) {
+    wait::until("the rest to be delivered", DRAIN_MAX, async || {
+        let left = api.get("/v1/accounts/default/deliveries?status=pending,sending,held&limit=1").await.expect(200);
+        left["data"].as_array().is_some_and(Vec::is_empty).then_some(())
+    })
+    .await;
+}
+
+/// Every delivery as the API has it, by its id.
+async fn kept(api: &Api) -> HashMap<String, Kept> {
+    let (mut all, mut cursor) = (HashMap::new(), String::new());
+    loop {
+        let page = api.get(&format!("/v1/accounts/default/deliveries?limit=100{cursor}")).await.expect(200);
+        for row in page["data"].as_array().expect("rows") {
+            let text = |name: &str| row[name].as_str().expect("text").to_owned();
+            let kept = Kept { event: text("event_id"), webhook: text("webhook_id"), status: text("status") };
+            assert!(all.insert(text("id"), kept).is_none(), "a delivery is listed twice");
+        }
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return all,
+        }
+    }
 }

@@ -333,7 +333,10 @@ async fn the_name_server_answers_as_it_is_told() {
     dns.fallback(Script::addresses("127.0.0.2"));
     assert_eq!(ask(&dns, "a.Example.com", A, false).await.expect("an answer").3, addresses("127.0.0.2"));
     let then = |say| Script { say, ..Script::addresses("") };
-    dns.set("b.example.com", then(vec![Say::Records(addresses("127.0.0.2 ::1")), Say::Records(addresses("127.0.0.3"))]));
+    dns.set(
+        "b.example.com",
+        then(vec![Say::Records(addresses("127.0.0.2 ::1")), Say::Records(addresses("127.0.0.3"))]),
+    );
     assert_eq!(ask(&dns, "b.example.com", A, false).await.expect("an answer").3, addresses("127.0.0.2"));
     assert_eq!(ask(&dns, "b.example.com", AAAA, false).await.expect("an answer").3, addresses("::1"));
     assert_eq!(ask(&dns, "b.example.com", A, false).await.expect("an answer").3, addresses("127.0.0.3"));

@@ -5,6 +5,7 @@ mod addresses;
 mod answers;
 mod events;
 mod headers;
+mod memory;
 mod names;
 mod routes;
 mod seen;
@@ -23,7 +24,7 @@ use seen::Played;
 use stage::Stage;
 
 /// Rows with a deadline so close to the limit that the others have to be over.
-const QUIET: [&str; 5] = ["R081", "R083", "R089", "E062", "E063"];
+const QUIET: [&str; 6] = ["N021", "R081", "R083", "R089", "E062", "E063"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_hostile_input_gets_its_answer() {
@@ -38,7 +39,9 @@ async fn every_hostile_input_gets_its_answer() {
     played.extend(play_all(Arc::clone(&stage), quiet).await);
     played.extend(long.await.expect("its panics are caught"));
     played.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
-    report(&played);
+    let (summary, faults) = judge(&played);
+    println!("{summary}");
+    assert!(faults.is_empty(), "{} rows got another answer:\n{}", faults.len(), faults.join("\n"));
 }
 
 /// Plays rows side by side; a row that panics has failed.
@@ -75,7 +78,8 @@ async fn play(stage: &Stage, row: &Row) -> Played {
     }
 }
 
-fn report(played: &[(Row, Played)]) {
+/// The summary, and the rows that got another answer than they should.
+fn judge(played: &[(Row, Played)]) -> (String, Vec<String>) {
     let mut faults = Vec::new();
     let mut left_out = Vec::new();
     for (row, outcome) in played {
@@ -89,6 +93,5 @@ fn report(played: &[(Row, Played)]) {
         }
     }
     let count = played.len() - left_out.len();
-    println!("hostile inputs: {count} played, {} left out:\n{}", left_out.len(), left_out.join("\n"));
-    assert!(faults.is_empty(), "{} of {count} rows got another answer:\n{}", faults.len(), faults.join("\n"));
+    (format!("hostile inputs: {count} played, {} left out:\n{}", left_out.len(), left_out.join("\n")), faults)
 }

@@ -3,9 +3,11 @@
 
 mod api;
 mod certificates;
+mod crash;
 mod dns;
 mod hostile;
 mod page;
+mod python;
 mod receiver;
 mod room;
 mod server;

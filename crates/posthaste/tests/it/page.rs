@@ -108,35 +108,37 @@ async fn every_line_of_the_page_is_true() {
         if let Err(error) = outcome {
             let panic = error.into_panic();
             let said = panic.downcast_ref::<String>().cloned();
-            broken.push((proof, said.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default()));
+            broken.push((
+                proof,
+                said.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default(),
+            ));
         }
     }
-    report(&broken);
+    let (summary, faults) = judge(&broken);
+    println!("{summary}");
+    assert!(faults.is_empty(), "{} lines of the page are not true:\n{}", faults.len(), faults.join("\n"));
 }
 
-fn report(broken: &[(Proof, String)]) {
-    let (mut proved, mut words) = (0, 0);
-    let mut faults = Vec::new();
+/// What is proved and what is not, and the lines whose proof was broken.
+fn judge(broken: &[(Proof, String)]) -> (String, Vec<String>) {
+    let (mut told, mut faults) = (String::new(), Vec::new());
     for (quote, by) in QUOTES {
         match by {
-            By::Words => words += 1,
-            By::Proved(_) => proved += 1,
-            By::Elsewhere(test) => {
-                proved += 1;
-                println!("proved by {test}: {quote}");
-            }
-            By::Partly(_, why) => println!("proved in part, {why}: {quote}"),
-            By::Later(why) => println!("not proved, {why}: {quote}"),
+            By::Words | By::Proved(_) => {}
+            By::Elsewhere(test) => told.push_str(&format!("proved by {test}: {quote}\n")),
+            By::Partly(_, why) => told.push_str(&format!("proved in part, {why}: {quote}\n")),
+            By::Later(why) => told.push_str(&format!("not proved, {why}: {quote}\n")),
         }
         if let Some((_, said)) = broken.iter().find(|(proof, _)| by.proof() == Some(*proof)) {
             faults.push(format!("  {quote}\n    {said}"));
         }
     }
+    let count = |wanted: fn(&By) -> bool| QUOTES.iter().filter(|(_, by)| wanted(by)).count();
+    let proved = count(|by| matches!(by, By::Proved(_) | By::Elsewhere(_)));
     let (partly, later) = (count(|by| matches!(by, By::Partly(..))), count(|by| matches!(by, By::Later(_))));
-    println!("the page: {proved} lines proved, {partly} in part, {later} not yet, {words} claim nothing");
-    assert!(faults.is_empty(), "{} lines of the page are not true:\n{}", faults.len(), faults.join("\n"));
-}
-
-fn count(wanted: impl Fn(&By) -> bool) -> usize {
-    QUOTES.iter().filter(|(_, by)| wanted(by)).count()
+    let words = count(|by| matches!(by, By::Words));
+    told.push_str(&format!(
+        "the page: {proved} lines proved, {partly} in part, {later} not yet, {words} claim nothing"
+    ));
+    (told, faults)
 }

@@ -1,10 +1,10 @@
 //! Receivers on loopback that play a script: what they do before TLS, how much of a request they read, and what they
-//! answer, byte by byte. They keep every request with the time of its arrival.
+//! answer, byte by byte. They keep every request.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use serde_json::Value;
@@ -82,10 +82,6 @@ pub(crate) fn status(code: u16) -> Vec<Step> {
 /// A request as it came.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
-    /// When all of it had come.
-    pub(crate) at: Instant,
-    /// Which connection it came on, from 1.
-    pub(crate) connection: usize,
     /// Where it came from.
     pub(crate) peer: SocketAddr,
     /// The request line and the headers, as they came.
@@ -107,7 +103,11 @@ impl Request {
 
     /// Every header, names as they came.
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.head.split("\r\n").skip(1).filter_map(|line| line.split_once(':')).map(|(name, value)| (name, value.trim()))
+        self.head
+            .split("\r\n")
+            .skip(1)
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name, value.trim()))
     }
 
     /// The value of a header, whatever the case of its name.
@@ -232,11 +232,11 @@ impl Receiver {
 
 async fn accept(listener: TcpListener, script: Script, log: Arc<Log>) {
     while let Ok((stream, peer)) = listener.accept().await {
-        let number = log.connections.fetch_add(1, Ordering::SeqCst) + 1;
+        log.connections.fetch_add(1, Ordering::SeqCst);
         let (script, log) = (script.clone(), Arc::clone(&log));
         tokio::spawn(async move {
             // However it ends: the script has been played.
-            let _played = converse(stream, peer, number, &script, &log).await;
+            let _played = converse(stream, peer, &script, &log).await;
             log.ended.fetch_add(1, Ordering::SeqCst);
         });
     }
@@ -308,13 +308,7 @@ impl Connection {
     }
 }
 
-async fn converse(
-    stream: TcpStream,
-    peer: SocketAddr,
-    number: usize,
-    script: &Script,
-    log: &Log,
-) -> Result<(), Over> {
+async fn converse(stream: TcpStream, peer: SocketAddr, script: &Script, log: &Log) -> Result<(), Over> {
     let mut plain = Connection::Plain(stream);
     plain.play(script.before_tls.clone(), log).await?;
     let connection = match (&script.tls, plain) {
@@ -324,16 +318,10 @@ async fn converse(
         }
         (_, connection) => connection,
     };
-    serve(connection, peer, number, script, log).await
+    serve(connection, peer, script, log).await
 }
 
-async fn serve(
-    mut connection: Connection,
-    peer: SocketAddr,
-    number: usize,
-    script: &Script,
-    log: &Log,
-) -> Result<(), Over> {
+async fn serve(mut connection: Connection, peer: SocketAddr, script: &Script, log: &Log) -> Result<(), Over> {
     connection.play(script.before_request.clone(), log).await?;
     let mut buffer = Vec::new();
     loop {
@@ -342,7 +330,7 @@ async fn serve(
             Reading::Part(bytes) => bytes,
         };
         let (head, body) = read_request(&mut connection, &mut buffer, most, log).await?;
-        let request = Request { at: Instant::now(), connection: number, peer, head, body };
+        let request = Request { peer, head, body };
         let steps = (script.answer)(&request);
         log.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         connection.play(steps, log).await?;
@@ -400,14 +388,18 @@ mod tests {
         let receiver = Receiver::start(Script::answering(None, closing)).await;
         assert_eq!(exchange(&receiver, REQUEST).await.expect("an answer"), b"abc");
         let requests = receiver.requests();
-        assert_eq!((requests[0].path(), requests[0].delivery(), requests[0].body.as_slice()), ("/x", "dlv_1", &b"{}"[..]));
+        assert_eq!(
+            (requests[0].path(), requests[0].delivery(), requests[0].body.as_slice()),
+            ("/x", "dlv_1", &b"{}"[..])
+        );
         assert_eq!((receiver.connections(), receiver.bytes_read()), (1, REQUEST.len() as u64));
 
         let resetting = Receiver::start(Script::answering(None, vec![Step::Write(b"a".to_vec()), Step::Reset])).await;
         let error = exchange(&resetting, REQUEST).await.expect_err("a reset");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 
-        let flood = Script { reading: Reading::Part(1), ..Script::answering(None, vec![Step::Flood(vec![b'x'; 65_536])]) };
+        let flood =
+            Script { reading: Reading::Part(1), ..Script::answering(None, vec![Step::Flood(vec![b'x'; 65_536])]) };
         let flooding = Receiver::start(flood).await;
         let mut stream = TcpStream::connect(flooding.address).await.expect("a connection");
         stream.write_all(REQUEST).await.expect("sent");

@@ -85,4 +85,3 @@ pub(crate) async fn attempt(room: &Room, url: &str) -> (Value, Value) {
     let attempt = delivery["attempts"][0].clone();
     (delivery, attempt)
 }
-

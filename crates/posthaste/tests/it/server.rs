@@ -208,7 +208,8 @@ impl Server {
     pub(crate) fn terminate(mut self) -> ExitStatus {
         let sent = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.pid)]).status();
         assert!(sent.is_ok_and(|status| status.success()), "SIGTERM can be sent");
-        ended(&mut self.child, END_MAX).unwrap_or_else(|| panic!("not ended {END_MAX:?} after SIGTERM:\n{}", self.said()))
+        ended(&mut self.child, END_MAX)
+            .unwrap_or_else(|| panic!("not ended {END_MAX:?} after SIGTERM:\n{}", self.said()))
     }
 
     /// The largest resident size of the process so far, in bytes; `None` where the system does not tell.

@@ -11,7 +11,11 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_
 ///
 /// # Panics
 /// When `within` has passed; says what was waited for.
-pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, within: Duration, look: impl FnMut() -> F) -> T {
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    within: Duration,
+    look: impl FnMut() -> F,
+) -> T {
     maybe(within, look).await.unwrap_or_else(|| panic!("waited {within:?} in vain for {what}"))
 }
 

@@ -266,6 +266,9 @@ async fn answer(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
     if api.carrier.answered(&webhook.url, ticket.unwrap_or_default(), outcome) {
         Ok(json::no_content())
     } else {
-        Err(Problem::conflict("nobody_waits", "Nobody waits for this answer any more: it came too late, or came before."))
+        Err(Problem::conflict(
+            "nobody_waits",
+            "Nobody waits for this answer any more: it came too late, or came before.",
+        ))
     }
 }

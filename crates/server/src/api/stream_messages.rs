@@ -8,11 +8,10 @@ use domain::delivery::{DeliveryStatus, Next, Settlement};
 use domain::id::{DeliveryId, EventId, WebhookId};
 use domain::key::Account;
 use domain::time::Timestamp;
-use serde::Serialize;
 use serde_json::json;
-use utoipa::ToSchema;
 
-use super::delivery_json::{AttemptHeadJson, milliseconds};
+use super::attempt_json::{AttemptHeadJson, milliseconds};
+use super::stream_news::{AttemptNews, DeliveryNews};
 use super::webhook_json::WebhookJson;
 use crate::app::Api;
 use crate::json;
@@ -46,72 +45,6 @@ impl Kind {
     pub(super) fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
-}
-
-/// Where a delivery stands after something happened to it.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct DeliveryNews {
-    /// The delivery.
-    #[schema(value_type = String)]
-    id: DeliveryId,
-    /// Its webhook.
-    #[schema(value_type = String)]
-    webhook_id: WebhookId,
-    /// Its event.
-    #[schema(value_type = String)]
-    event_id: EventId,
-    /// The event's type.
-    #[schema(value_type = String)]
-    event: Arc<str>,
-    /// When the event was accepted.
-    #[schema(value_type = String, format = DateTime)]
-    timestamp: Timestamp,
-    /// Where it stands.
-    #[schema(value_type = String)]
-    status: &'static str,
-    /// Whether it is a test.
-    test: bool,
-    /// Attempts made.
-    attempts_made: u16,
-    /// When the next attempt is due.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    next_attempt_at: Option<Timestamp>,
-    /// The status code of the last attempt's answer.
-    last_status_code: Option<u16>,
-    /// The error code of the last attempt.
-    #[schema(value_type = Option<String>)]
-    last_error: Option<&'static str>,
-    /// How long the last attempt took, in milliseconds.
-    last_duration_ms: Option<f64>,
-}
-
-/// An attempt that was made; its bodies are on the delivery's own route.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct AttemptNews {
-    /// The delivery.
-    #[schema(value_type = String)]
-    delivery_id: DeliveryId,
-    /// Its webhook.
-    #[schema(value_type = String)]
-    webhook_id: WebhookId,
-    /// The webhook's name.
-    webhook_name: String,
-    /// Its event.
-    #[schema(value_type = String)]
-    event_id: EventId,
-    /// The event's type.
-    #[schema(value_type = String)]
-    event: Arc<str>,
-    /// Whether it is a test.
-    test: bool,
-    #[serde(flatten)]
-    attempt: AttemptHeadJson,
-    /// Where the delivery stands now.
-    #[schema(value_type = String)]
-    status: &'static str,
-    /// When the next attempt is due.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    next_attempt_at: Option<Timestamp>,
 }
 
 /// What is known of an event.

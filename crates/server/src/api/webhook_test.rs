@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::accept_events::DATA_MAX;
 use super::deliveries;
 use super::delivery_json::DeliveryDetailJson;
 use super::webhook_input::not_null;
@@ -27,8 +28,6 @@ use crate::problem::Problem;
 
 /// How much longer than an attempt's deadline its recorded end is waited for.
 const GRACE: Duration = Duration::from_secs(2);
-/// The largest `data`.
-const DATA_MAX: usize = 256 * 1024;
 
 /// What is sent.
 #[derive(ToSchema)]
@@ -49,7 +48,7 @@ struct TestJson {
     /// Set when the webhook is paused: the test was sent all the same.
     note: Option<&'static str>,
     /// The attempt; null if it had not ended when this was answered.
-    #[schema(value_type = Option<super::delivery_json::AttemptJson>)]
+    #[schema(value_type = Option<super::attempt_json::AttemptJson>)]
     attempt: serde_json::Value,
     /// The delivery, with the attempt.
     delivery: DeliveryDetailJson,

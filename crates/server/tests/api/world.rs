@@ -11,24 +11,21 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use domain::address::AddressRules;
-use domain::attempt::{Answer, Attempt, ErrorCode, Failure, Reason, Timing};
+use domain::attempt::{ErrorCode, Outcome};
 use domain::brand::Brand;
 use domain::catalogue::Catalogue;
-use domain::delivery::{Next, Settlement};
 use domain::directory::SharedDirectory;
 use domain::endpoint_url::UrlRules;
-use domain::id::DeliveryId;
 use domain::in_flight::InFlight;
 use domain::key::hash_key;
 use domain::policy::Policy;
-use domain::signature::{SentRequest, ToSign};
 use domain::store::Store as _;
 use domain::time::{Clock, Timestamp};
-use domain::transport::Names;
+use domain::transport::{Names, Outgoing, Transport};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use server::{App, Live, router};
+use server::{App, Carrier, Live, router};
 use tower::ServiceExt as _;
 
 use crate::store::EngineStore;
@@ -39,7 +36,7 @@ pub(crate) const PLATFORM: &str = "phk_test";
 pub(crate) const NOW: i64 = 1_773_844_200_000_000;
 
 /// The page's brand, of a version that does not change.
-fn brand() -> Brand {
+pub(crate) fn brand() -> Brand {
     Brand { user_agent: "CronDB-Webhooks/0.0.0-test".to_owned(), ..Brand::default() }
 }
 
@@ -74,6 +71,16 @@ impl Names for TestNames {
 
     fn opened(&self, _address: IpAddr) -> bool {
         false
+    }
+}
+
+/// No test sends anything.
+struct NoNetwork;
+
+#[async_trait]
+impl Transport for NoNetwork {
+    async fn send(&self, request: Outgoing) -> Outcome {
+        unreachable!("nothing is sent to {}", request.url)
     }
 }
 
@@ -189,9 +196,11 @@ impl World {
             names: Arc::new(TestNames),
             url_rules: UrlRules::default(),
             egress: vec!["203.0.113.10".parse().expect("an address")],
+            trusted_proxies: Vec::new(),
             platform_key: Some(hash_key(PLATFORM)),
             version: "0.0.0-test".to_owned(),
             live,
+            carrier: Carrier::new(Arc::new(NoNetwork)),
             random: Arc::new(move |bytes: &mut [u8]| {
                 for chunk in bytes.chunks_mut(8) {
                     let next = chance.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -259,60 +268,6 @@ impl World {
         let made = self.post("/v1/events", &body).await;
         assert_eq!(made.status, StatusCode::ACCEPTED, "{made:?}");
         made.json()["id"].as_str().expect("an id").to_owned()
-    }
-
-    /// The first delivery of an event.
-    pub(crate) fn first_delivery(event: &str) -> DeliveryId {
-        DeliveryId { event: event.parse().expect("an event's id"), place: 0 }
-    }
-
-    /// Records an attempt of a delivery with this status; what is not 2xx is tried again in 30 s.
-    pub(crate) async fn settle(&self, delivery: DeliveryId, status: u16, body: &[u8]) {
-        let event = self.store.load(vec![delivery.event]).await.expect("the store reads").remove(0);
-        let webhook = event.targets[usize::from(delivery.place)];
-        let webhook = self.directory.read().webhook_numbered(webhook).cloned().expect("a webhook");
-        let found = self.store.delivery(event.account, delivery, self.clock.now()).await.expect("the store reads");
-        let (before, _) = found.expect("the delivery");
-        let sent = domain::signature::body(&event.event_type, &webhook.id, event.timestamp, &event.data);
-        let custom: Vec<String> = webhook.headers.names().map(str::to_owned).collect();
-        let request = SentRequest::sign(&ToSign {
-            delivery,
-            body: &sent,
-            now: self.clock.now(),
-            secrets: &webhook.secrets,
-            url: webhook.url.as_str(),
-            brand: &brand(),
-            custom: &custom,
-        });
-        let delivered = (200..300).contains(&status);
-        let code = if status < 500 { ErrorCode::Http4xx } else { ErrorCode::Http5xx };
-        let reason = match before.attempts_made {
-            0 if event.test => Reason::Test,
-            0 => Reason::First,
-            _ => Reason::Retry,
-        };
-        let attempt = Attempt {
-            number: before.attempts_made + 1,
-            reason,
-            started_at: self.clock.now(),
-            duration: Duration::from_micros(41_500),
-            timing: Timing { first_byte: Some(Duration::from_micros(1_250)), ..Timing::default() },
-            request,
-            answer: Some(Answer {
-                status,
-                headers: vec![("Server".to_owned(), b"test".to_vec())],
-                body: body.to_vec(),
-                truncated: false,
-            }),
-            failure: (!delivered).then(|| Failure { code, detail: String::new() }),
-            remote_address: Some("198.41.0.4:443".parse().expect("an address")),
-        };
-        let retries_made = before.attempts_made;
-        let due_at = attempt.ended_at().plus(Duration::from_secs(30));
-        let next =
-            if delivered { Next::Delivered } else { Next::Retry { due_at, retries_made, reason: Reason::Retry } };
-        let settlement = Settlement { delivery, webhook: webhook.number, attempt: Some(attempt), next };
-        self.store.settle(vec![settlement]).await.expect("the store settles");
     }
 }
 

@@ -41,8 +41,8 @@ pub(super) fn insert(conn: &Connection, id: DeliveryId, attempt: &Attempt, numbe
 
 /// The attempts of a delivery after its first, oldest first.
 pub(super) fn later(conn: &Connection, id: DeliveryId) -> Result<Vec<Attempt>, Fault> {
-    let mut statement = conn
-        .prepare_cached("SELECT number, record FROM attempts WHERE event = ?1 AND place = ?2 ORDER BY number")?;
+    let mut statement =
+        conn.prepare_cached("SELECT number, record FROM attempts WHERE event = ?1 AND place = ?2 ORDER BY number")?;
     let mut rows = statement.query(params![id.event.0 as i64, id.place])?;
     let mut attempts = Vec::new();
     while let Some(row) = rows.next()? {

@@ -192,7 +192,7 @@ impl Engine {
         // What is erased is overwritten, so that the file no longer holds it.
         self.conn.execute_batch("PRAGMA secure_delete = ON").map_err(Fault::from)?;
         let erased = self.erase(number, &webhooks);
-        self.conn.execute_batch("PRAGMA secure_delete = OFF").map_err(Fault::from)?;
+        self.conn.execute_batch("PRAGMA secure_delete = FAST").map_err(Fault::from)?;
         erased?;
         let fresh = self.shared.fresh();
         let rows: Vec<_> = fresh.iter().filter(|(_, delivery)| delivery.account == number).map(|(id, _)| id).collect();

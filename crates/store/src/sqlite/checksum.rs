@@ -63,7 +63,8 @@ mod tests {
         assert_ne!(right, sum(b"ab", b"b"));
         assert_ne!(right, Checksum::of("u").numbers([1, 2]).bytes(b"ab").bytes(b"c").sum());
         assert_ne!(right, Checksum::of("t").numbers([1, 3]).bytes(b"ab").bytes(b"c").sum());
-        let checked = Checksum::of("t").numbers([1, 2]).bytes(b"ab").bytes(b"c").verify(right + 1, || "row 1".to_owned());
+        let checked =
+            Checksum::of("t").numbers([1, 2]).bytes(b"ab").bytes(b"c").verify(right + 1, || "row 1".to_owned());
         assert!(matches!(checked, Err(Fault::Damaged(row)) if row == "row 1"));
     }
 }

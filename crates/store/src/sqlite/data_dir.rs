@@ -23,7 +23,8 @@ pub(super) struct DataDir {
 impl DataDir {
     /// Makes the directory (mode 0700) and the database's file (0600) if they are missing, and takes the lock.
     pub(super) fn open(dir: &Path) -> Result<Self, OpenError> {
-        let unusable = |file: &Path, error: &io::Error| OpenError::Unusable { file: file.to_owned(), what: error.to_string() };
+        let unusable =
+            |file: &Path, error: &io::Error| OpenError::Unusable { file: file.to_owned(), what: error.to_string() };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| unusable(dir, &error))?;
         let lock_file = dir.join(LOCK);
         let lock = private(&lock_file).map_err(|error| unusable(&lock_file, &error))?;

@@ -23,7 +23,9 @@ pub(super) enum State {
 
 impl State {
     fn read(number: i64) -> Option<Self> {
-        [Self::Waiting, Self::Delivered, Self::Failed, Self::Cancelled].into_iter().find(|state| *state as i64 == number)
+        [Self::Waiting, Self::Delivered, Self::Failed, Self::Cancelled]
+            .into_iter()
+            .find(|state| *state as i64 == number)
     }
 }
 
@@ -217,8 +219,7 @@ pub(super) fn each(conn: &Connection, sql: &str, parameters: &[&dyn ToSql]) -> R
 
 /// The ids of all rows of events from a key on, in order.
 pub(super) fn ids_from(conn: &Connection, event: u64) -> Result<Vec<DeliveryId>, Fault> {
-    let mut statement =
-        conn.prepare("SELECT event, place FROM deliveries WHERE event >= ?1 ORDER BY event, place")?;
+    let mut statement = conn.prepare("SELECT event, place FROM deliveries WHERE event >= ?1 ORDER BY event, place")?;
     let rows = statement.query_map([event as i64], |row| {
         Ok(DeliveryId { event: EventId(row.get::<_, i64>(0)? as u64), place: row.get(1)? })
     })?;

@@ -39,8 +39,11 @@ pub(super) fn put(statement: &mut CachedStatement<'_>, due: &Due) -> Result<(), 
 
 /// It waits no more.
 pub(super) fn delete(conn: &Connection, webhook: u32, id: DeliveryId) -> Result<(), Fault> {
-    conn.prepare_cached("DELETE FROM due WHERE webhook = ?1 AND event = ?2 AND place = ?3")?
-        .execute(params![webhook, id.event.0 as i64, id.place])?;
+    conn.prepare_cached("DELETE FROM due WHERE webhook = ?1 AND event = ?2 AND place = ?3")?.execute(params![
+        webhook,
+        id.event.0 as i64,
+        id.place
+    ])?;
     Ok(())
 }
 
@@ -104,7 +107,11 @@ pub(super) fn by_time(
 }
 
 /// When the oldest that is due at `now` was due, of webhooks that `wanted` names, and tests.
-pub(super) fn oldest(conn: &Connection, now: Timestamp, wanted: impl Fn(u32) -> bool) -> Result<Option<Timestamp>, Fault> {
+pub(super) fn oldest(
+    conn: &Connection,
+    now: Timestamp,
+    wanted: impl Fn(u32) -> bool,
+) -> Result<Option<Timestamp>, Fault> {
     let mut statement = conn.prepare_cached(
         "SELECT due_at, webhook FROM due INDEXED BY due_by_time WHERE due_at <= ?1 ORDER BY due_at, event, place",
     )?;

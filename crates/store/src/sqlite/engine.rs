@@ -132,7 +132,8 @@ impl Engine {
             }
         }
         let types = EventTypes::load(&conn)?;
-        let gone = webhooks::load_gone(&conn)?.into_iter().map(|(number, account, id)| (number, (account, id))).collect();
+        let gone =
+            webhooks::load_gone(&conn)?.into_iter().map(|(number, account, id)| (number, (account, id))).collect();
         let shared = Arc::new(Shared::new(dir.database.clone(), vault, directory, types, gone));
         let stamps = Stamps::after(marks::number(&conn, marks::RESERVED)?.unwrap_or(0));
         let mut engine = Self {
@@ -187,7 +188,9 @@ impl Engine {
             *turn += 1;
             let mut on_disk = vec![false; event.targets.len()];
             while let Some(id) = rows.next_if(|id| id.event <= event.id) {
-                if id.event == event.id && let Some(place) = on_disk.get_mut(usize::from(id.place)) {
+                if id.event == event.id
+                    && let Some(place) = on_disk.get_mut(usize::from(id.place))
+                {
                     *place = true;
                 }
             }
@@ -317,7 +320,11 @@ impl Engine {
                     gone.insert(*number, (*account, id.clone()));
                 }
                 Entry::AccountGone(account) => gone.retain(|_, (of, _)| of != account),
-                Entry::Account(_) | Entry::Webhook(_) | Entry::WebhookGone { .. } | Entry::Key(_) | Entry::KeyGone(_) => {}
+                Entry::Account(_)
+                | Entry::Webhook(_)
+                | Entry::WebhookGone { .. }
+                | Entry::Key(_)
+                | Entry::KeyGone(_) => {}
             }
         }
         drop(gone);

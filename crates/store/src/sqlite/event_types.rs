@@ -44,8 +44,11 @@ impl EventTypes {
     /// Gives a name its number, in the present transaction.
     pub(super) fn add(&mut self, conn: &Connection, name: &Arc<str>) -> Result<u32, Fault> {
         let number = self.names.len() as i64;
-        conn.prepare_cached("INSERT INTO event_types (number, name, crc) VALUES (?1, ?2, ?3)")?
-            .execute((number, &**name, sum(number, name).sum()))?;
+        conn.prepare_cached("INSERT INTO event_types (number, name, crc) VALUES (?1, ?2, ?3)")?.execute((
+            number,
+            &**name,
+            sum(number, name).sum(),
+        ))?;
         Ok(self.push(name))
     }
 

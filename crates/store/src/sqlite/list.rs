@@ -134,7 +134,7 @@ impl Bounds {
 }
 
 /// The statements that together find every row that the filter may want, each with the state that it is limited to.
-fn statements<'c>(
+pub(super) fn statements<'c>(
     conn: &'c Connection,
     query: &DeliveryQuery,
 ) -> Result<Vec<(CachedStatement<'c>, Option<State>)>, Fault> {

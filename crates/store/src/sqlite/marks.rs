@@ -32,8 +32,11 @@ pub(super) fn number(conn: &Connection, name: &str) -> Result<Option<i64>, Fault
 
 /// Sets a mark.
 pub(super) fn set(conn: &Connection, name: &str, value: &[u8]) -> Result<(), Fault> {
-    conn.prepare_cached("INSERT OR REPLACE INTO marks (name, value, crc) VALUES (?1, ?2, ?3)")?
-        .execute((name, value, sum(name, value).sum()))?;
+    conn.prepare_cached("INSERT OR REPLACE INTO marks (name, value, crc) VALUES (?1, ?2, ?3)")?.execute((
+        name,
+        value,
+        sum(name, value).sum(),
+    ))?;
     Ok(())
 }
 

@@ -37,6 +37,9 @@ mod view;
 mod webhooks;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use engine::{Chance, Engine, Parts};
 pub use fault::OpenError;
 pub use limits::Limits;

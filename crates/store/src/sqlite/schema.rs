@@ -34,6 +34,7 @@ pub(super) fn open(file: &Path, durable: bool) -> Result<Connection, OpenError> 
          PRAGMA journal_size_limit = 67108864;
          PRAGMA cache_size = -65536;
          PRAGMA foreign_keys = OFF;
+         PRAGMA secure_delete = FAST;
          PRAGMA temp_store = MEMORY;"
     ))
     .map_err(at_open)?;
@@ -44,7 +45,8 @@ pub(super) fn open(file: &Path, durable: bool) -> Result<Connection, OpenError> 
         check(&conn, file)?;
     }
     for (step, layout) in STEPS.iter().zip(1..).skip(usize::try_from(found).unwrap_or(0)) {
-        conn.execute_batch(&format!("BEGIN IMMEDIATE; {step} PRAGMA user_version = {layout}; COMMIT;")).map_err(at_open)?;
+        conn.execute_batch(&format!("BEGIN IMMEDIATE; {step} PRAGMA user_version = {layout}; COMMIT;"))
+            .map_err(at_open)?;
     }
     Ok(conn)
 }

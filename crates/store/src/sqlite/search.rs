@@ -86,7 +86,9 @@ fn holds(text: &[u8], wanted: &[u8]) -> bool {
     let Some((first, rest)) = wanted.split_first() else { return true };
     let upper = first.to_ascii_uppercase();
     let starts = text.iter().enumerate().filter(|(_, byte)| *byte == first || **byte == upper);
-    starts.map(|(at, _)| &text[at + 1..]).any(|after| after.get(..rest.len()).is_some_and(|a| a.eq_ignore_ascii_case(rest)))
+    starts
+        .map(|(at, _)| &text[at + 1..])
+        .any(|after| after.get(..rest.len()).is_some_and(|a| a.eq_ignore_ascii_case(rest)))
 }
 
 #[cfg(test)]

@@ -38,7 +38,9 @@ impl Engine {
             } else if let Err(fault) = self.settle_row(now, settlement, &mut put_due) {
                 match fault {
                     // One bad row must not keep the others from being recorded, now and after every restart.
-                    Fault::Damaged(row) => tracing::error!(delivery = %id, row, "an attempt's end could not be recorded"),
+                    Fault::Damaged(row) => {
+                        tracing::error!(delivery = %id, row, "an attempt's end could not be recorded")
+                    }
                     Fault::Sqlite(_) | Fault::Corrupt(_) | Fault::Full => return Err(fault),
                 }
             }
@@ -91,11 +93,7 @@ impl Engine {
     }
 
     /// The replay that was asked for after this attempt had started: it stands, whatever the attempt came to.
-    fn replay_asked(
-        &self,
-        row: &DeliveryRow,
-        settlement: &Settlement,
-    ) -> Result<Option<Due>, Fault> {
+    fn replay_asked(&self, row: &DeliveryRow, settlement: &Settlement) -> Result<Option<Due>, Fault> {
         let by_itself = settlement.attempt.as_ref().is_some_and(|attempt| attempt.reason == Reason::Replay)
             || matches!(settlement.next, Next::Retry { reason: Reason::Replay, .. });
         // A replay starts the schedule afresh, so most rows need no second look.

@@ -95,7 +95,10 @@ impl Stamps {
     fn watch(&mut self, lead: i64) {
         let far = lead > LEAD_WARNED;
         if far && !self.warned {
-            tracing::warn!(seconds = lead / 1_000_000, "event timestamps lead the clock: it was set back, or is far behind");
+            tracing::warn!(
+                seconds = lead / 1_000_000,
+                "event timestamps lead the clock: it was set back, or is far behind"
+            );
         }
         self.warned = far;
     }

@@ -80,12 +80,14 @@ impl SqliteStore {
         let checkpoints = Checkpoints::start(&file).map_err(unusable)?;
         let (queue, messages) = writer::queue();
         let stopped = Arc::<OnceLock<String>>::default();
-        let made = Writer { engine, clock: Arc::clone(&clock), facts, figures: Arc::clone(&figures), checkpoints, retention };
+        let made =
+            Writer { engine, clock: Arc::clone(&clock), facts, figures: Arc::clone(&figures), checkpoints, retention };
         let why = Arc::clone(&stopped);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || {
-                let ended = made.run(&messages);
+                let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| made.run(&messages)))
+                    .unwrap_or_else(|_| Err("its thread has panicked".to_owned()));
                 let text = ended.as_ref().err().map_or("it was closed", String::as_str);
                 // It is set once: this thread is the only one that does.
                 let _ = why.set(text.to_owned());
@@ -116,7 +118,7 @@ impl SqliteStore {
         self.readers.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // It has panicked: that is told to everyone who asks.
+            // The hook for a fault may have panicked; the store has stopped before that.
             let _ = thread.join();
         }
     }

@@ -96,8 +96,8 @@ pub(super) fn load(
         if columns.sum(&id) != row.get::<_, i64>(10)? {
             return Err(Fault::Damaged(format!("webhook {id}")));
         }
-        let account_id =
-            account_id(columns.account).ok_or_else(|| Fault::damaged(format_args!("webhook {id}"), "without account"))?;
+        let account_id = account_id(columns.account)
+            .ok_or_else(|| Fault::damaged(format_args!("webhook {id}"), "without account"))?;
         webhooks.push(read(&columns, &id, account_id, vault)?);
     }
     Ok(webhooks)

@@ -27,9 +27,12 @@ const FULL_RETRY: Duration = Duration::from_millis(250);
 const RETAINED_AT_ONCE: usize = 500;
 const RETAIN_AGAIN: Duration = Duration::from_millis(50);
 
+/// The answers to events, in their order.
+type Answers = Vec<Result<Accepted, AcceptError>>;
+
 /// What is to be written, and who waits for it.
 pub(super) enum Message {
-    Accept(Vec<NewEvent>, oneshot::Sender<Vec<Result<Accepted, AcceptError>>>),
+    Accept(Vec<NewEvent>, oneshot::Sender<Answers>),
     Settle(Vec<Settlement>, oneshot::Sender<Result<(), StoreError>>),
     Change(Box<(Change, Option<Keep>)>, oneshot::Sender<Result<Changed, ChangeError>>),
     Stop,
@@ -70,16 +73,16 @@ pub(super) struct Writer {
 
 /// The messages of one transaction.
 #[derive(Default)]
-struct Batch {
+pub(super) struct Batch {
     events: Vec<NewEvent>,
     bytes: usize,
-    accepts: Vec<(usize, oneshot::Sender<Vec<Result<Accepted, AcceptError>>>)>,
+    accepts: Vec<(usize, oneshot::Sender<Answers>)>,
     settlements: Vec<Arc<Settlement>>,
     settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
 }
 
 impl Batch {
-    const fn is_empty(&self) -> bool {
+    pub(super) const fn is_empty(&self) -> bool {
         self.accepts.is_empty() && self.settles.is_empty()
     }
 
@@ -126,7 +129,11 @@ impl Writer {
         loop {
             // What could not be written to a full disk goes first.
             let mut batch = std::mem::take(&mut full);
-            let patience = if batch.is_empty() { retain_at.saturating_duration_since(Instant::now()).min(IDLE) } else { FULL_RETRY };
+            let patience = if batch.is_empty() {
+                retain_at.saturating_duration_since(Instant::now()).min(IDLE)
+            } else {
+                FULL_RETRY
+            };
             let apart = match queue.recv_timeout(patience) {
                 Ok(first) => gather(first, &mut batch, queue),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -151,7 +158,7 @@ impl Writer {
     }
 
     /// Makes one transaction of a batch, and answers. Gives back what has to be tried again since the disk is full.
-    fn write(&mut self, batch: Batch) -> Result<Batch, StoreError> {
+    pub(super) fn write(&mut self, batch: Batch) -> Result<Batch, StoreError> {
         let started = Instant::now();
         let written = self.transact(&batch);
         self.figures.waiting_events.fetch_sub(batch.events.len(), Ordering::Relaxed);
@@ -190,8 +197,7 @@ impl Writer {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the two things that a transaction brings")]
-    fn transact(&mut self, batch: &Batch) -> Result<(Vec<Result<Accepted, AcceptError>>, Vec<Fact>), StoreError> {
+    fn transact(&mut self, batch: &Batch) -> Result<(Answers, Vec<Fact>), StoreError> {
         let now = self.clock.now();
         self.engine.begin()?;
         let answers = if batch.events.is_empty() { Vec::new() } else { self.engine.accept(now, &batch.events)? };
@@ -268,7 +274,7 @@ impl Writer {
 }
 
 /// Takes what waits, up to a transaction's bounds; returns the message that ended it by needing one of its own.
-fn gather(first: Message, batch: &mut Batch, queue: &Receiver<Message>) -> Option<Message> {
+pub(super) fn gather(first: Message, batch: &mut Batch, queue: &Receiver<Message>) -> Option<Message> {
     let mut next = Ok(first);
     loop {
         match next {

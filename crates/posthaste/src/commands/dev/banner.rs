@@ -86,7 +86,10 @@ impl Banner {
         }
         let sample = sample.map_or(String::new(), |name| format!(" Sent 1 sample event: {name}"));
         let mark = console.tone(Tone::Ok, "✓");
-        console.line(&format!("  {mark} ready in {}.{sample}\n", span::spoken(took)));
+        console.line(&format!("  {mark} ready in {}.{sample}", span::spoken(took)));
+        if !sample.is_empty() {
+            console.line("");
+        }
     }
 
     /// What to do next.
@@ -95,14 +98,16 @@ impl Banner {
             return;
         }
         let binary = binary();
-        let access = if self.known { String::new() } else { format!(" --server http://{} --key {}", self.api, self.key) };
         console.line("\n  Next, in another terminal:");
+        if !self.known {
+            console.line(&format!("    export POSTHASTE_URL=http://{} POSTHASTE_KEY={}", self.api, self.key));
+        }
         let next = [
-            (format!("send enrichment.completed{access}"), "send an event (its example as data)"),
-            (format!("send watchlist.domain_changed --wait{access}"), "and wait for its deliveries"),
-            (format!("listen http://localhost:3000/hook{access}"), "point it at your own code"),
-            (format!("deliveries list{access}"), "the log"),
-            ("verify --example python".to_owned(), "code that checks the signature"),
+            ("send enrichment.completed", "send an event (its example as data)"),
+            ("send watchlist.domain_changed --wait", "and wait for its deliveries"),
+            ("listen http://localhost:3000/hook", "point it at your own code"),
+            ("deliveries list", "the log"),
+            ("verify --example python", "code that checks the signature"),
         ];
         let width = next.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
         for (command, says) in next {

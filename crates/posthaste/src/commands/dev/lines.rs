@@ -130,6 +130,7 @@ impl Line<'_> {
     /// What comes of it: the inbox's verdict, the next attempt, or the end.
     fn note(&self) -> String {
         match self.settlement.next {
+            Next::Retry { .. } if self.attempt.status_code() == Some(410) => "410 Gone pauses the webhook".to_owned(),
             // From the end of the attempt, as the schedule counts.
             Next::Retry { due_at, .. } => format!("next in {}", span::ahead(due_at.since(self.attempt.ended_at()))),
             Next::Failed => format!("failed for good after {}", self.since_accepted()),

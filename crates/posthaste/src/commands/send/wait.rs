@@ -37,7 +37,8 @@ pub(super) async fn until_all_have_ended(session: &Session<'_>, event: &str, wit
             if session.console.json() {
                 session.console.value(&found);
             }
-            let said = format!("Wait longer with --within, or look later: not all have ended after {}.", span::spoken(within));
+            let said =
+                format!("Wait longer with --within, or look later: not all have ended after {}.", span::spoken(within));
             return Err(Stop::new(Exit::TimedOut, said));
         }
         tokio::time::sleep(pause.min(within.saturating_sub(start.elapsed()))).await;
@@ -104,7 +105,10 @@ fn finish(session: &Session<'_>, event: &Value, deliveries: &[Value]) -> Exit {
     if session.console.json() {
         session.console.value(event);
     } else if deliveries.is_empty() {
-        session.console.talk(&format!("No webhook gets {}: `posthaste webhooks list` shows what they take.", text(event, "event")));
+        session.console.talk(&format!(
+            "No webhook gets {}: `posthaste webhooks list` shows what they take.",
+            text(event, "event")
+        ));
     } else if bad == 0 && held == 0 {
         session.console.line(&format!("All delivered in {}.", span::spoken(took)));
     } else {

@@ -53,7 +53,9 @@ impl Difference {
             Self::None => "exactly the bytes that we signed".to_owned(),
             Self::Trimmed => "the same, with white space around it".to_owned(),
             Self::Spaced => "the same JSON, re-serialised with other spaces".to_owned(),
-            Self::Rewritten => "the same JSON, re-serialised: keys, numbers or escapes are written otherwise".to_owned(),
+            Self::Rewritten => {
+                "the same JSON, re-serialised: keys, numbers or escapes are written otherwise".to_owned()
+            }
             Self::Cut => "the beginning of it only: the rest was not read".to_owned(),
             Self::Other { at } => format!("other contents, from byte {at} on"),
         }
@@ -96,7 +98,9 @@ mod tests {
     #[test]
     fn each_kind_is_told_apart() {
         let sent = br#"{"event":"a.b","data":{"n":1.50,"s":"x \" y"}}"#;
-        let check = |received: &str, expected| assert_eq!(Difference::between(received.as_bytes(), sent), expected, "{received}");
+        let check = |received: &str, expected| {
+            assert_eq!(Difference::between(received.as_bytes(), sent), expected, "{received}")
+        };
         check(r#"{"event":"a.b","data":{"n":1.50,"s":"x \" y"}}"#, Difference::None);
         check("{\"event\":\"a.b\",\"data\":{\"n\":1.50,\"s\":\"x \\\" y\"}}\n", Difference::Trimmed);
         check(r#"{"event": "a.b", "data": {"n": 1.50, "s": "x \" y"}}"#, Difference::Spaced);

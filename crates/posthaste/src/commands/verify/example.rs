@@ -51,7 +51,8 @@ impl Language {
 
 /// The code below a heading of the guide, and the text that follows it.
 fn in_guide(heading: &str) -> (&'static str, &'static str) {
-    let section = GUIDE.split("\n### ").find(|section| section.starts_with(&format!("{heading}\n"))).unwrap_or_default();
+    let section =
+        GUIDE.split("\n### ").find(|section| section.starts_with(&format!("{heading}\n"))).unwrap_or_default();
     let mut parts = section.split("```").skip(1);
     let code = parts.next().and_then(|fenced| fenced.split_once('\n')).map_or("", |(_, code)| code);
     (code, parts.next().unwrap_or_default().split("\n#").next().unwrap_or_default())

@@ -22,6 +22,50 @@ struct Sent {
     body: String,
 }
 
+/// What was found, piece by piece.
+struct Found {
+    secret: Secret,
+    /// Whether the received header is the one that was sent; `None` if it was not given.
+    header_fits: Option<bool>,
+    body: Difference,
+}
+
+/// What is known of the secret.
+enum Secret {
+    /// It was given, and it signed the request, or not.
+    Given(bool),
+    /// The webhook's secret that signed it: which one, and how it starts.
+    Signed(&'static str, String),
+    /// It was not given, and cannot be shown here.
+    Unknown,
+}
+
+impl Found {
+    fn fits(&self) -> bool {
+        let secret_fits = !matches!(self.secret, Secret::Given(false));
+        secret_fits && self.header_fits != Some(false) && self.body == Difference::None
+    }
+
+    /// What to do about it.
+    fn advice(&self) -> Option<&'static str> {
+        match self.body {
+            Difference::Spaced | Difference::Rewritten => Some(RAW),
+            Difference::Trimmed => Some("Keep the bytes as they came: an editor or `echo` adds a line break."),
+            Difference::Cut => Some("Read the body to its end before verifying it."),
+            Difference::Other { .. } => {
+                Some("This is not the body of this attempt: compare the delivery's id in the headers.")
+            }
+            Difference::None if matches!(self.secret, Secret::Given(false)) => {
+                Some("Put the whole secret into your configuration, whsec_ included.")
+            }
+            Difference::None if self.header_fits == Some(false) => {
+                Some("Take the header of the same request as the body.")
+            }
+            Difference::None => None,
+        }
+    }
+}
+
 /// Compares, and says what is wrong.
 pub(super) async fn run(
     attempt: &str,
@@ -32,62 +76,73 @@ pub(super) async fn run(
 ) -> Ended {
     let sent = fetch(attempt, session).await?;
     if sent.body.is_empty() {
-        return Err(Stop::new(Exit::NotFound, "The body of this attempt was removed by retention: nothing to compare with."));
+        let said = "The body of this attempt was removed by retention: nothing to compare with.";
+        return Err(Stop::new(Exit::NotFound, said));
     }
-    let given = secrets.first().map(|text| super::secret(text)).transpose()?;
-    let secret_fits = given.as_ref().map(|secret| signature::verify(sent.body.as_bytes(), &sent.header, secret) == Check::Valid);
-    let header_fits = header.map(|header| header == sent.header);
-    let difference = Difference::between(received, sent.body.as_bytes());
-    let valid = difference == Difference::None && secret_fits != Some(false) && header_fits != Some(false);
+    let found = Found {
+        secret: secret(&sent, secrets, session).await?,
+        header_fits: header.map(|header| header == sent.header),
+        body: Difference::between(received, sent.body.as_bytes()),
+    };
     if session.console.json() {
         session.console.value(&json!({
-            "verdict": if valid { "valid" } else { "mismatch" }, "webhook_id": sent.webhook,
-            "secret_fits": secret_fits, "header_fits": header_fits, "header": sent.header,
-            "body": {"received_bytes": received.len(), "signed_bytes": sent.body.len(), "difference": difference.said()},
+            "verdict": if found.fits() { "valid" } else { "mismatch" }, "webhook_id": sent.webhook,
+            "secret_fits": match &found.secret { Secret::Given(fits) => Some(*fits), Secret::Signed(..) | Secret::Unknown => None },
+            "header_fits": found.header_fits, "header": sent.header,
+            "body": {"received_bytes": received.len(), "signed_bytes": sent.body.len(), "difference": found.body.said()},
         }));
     } else {
-        say(&sent, received, &difference, (secret_fits, header_fits), session);
+        say(&sent, received.len(), &found, session);
     }
-    Ok(if valid { Exit::Ok } else { Exit::Failure })
+    Ok(if found.fits() { Exit::Ok } else { Exit::Failure })
 }
 
-fn say(
-    sent: &Sent,
-    received: &[u8],
-    difference: &Difference,
-    (secret_fits, header_fits): (Option<bool>, Option<bool>),
-    session: &Session<'_>,
-) {
+/// Whether a secret that was given signed the request, or else which of the webhook's did.
+async fn secret(sent: &Sent, given: &[String], session: &Session<'_>) -> Result<Secret, Stop> {
+    let signed = |text: &str| -> Result<bool, Stop> {
+        Ok(signature::verify(sent.body.as_bytes(), &sent.header, &super::secret(text)?) == Check::Valid)
+    };
+    if !given.is_empty() {
+        let all: Vec<bool> = given.iter().map(|text| signed(text)).collect::<Result<_, _>>()?;
+        return Ok(Secret::Given(all.contains(&true)));
+    }
+    let shown = session.client.get(&path(&["accounts", &session.account, "webhooks", &sent.webhook, "secret"])).await;
+    // A webhook that was deleted, or a key that may not see secrets: then there is less to say.
+    let Ok(shown) = shown.and_then(|answer| answer.value()) else { return Ok(Secret::Unknown) };
+    for (which, secret) in [("current", text(&shown, "secret")), ("previous", text(&shown["previous"], "secret"))] {
+        if !secret.is_empty() && signed(secret)? {
+            return Ok(Secret::Signed(which, secret.chars().take(10).collect()));
+        }
+    }
+    Ok(Secret::Unknown)
+}
+
+fn say(sent: &Sent, received: usize, found: &Found, session: &Session<'_>) {
     let say = |text: &str| session.console.line(text);
-    let body_fits = *difference == Difference::None;
-    if body_fits && secret_fits != Some(false) && header_fits != Some(false) {
+    let webhook = &sent.webhook;
+    if found.fits() {
         say(&format!("✓ {} fits.", sent.header_name));
     } else {
         say(&format!("✕ {} does not match.", sent.header_name));
     }
-    say(&match secret_fits {
-        Some(true) => format!("  secret   the one that signed it, of {}, whole string as key", sent.webhook),
-        Some(false) => format!("  secret   not the one that signed it: `posthaste webhooks secret {}` shows it", sent.webhook),
-        None => format!("  secret   not given (--secret); `posthaste webhooks secret {}` shows it", sent.webhook),
+    say(&match &found.secret {
+        Secret::Given(true) => format!("  secret   yours signed it, whole string as key: it is {webhook}'s"),
+        Secret::Given(false) => {
+            format!("  secret   yours did not sign it: `posthaste webhooks secret {webhook}` shows the right one")
+        }
+        Secret::Signed(which, start) => {
+            format!("  secret   {start}…     {which} secret of {webhook}, whole string as key")
+        }
+        Secret::Unknown => format!(
+            "  secret   none of {webhook}'s secrets of today: it was rotated since, or cannot be seen with this key"
+        ),
     });
-    let what = if header_fits == Some(false) { "what we sent; yours is another" } else { "what we sent" };
+    let what = if found.header_fits == Some(false) { "what we sent; yours is another" } else { "what we sent" };
     say(&format!("  header   {}…     {what}", sent.header.chars().take(16).collect::<String>()));
-    let sizes = format!("your copy has {} bytes, we signed {}", received.len(), sent.body.len());
-    say(&format!("  body     {sizes}: {}", difference.said()));
-    if let Some(advice) = advice(difference, secret_fits, header_fits) {
+    let sizes = format!("your copy has {received} bytes, we signed {}", sent.body.len());
+    say(&format!("  body     {sizes}: {}", found.body.said()));
+    if let Some(advice) = found.advice() {
         say(&format!("→ {advice}"));
-    }
-}
-
-fn advice(difference: &Difference, secret_fits: Option<bool>, header_fits: Option<bool>) -> Option<&'static str> {
-    match difference {
-        Difference::Spaced | Difference::Rewritten => Some(RAW),
-        Difference::Trimmed => Some("Keep the bytes as they came: an editor or `echo` adds a line break."),
-        Difference::Cut => Some("Read the body to its end before verifying it."),
-        Difference::Other { .. } => Some("This is not the body of this attempt: compare the delivery's id in the headers."),
-        Difference::None if secret_fits == Some(false) => Some("Put the whole secret into your configuration, whsec_ included."),
-        Difference::None if header_fits == Some(false) => Some("Take the header of the same request as the body."),
-        Difference::None => None,
     }
 }
 
@@ -112,7 +167,8 @@ fn signature_header(request: &Value) -> Option<(String, String)> {
     let headers = request["headers"].as_array()?;
     let is_it = |header: &&Value| {
         let value = text(header, "value").strip_prefix("sha256=").unwrap_or_default();
-        text(header, "name").ends_with("-Signature") && HEXLOWER.decode(value.as_bytes()).is_ok_and(|mac| mac.len() == 32)
+        text(header, "name").ends_with("-Signature")
+            && HEXLOWER.decode(value.as_bytes()).is_ok_and(|mac| mac.len() == 32)
     };
     headers.iter().find(is_it).map(|header| (text(header, "name").to_owned(), text(header, "value").to_owned()))
 }

@@ -146,7 +146,9 @@ fn count(text: &str) -> Result<Value, Stop> {
     if text == DEFAULT {
         return Ok(Value::Null);
     }
-    text.parse::<u32>().map(Value::from).map_err(|_| Stop::usage(format!("Give a whole number or default, not {text:?}.")))
+    text.parse::<u32>()
+        .map(Value::from)
+        .map_err(|_| Stop::usage(format!("Give a whole number or default, not {text:?}.")))
 }
 
 #[cfg(test)]
@@ -166,12 +168,24 @@ mod tests {
 
     #[test]
     fn what_is_typed_becomes_json() {
-        let words = ["--events", "alert.*,a.b", "--header", "X-Key: a: b", "--timeout", "default", "--retry-schedule", "1s, 2s"];
+        let words = [
+            "--events",
+            "alert.*,a.b",
+            "--header",
+            "X-Key: a: b",
+            "--timeout",
+            "default",
+            "--retry-schedule",
+            "1s, 2s",
+        ];
         let expected = json!({
             "events": ["alert.*", "a.b"], "headers": {"X-Key": "a: b"}, "timeout": null, "retry_schedule": ["1s", "2s"],
         });
         assert_eq!(body(&words), Ok(expected));
-        assert_eq!(body(&["--rate-limit", "7", "--max-in-flight", "default"]), Ok(json!({"rate_limit": 7, "max_in_flight": null})));
+        assert_eq!(
+            body(&["--rate-limit", "7", "--max-in-flight", "default"]),
+            Ok(json!({"rate_limit": 7, "max_in_flight": null}))
+        );
     }
 
     #[test]

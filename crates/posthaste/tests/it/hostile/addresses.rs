@@ -6,9 +6,9 @@ use domain::address::AddressRules;
 
 use super::seen::{Played, Seen};
 use super::stage::{Stage, two_receivers};
-use crate::room::{Room, start};
 use crate::dns::Script as Names;
 use crate::receiver::status;
+use crate::room::{Room, start};
 use crate::table::Row;
 
 /// A public address that stands for the operator's own in the list of source addresses. It is never dialled: a socket
@@ -23,8 +23,11 @@ pub(super) async fn play(stage: &Stage, row: &Row) -> Played {
         return own_addresses(stage, row).await;
     }
     // The table's public address is an opened one of loopback, so that nothing leaves the machine.
-    let addresses: Vec<String> =
-        row.text().split(' ').map(|text| if text == "8.8.8.8" { "127.0.0.2".to_owned() } else { text.to_owned() }).collect();
+    let addresses: Vec<String> = row
+        .text()
+        .split(' ')
+        .map(|text| if text == "8.8.8.8" { "127.0.0.2".to_owned() } else { text.to_owned() })
+        .collect();
     let room = stage.room(row).await;
     judged(stage, &room, &addresses.join(" ")).await.into()
 }
@@ -54,7 +57,11 @@ async fn judged(stage: &Stage, room: &Room, addresses: &str) -> Seen {
     }
     seen.must(public.connections() + private.connections() == 0, "it was dialled");
     let told = attempt["error"]["message"].as_str().unwrap_or_default();
-    seen.must(addresses.split(' ').any(|address| told.contains(address)), format!("the message names no address: {told}"));
+    let named = |address: &str| told.contains(&address.parse::<IpAddr>().expect("an address").to_string());
+    seen.must(
+        addresses.split(' ').any(named),
+        format!("the message names no address: {told}"),
+    );
     seen
 }
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::seen::{Played, Seen};
 use super::stage::Stage;
-use crate::room::{Room, attempt, start};
 use crate::receiver::{Receiver, Script, Step, status};
+use crate::room::{Room, attempt, start};
 use crate::table::Row;
 use crate::wait;
 
@@ -20,7 +20,9 @@ const FLOODED_MAX: u64 = 16 * 1024 * 1024;
 pub(super) async fn play(stage: &Stage, row: &Row) -> Played {
     match row.id.as_str() {
         id if ("R084".."R089").contains(&id) => {
-            return Played::left_out("HTTP/2: not offered unless a webhook asks for it; played with the HTTP/2 tests of the sender");
+            return Played::left_out(
+                "HTTP/2: not offered unless a webhook asks for it; played with the HTTP/2 tests of the sender",
+            );
         }
         "R083" => return super::transport::every_stage_slow(stage, row).await.into(),
         "R089" => return five_hundred_hanging(stage).await.into(),
@@ -29,7 +31,8 @@ pub(super) async fn play(stage: &Stage, row: &Row) -> Played {
     let script = script(stage, row);
     let receiver = Receiver::start(script).await;
     let room = stage.room(row).await;
-    let (delivery, attempt) = attempt(&room, &format!("https://{}.example.com:{}/", room.account, receiver.port())).await;
+    let (delivery, attempt) =
+        attempt(&room, &format!("https://{}.example.com:{}/", room.account, receiver.port())).await;
     let seen = Seen::attempt(&attempt);
     after(stage, row, &room, &receiver, (delivery, attempt), seen).await.into()
 }
@@ -104,7 +107,10 @@ async fn after(
 ) -> Seen {
     let header = |name: &str| {
         let headers = attempt["response"]["headers"].as_array();
-        let found = headers.into_iter().flatten().find(|header| header["name"].as_str().is_some_and(|n| n.eq_ignore_ascii_case(name)));
+        let found = headers
+            .into_iter()
+            .flatten()
+            .find(|header| header["name"].as_str().is_some_and(|n| n.eq_ignore_ascii_case(name)));
         found.and_then(|header| header["value"].as_str()).unwrap_or_default().to_owned()
     };
     match row.id.as_str() {
@@ -125,7 +131,10 @@ async fn after(
             let kept = attempt["response"]["body"].as_str().map_or(0, str::len);
             seen.must(kept == KEPT_MAX, format!("{kept} bytes are kept"));
             seen.must(attempt["response"]["truncated"] == true, "not marked as truncated");
-            wait::until("the end of the flood", Duration::from_secs(10), async || (receiver.ended() == 1).then_some(())).await;
+            wait::until("the end of the flood", Duration::from_secs(10), async || {
+                (receiver.ended() == 1).then_some(())
+            })
+            .await;
             let flooded = receiver.bytes_flooded();
             seen.must(flooded <= FLOODED_MAX, format!("{flooded} bytes could be sent"));
         }
@@ -137,11 +146,17 @@ async fn after(
         }
         "R042" | "R043" | "R044" => {
             let kept = body(&attempt);
-            seen.must(kept == compressed(encoding(row)), format!("{} bytes are read back, not those that came", kept.len()));
+            seen.must(
+                kept == compressed(encoding(row)),
+                format!("{} bytes are read back, not those that came", kept.len()),
+            );
         }
         "R046" => {
             let shown = header("x-a");
-            seen.must(shown.contains("\\xe9\\xff") || shown.contains("\\xE9\\xFF"), format!("the header is shown as {shown}"));
+            seen.must(
+                shown.contains("\\xe9\\xff") || shown.contains("\\xE9\\xFF"),
+                format!("the header is shown as {shown}"),
+            );
         }
         "R050" | "R051" | "R052" => {
             let kept = body(&attempt);
@@ -155,7 +170,8 @@ async fn after(
             let event = room.post("").await;
             room.attempted(&event, 1).await;
             let cookies = receiver.requests_where(|request| request.header("cookie").is_some()).len();
-            let shown = room.api.get(&room.path(&format!("deliveries/{}", delivery["id"].as_str().expect("an id")))).await;
+            let shown =
+                room.api.get(&room.path(&format!("deliveries/{}", delivery["id"].as_str().expect("an id")))).await;
             let ignored = cookies == 0 && receiver.requests().len() == 2 && shown.header("set-cookie").is_none();
             seen = seen.check("ignored", ignored, "the cookie was kept or handed on");
         }
@@ -169,7 +185,9 @@ async fn after(
 
 /// How long after the attempt's end the next one is planned, in seconds.
 fn planned(delivery: &Value, attempt: &Value) -> f64 {
-    let at = |value: &Value| value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()).expect("a time").as_microsecond();
+    let at = |value: &Value| {
+        value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()).expect("a time").as_microsecond()
+    };
     let ended = at(&attempt["started_at"]) as f64 + attempt["duration_ms"].as_f64().expect("a number") * 1_000.0;
     (at(&delivery["next_attempt_at"]) as f64 - ended) / 1_000_000.0
 }
@@ -231,8 +249,10 @@ async fn five_hundred_hanging(stage: &Stage) -> Seen {
     for _ in 0..10 {
         one.post("").await;
     }
-    wait::until("requests that hang", Duration::from_secs(20), async || (hanging.requests().len() >= WEBHOOKS).then_some(()))
-        .await;
+    wait::until("requests that hang", Duration::from_secs(20), async || {
+        (hanging.requests().len() >= WEBHOOKS).then_some(())
+    })
+    .await;
     let mut slowest: f64 = 0.0;
     let mut seen = Seen::default();
     for _ in 0..20 {
@@ -243,5 +263,9 @@ async fn five_hundred_hanging(stage: &Stage) -> Seen {
     }
     let hung = hanging.requests().len();
     seen.must(hung >= WEBHOOKS, format!("only {hung} requests hang"));
-    seen.check("others_unaffected", slowest < 1_000.0, format!("another account's first attempts waited up to {slowest} ms"))
+    seen.check(
+        "others_unaffected",
+        slowest < 1_000.0,
+        format!("another account's first attempts waited up to {slowest} ms"),
+    )
 }

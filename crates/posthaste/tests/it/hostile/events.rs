@@ -1,18 +1,15 @@
 //! Group E: events posted to us. Each row posts into an account of its own, where the events that are kept are counted.
 
-use std::io;
-use std::time::{Duration, Instant};
-
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use serde_json::json;
 
 use super::seen::{Played, Seen};
 use super::stage::Stage;
-use crate::room::Room;
 use crate::api::{Api, Reply};
 use crate::receiver::status;
+use crate::room::Room;
 use crate::table::{EXAMPLE, Row};
-use crate::wait;
+
+mod framing;
 
 /// An account, and a key of it that may post events: a body without an account is the key's own account's.
 pub(super) struct Poster {
@@ -27,7 +24,7 @@ pub(super) async fn play(stage: &Stage, row: &Row) -> Played {
         2 => poster.text(row, &[], 0).await,
         3 => hundred_mebibytes(&poster).await,
         15..=23 | 25 => delivered_as_it_came(stage, &poster, row).await,
-        38 | 39 | 40 => Seen::reply(&poster.room.api.send("POST", "/v1/events", &[], &row.bytes()).await),
+        38..=40 => Seen::reply(&poster.room.api.send("POST", "/v1/events", &[], &row.bytes()).await),
         41 => foreign(&poster, row).await,
         42 => batch(&poster, 1_000, 1_000).await,
         43 => batch(&poster, 1_001, 0).await,
@@ -40,10 +37,14 @@ pub(super) async fn play(stage: &Stage, row: &Row) -> Played {
         52 => other_body(&poster).await,
         53 => fifty_at_once(&poster).await,
         54 => another_account(stage, &poster).await,
-        55..=61 => raw(&poster, row).await,
-        62 | 63 => slow(stage, &poster, row).await,
-        64 => disconnect(&poster).await,
-        65 => return Played::left_out("a store that stalls cannot be played on the shipped binary; the store's own tests have a stalled writer"),
+        55..=61 => framing::raw(&poster, row).await,
+        62 | 63 => framing::slow(stage, &poster, row).await,
+        64 => framing::disconnect(&poster).await,
+        65 => {
+            return Played::left_out(
+                "a store that stalls cannot be played on the shipped binary; the store's own tests have a stalled writer",
+            );
+        }
         _ => {
             let accepted = usize::from(row.expected == ["status:202"]);
             poster.text(row, &[], accepted).await
@@ -74,9 +75,13 @@ impl Poster {
         let mut seen = Seen::reply(&reply);
         if row.id == "E034" {
             let errors = reply.json()["errors"].clone();
-            let pointers: Vec<&str> = errors.as_array().into_iter().flatten().filter_map(|e| e["pointer"].as_str()).collect();
+            let pointers: Vec<&str> =
+                errors.as_array().into_iter().flatten().filter_map(|e| e["pointer"].as_str()).collect();
             let both = |start: &str| pointers.iter().filter(|pointer| pointer.starts_with(start)).count() == 1;
-            seen.must(pointers.len() == 2 && both("/data/domain") && both("/data/changes"), format!("pointers {pointers:?}"));
+            seen.must(
+                pointers.len() == 2 && both("/data/domain") && both("/data/changes"),
+                format!("pointers {pointers:?}"),
+            );
         }
         self.kept(kept, &mut seen).await;
         seen
@@ -104,7 +109,11 @@ pub(super) async fn key_of(room: &Room, scopes: &[&str]) -> Api {
 /// E003: 100 MiB. Whatever was refused by its length needs not be sent; what is sent without end must not be read.
 async fn hundred_mebibytes(poster: &Poster) -> Seen {
     let block = vec![b'a'; 1024 * 1024];
-    let head = |address| format!("POST /v1/events HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\nContent-Length: 104857600\r\n\r\n");
+    let head = |address| {
+        format!(
+            "POST /v1/events HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\nContent-Length: 104857600\r\n\r\n"
+        )
+    };
     let head = head(poster.api.address).replace("Bearer x", &format!("Bearer {}", poster.api.key()));
     let mut parts: Vec<&[u8]> = vec![head.as_bytes()];
     parts.extend(std::iter::repeat_n(block.as_slice(), 100));
@@ -126,7 +135,11 @@ async fn delivered_as_it_came(stage: &Stage, poster: &Poster, row: &Row) -> Seen
     let event = reply.json()["id"].as_str().expect("an id").to_owned();
     poster.room.attempted(&event, 1).await;
     let (_, data) = body.split_once(r#""data":"#).expect("data");
-    let came = receiver.requests().first().map(|request| String::from_utf8_lossy(&request.body).into_owned()).unwrap_or_default();
+    let came = receiver
+        .requests()
+        .first()
+        .map(|request| String::from_utf8_lossy(&request.body).into_owned())
+        .unwrap_or_default();
     let came = came.split_once(r#""data":"#).map(|(_, data)| data.to_owned()).unwrap_or_default();
     seen.must(came == data, format!("arrived as {came}"));
     let shown = poster.room.api.get(&poster.room.path(&format!("events/{event}"))).await.text();
@@ -167,7 +180,8 @@ async fn ndjson(poster: &Poster, text: &str, statuses: &[u64]) -> Seen {
     let reply = poster.post(&[("Content-Type", "application/x-ndjson")], body.as_bytes()).await;
     let mut seen = Seen::reply(&reply);
     let json = reply.json();
-    let got: Vec<u64> = json["results"].as_array().into_iter().flatten().filter_map(|result| result["status"].as_u64()).collect();
+    let got: Vec<u64> =
+        json["results"].as_array().into_iter().flatten().filter_map(|result| result["status"].as_u64()).collect();
     seen.must(got == statuses, format!("results {got:?}"));
     poster.kept(statuses.iter().filter(|status| **status == 202).count(), &mut seen).await;
     seen
@@ -194,7 +208,9 @@ async fn fifty_at_once(poster: &Poster) -> Seen {
     let mut posts = tokio::task::JoinSet::new();
     for _ in 0..50 {
         let api = poster.api.clone();
-        posts.spawn(async move { api.send("POST", "/v1/events", &[("Idempotency-Key", "e053")], line().as_bytes()).await });
+        posts.spawn(
+            async move { api.send("POST", "/v1/events", &[("Idempotency-Key", "e053")], line().as_bytes()).await },
+        );
     }
     let replies = posts.join_all().await;
     let mut seen = Seen::reply(&replies[0]);
@@ -218,117 +234,4 @@ async fn another_account(stage: &Stage, poster: &Poster) -> Seen {
         room.api.send("POST", "/v1/events", &key, body.as_bytes()).await.expect(202);
     }
     seen
-}
-
-/// E055–E061: requests whose framing is hostile. A second request behind the first must never be read.
-async fn raw(poster: &Poster, row: &Row) -> Seen {
-    let (line, key, address) = (line(), poster.api.key(), poster.api.address);
-    let first = format!("POST /v1/events HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n");
-    let chunked = format!("{:x}\r\n{line}\r\n0\r\n\r\n", line.len());
-    let length = line.len();
-    let hostile = match row.id.as_str() {
-        "E055" => format!("{first}Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n{chunked}"),
-        "E056" => format!("{first}Transfer-Encoding: xchunked\r\n\r\n{chunked}"),
-        "E057" => format!("{first}Transfer-Encoding : chunked\r\n\r\n{chunked}"),
-        "E058" => format!("{first}Transfer-Encoding: chunked\r\n\r\n0x5\r\n{line}\r\n0\r\n\r\n"),
-        "E059" => format!("{first}X-A: b\nContent-Length: {length}\r\n\r\n{line}"),
-        "E060" => format!("{first}X-A: a\0b\r\nContent-Length: {length}\r\n\r\n{line}"),
-        "E061" => format!("{first}Expect: 100-continue\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{line}"),
-        other => panic!("no bytes for {other}"),
-    };
-    if row.id == "E061" {
-        let mut seen = Seen::maybe_reply(poster.api.raw(&[hostile.as_bytes()]).await);
-        poster.kept(1, &mut seen).await;
-        return seen;
-    }
-    let second = format!("GET /livez HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    let bytes = poster.api.to_the_end(&[hostile.as_bytes(), second.as_bytes()]).await.unwrap_or_default();
-    let answers = String::from_utf8_lossy(&bytes).matches("HTTP/1.1 ").count();
-    let mut seen = match Reply::parse(&bytes) {
-        Some(reply) => bare(&reply),
-        None => Seen::word("closed"),
-    };
-    seen.must(answers <= 1, format!("{answers} answers: a second request was read"));
-    poster.kept(0, &mut seen).await;
-    seen
-}
-
-/// An answer to what was no HTTP: there is no request of which a problem document could tell.
-fn bare(reply: &Reply) -> Seen {
-    Seen::word(format!("status:{}", reply.status))
-}
-
-/// E062, E063: a byte a second, in the head or in the body. Others are served meanwhile.
-async fn slow(stage: &Stage, poster: &Poster, row: &Row) -> Seen {
-    let line = line();
-    let head = format!(
-        "POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        poster.api.key(),
-        line.len()
-    );
-    let (at_once, slowly, most) = if row.id == "E062" { ("", head.as_str(), 10) } else { (head.as_str(), line.as_str(), 30) };
-    let began = Instant::now();
-    let (mut read, mut write) = poster.api.connect().await.expect("a connection").into_split();
-    let trickle = async {
-        write.write_all(at_once.as_bytes()).await?;
-        for byte in slowly.bytes() {
-            write.write_all(&[byte]).await?;
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        io::Result::Ok(())
-    };
-    let mut answer = Vec::new();
-    let ended = async {
-        let _reset = read.read_to_end(&mut answer).await;
-    };
-    let meanwhile = async {
-        // While the slow one is being served, another asks.
-        let asked = Instant::now();
-        stage.main.api.get("/readyz").await.expect(200);
-        asked.elapsed()
-    };
-    tokio::pin!(trickle, ended);
-    let race = async {
-        tokio::select! {
-            () = &mut ended => {}
-            _ = &mut trickle => ended.await,
-        }
-    };
-    let (raced, other) = tokio::join!(tokio::time::timeout(Duration::from_secs(most + 2), race), meanwhile);
-    let took = began.elapsed();
-    let mut seen = match Reply::parse(&answer) {
-        Some(reply) => bare(&reply),
-        None => Seen::word("closed"),
-    };
-    seen.must(raced.is_ok() && took <= Duration::from_secs(most + 1), format!("not ended after {took:?}"));
-    seen.must(other < Duration::from_secs(1), format!("another client waited {other:?}"));
-    poster.kept(0, &mut seen).await;
-    seen
-}
-
-/// E064: gone in the middle of the body.
-async fn disconnect(poster: &Poster) -> Seen {
-    let line = line();
-    let head = format!(
-        "POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{}",
-        poster.api.key(),
-        line.len(),
-        &line[..line.len() - 2]
-    );
-    let mut stream = poster.api.connect().await.expect("a connection");
-    stream.write_all(head.as_bytes()).await.expect("sent");
-    stream.shutdown().await.expect("closed");
-    // Until the server has seen the end: it answers, or closes too.
-    let mut rest = Vec::new();
-    let _either_way = stream.read_to_end(&mut rest).await;
-    let mut seen = Seen::default();
-    poster.kept(0, &mut seen).await;
-    let next: Value = wait::until("the next event", Duration::from_secs(5), async || {
-        let reply = poster.post(&[], line.as_bytes()).await;
-        (reply.status == 202).then(|| reply.json())
-    })
-    .await;
-    seen.must(next["id"].is_string(), "the next event is refused");
-    poster.kept(1, &mut seen).await;
-    seen.check("nothing_stored", true, "")
 }

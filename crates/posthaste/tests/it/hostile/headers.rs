@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::seen::{Played, Seen};
 use super::stage::Stage;
-use crate::room::Room;
 use crate::api::Reply;
 use crate::receiver::{Receiver, status};
+use crate::room::Room;
 use crate::table::Row;
 
 type Pairs = Vec<(String, String)>;
@@ -75,7 +75,8 @@ async fn arrived(room: &Room, receiver: &Receiver, pairs: &Pairs, seen: &mut See
     let requests = receiver.requests();
     let Some(request) = requests.first() else { return };
     for (name, value) in pairs {
-        let came: Vec<&str> = request.headers().filter(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect();
+        let came: Vec<&str> =
+            request.headers().filter(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect();
         seen.must(came == [value.as_str()], format!("{name} arrived as {came:?}"));
     }
 }

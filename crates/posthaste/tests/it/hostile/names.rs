@@ -7,16 +7,20 @@ use serde_json::{Value, json};
 
 use super::seen::{Played, Seen};
 use super::stage::{Stage, two_receivers};
-use crate::room::{Room, attempt, start};
 use crate::dns::{A, AAAA, Dns, Record, Say, Script, addresses};
 use crate::receiver::status;
+use crate::room::{Room, attempt, start};
 use crate::table::Row;
 use crate::wait;
 
 const NXDOMAIN: u8 = 3;
 
 pub(super) async fn play(stage: &Stage, row: &Row) -> Played {
-    let name = if row.id == "N016" { "localtest.me".to_owned() } else { format!("{}.example.com", row.id.to_ascii_lowercase()) };
+    let name = if row.id == "N016" {
+        "localtest.me".to_owned()
+    } else {
+        format!("{}.example.com", row.id.to_ascii_lowercase())
+    };
     let script = match row.id.as_str() {
         "N001" => return rebinding(stage, row, &name).await.into(),
         "N013" => return without_tcp(stage, row, &name).await.into(),
@@ -35,7 +39,10 @@ pub(super) async fn play(stage: &Stage, row: &Row) -> Played {
     let event = room.post("").await;
     let delivery = room.attempted(&event, 1).await;
     let mut seen = Seen::attempt(&delivery["attempts"][0]);
-    seen.must(seen.fits("delivered") == (receiver.connections() == 1), format!("{} connections", receiver.connections()));
+    seen.must(
+        seen.fits("delivered") == (receiver.connections() == 1),
+        format!("{} connections", receiver.connections()),
+    );
     match row.id.as_str() {
         "N006" => {
             let took = delivery["attempts"][0]["duration_ms"].as_f64().unwrap_or(f64::MAX);
@@ -104,7 +111,8 @@ async fn rebinding(stage: &Stage, row: &Row, name: &str) -> Seen {
     let event = room.post("").await;
     let attempt = room.attempted(&event, 1).await["attempts"][0].clone();
     let asked = (stage.dns.asked(name, A), stage.dns.asked(name, AAAA));
-    let mut seen = Seen::attempt(&attempt).check("one_lookup", asked.0 == 1 && asked.1 <= 1, format!("asked {asked:?} times"));
+    let mut seen =
+        Seen::attempt(&attempt).check("one_lookup", asked.0 == 1 && asked.1 <= 1, format!("asked {asked:?} times"));
     seen.must(private.connections() == 0, "127.0.0.1 was dialled");
     seen.must(seen.fits("delivered") && public.requests().len() == 1, "not delivered to the checked address");
     seen
@@ -114,7 +122,7 @@ async fn rebinding(stage: &Stage, row: &Row, name: &str) -> Seen {
 async fn without_tcp(stage: &Stage, row: &Row, name: &str) -> Seen {
     let dns = Dns::start_without_tcp().await;
     dns.set(name, Script::always(Say::Truncated(Vec::new())));
-    let server = start(stage.launch().flag("--resolver", dns.address)).await;
+    let server = start(stage.launch_asking(&dns)).await;
     let room = Room::open(&server.api, &row.id.to_ascii_lowercase()).await;
     Seen::attempt(&attempt(&room, &format!("https://{name}/")).await.1)
 }
@@ -175,7 +183,10 @@ async fn at_creation(stage: &Stage, row: &Row, name: &str) -> Seen {
     seen.must(began.elapsed() <= Duration::from_millis(2_500), format!("it took {:?}", began.elapsed()));
     if row.id == "N020" {
         let checked = room.api.post(&room.path("url-check"), &json!({"url": format!("https://{name}/")})).await;
-        seen.must(checked.status == 200 && checked.text().contains("dns_not_found"), format!("the URL check says {}", checked.text()));
+        seen.must(
+            checked.status == 200 && checked.text().contains("dns_not_found"),
+            format!("the URL check says {}", checked.text()),
+        );
     }
     seen
 }

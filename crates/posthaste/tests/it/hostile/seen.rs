@@ -82,7 +82,8 @@ impl Seen {
         let mut seen = Self::reply(reply);
         if reply.status == 422 {
             let problem = reply.json();
-            let pointers = problem["errors"].as_array().into_iter().flatten().filter_map(|error| error["pointer"].as_str());
+            let pointers =
+                problem["errors"].as_array().into_iter().flatten().filter_map(|error| error["pointer"].as_str());
             let all: Vec<&str> = pointers.collect();
             let under = all.iter().all(|given| given.starts_with(pointer));
             seen.must(!all.is_empty() && under, format!("pointers {all:?} instead of {pointer}"));
@@ -110,7 +111,8 @@ impl Seen {
         seen.more = attempt["error"]["message"].as_str().unwrap_or_default().to_owned();
         let took = attempt["duration_ms"].as_f64().unwrap_or(f64::MAX);
         seen.must(took <= 5_250.0, format!("it took {took} ms"));
-        let told = attempt["error"].is_null() || attempt["error"]["message"].is_string() && attempt["error"]["hint"].is_string();
+        let told = attempt["error"].is_null()
+            || attempt["error"]["message"].is_string() && attempt["error"]["hint"].is_string();
         seen.must(told, "an error without message and hint");
         seen
     }
@@ -147,8 +149,14 @@ impl Seen {
     /// What is wrong with it for this row.
     pub(super) fn fault(&self, row: &Row) -> Option<String> {
         let fits = row.expected.iter().any(|word| self.fits(word));
-        (!fits || !self.faults.is_empty())
-            .then(|| format!("{} {}({})", self.words.join(", "), self.faults.iter().fold(String::new(), |all, fault| all + fault + "; "), self.more))
+        (!fits || !self.faults.is_empty()).then(|| {
+            format!(
+                "{} {}({})",
+                self.words.join(", "),
+                self.faults.iter().fold(String::new(), |all, fault| all + fault + "; "),
+                self.more
+            )
+        })
     }
 }
 

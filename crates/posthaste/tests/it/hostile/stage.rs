@@ -10,12 +10,15 @@ use tokio::sync::{Mutex, OnceCell};
 use crate::certificates::{Authority, Leaf};
 use crate::dns::{Dns, Script as Names};
 use crate::receiver::{Receiver, Script, Step};
-use crate::server::{Launch, Server};
 use crate::room::{Room, start};
+use crate::server::{Launch, Server};
 
 /// What the servers open where a row does not say otherwise: the "public" address of the tests, and a block for
 /// answers with many addresses.
 const PUBLIC: &str = "127.0.0.2/32,127.1.0.0/16";
+
+/// A condition beside those of the table: the settings that a server has by default.
+pub(super) const NOTHING_OPENED: &str = "nothing opened";
 
 /// What all rows share.
 pub(super) struct Stage {
@@ -53,11 +56,17 @@ impl Stage {
         launch(&self.dns, &self.authority, &self.proxy).flag("--allow-private", PUBLIC)
     }
 
+    /// The same, with another name server.
+    pub(super) fn launch_asking(&self, dns: &Dns) -> Launch {
+        launch(dns, &self.authority, &self.proxy).flag("--allow-private", PUBLIC)
+    }
+
     /// The server for a row's condition: the main one, or one with the settings that the condition names.
     pub(super) async fn server(&self, condition: &str) -> Arc<Server> {
         let settings = condition.split(';').next().unwrap_or_default().trim();
         let flags = match settings {
             "brand configured as X-Acme" => format!("--allow-private {PUBLIC} --brand Acme --header-prefix X-Acme"),
+            NOTHING_OPENED => String::new(),
             settings if settings.starts_with("--") => settings.to_owned(),
             _ => return Arc::clone(&self.main),
         };

@@ -7,8 +7,8 @@ use data_encoding::BASE64;
 
 use super::seen::{Played, Seen};
 use super::stage::Stage;
-use crate::room::{Room, start};
 use crate::receiver::status;
+use crate::room::{Room, start};
 use crate::server::{Launch, Refused};
 use crate::table::Row;
 
@@ -79,8 +79,9 @@ async fn flipped_bit(stage: &Stage) -> Seen {
     let mut flipped = 0;
     for file in fs::read_dir(launch.data()).expect("the data").map(|entry| entry.expect("an entry").path()) {
         let Ok(mut bytes) = fs::read(&file) else { continue };
-        let places: Vec<usize> =
-            (0..bytes.len().saturating_sub(MARK.len())).filter(|at| bytes[*at..].starts_with(MARK.as_bytes())).collect();
+        let places: Vec<usize> = (0..bytes.len().saturating_sub(MARK.len()))
+            .filter(|at| bytes[*at..].starts_with(MARK.as_bytes()))
+            .collect();
         for at in &places {
             bytes[*at] ^= 1;
         }
@@ -93,9 +94,11 @@ async fn flipped_bit(stage: &Stage) -> Seen {
         return Seen::word("the event's bytes lie in no file as they are");
     }
     match tokio::task::spawn_blocking(move || launch.try_start()).await.expect("it ends") {
-        Err(Refused { status, said }) => {
-            Seen::default().check("refuses_start", matches!(status.code(), Some(1 | 2)), format!("ended with {status}: {said}"))
-        }
+        Err(Refused { status, said }) => Seen::default().check(
+            "refuses_start",
+            matches!(status.code(), Some(1 | 2)),
+            format!("ended with {status}: {said}"),
+        ),
         Ok(server) => {
             let reply = server.api.get(&path).await;
             // Damaged bytes may be refused, or the write of which they were a part be taken for torn; never served.

@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 
 use super::seen::{Played, Seen};
 use super::stage::Stage;
-use crate::room::attempt;
 use crate::certificates::Leaf;
 use crate::receiver::{Reading, Receiver, Script, Step, status};
+use crate::room::attempt;
 use crate::table::Row;
 
 pub(super) async fn play(stage: &Stage, row: &Row) -> Played {
@@ -20,7 +20,8 @@ pub(super) async fn play(stage: &Stage, row: &Row) -> Played {
     let url = format!("https://{}.example.com:{}/", room.account, receiver.port());
     room.webhook(&url).await;
     // 200 KiB where the body counts, so that it cannot lie in the sockets' buffers as a whole.
-    let more = format!(r#","pad":"{}""#, "a".repeat(if matches!(row.id.as_str(), "R077" | "R080") { 200 * 1024 } else { 0 }));
+    let more =
+        format!(r#","pad":"{}""#, "a".repeat(if matches!(row.id.as_str(), "R077" | "R080") { 200 * 1024 } else { 0 }));
     let event = room.post(&more).await;
     let delivery = room.attempted(&event, 1).await;
     let mut seen = Seen::attempt(&delivery["attempts"][0]);
@@ -48,7 +49,9 @@ async fn receiver(stage: &Stage, row: &Row) -> Option<Receiver> {
         }
         "R068" => early(old_server_hello(1)),
         "R069" => early(old_server_hello(2)),
-        "R070" => early(vec![Step::Write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec()), Step::Hang]),
+        "R070" => {
+            early(vec![Step::Write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec()), Step::Hang])
+        }
         "R071" => shows(Leaf::ClientAsked),
         "R072" => shows(Leaf::HugeChain),
         "R073" => return Some(crowded(good(status(200))).await),
@@ -103,6 +106,9 @@ pub(super) async fn every_stage_slow(stage: &Stage, row: &Row) -> Seen {
     let (_, attempt) = attempt(&room, &format!("https://{}.example.com:{}/", room.account, receiver.port())).await;
     let mut seen = Seen::attempt(&attempt);
     let connect = attempt["timing"]["connect"].as_f64().unwrap_or_default();
-    seen.must(connect > 1_000.0 && receiver.connections() == 1, format!("the connection came about after {connect} ms"));
+    seen.must(
+        connect > 1_000.0 && receiver.connections() == 1,
+        format!("the connection came about after {connect} ms"),
+    );
     seen
 }

@@ -118,8 +118,10 @@ pub(super) async fn groups(stage: &Stage) {
         room.attempted(event, 1).await;
     }
     for (group, receiver) in receivers {
-        let mut expected: Vec<&str> = types.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with(group)).collect();
-        let mut got: Vec<String> = receiver.requests().iter().map(|r| r.json()["event"].as_str().expect("text").to_owned()).collect();
+        let mut expected: Vec<&str> =
+            types.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with(group)).collect();
+        let mut got: Vec<String> =
+            receiver.requests().iter().map(|r| r.json()["event"].as_str().expect("text").to_owned()).collect();
         expected.sort_unstable();
         got.sort_unstable();
         assert_eq!(got, expected);
@@ -147,7 +149,10 @@ pub(super) async fn payloads(stage: &Stage) {
         let request = requests(&receiver, place + 1).await.remove(place);
         let body = String::from_utf8(request.body.clone()).expect("text");
         let timestamp = request.json()["timestamp"].as_str().expect("a timestamp").to_owned();
-        assert_eq!(body, format!(r#"{{"event":"{name}","webhook_id":"wh_abc123","timestamp":"{timestamp}","data":{data}}}"#));
+        assert_eq!(
+            body,
+            format!(r#"{{"event":"{name}","webhook_id":"wh_abc123","timestamp":"{timestamp}","data":{data}}}"#)
+        );
         let micros = timestamp.len() == "2026-03-18T14:30:00.000000Z".len() && timestamp.ends_with('Z');
         assert!(micros && timestamp.parse::<jiff::Timestamp>().is_ok(), "{timestamp}");
     }
@@ -213,19 +218,26 @@ pub(super) async fn test_sent(stage: &Stage) {
     let (room, receiver) = (stage.room("test").await, stage.receiver(answer(200)).await);
     let path = room.path(&format!("webhooks/{}/test", id(&room.webhook(&url("test", &receiver)).await)));
     let tested = room.api.post(&path, &json!({"event": "alert.domain_matched"})).await.expect(200);
-    assert_eq!((tested["attempt"]["status_code"].as_u64(), tested["attempt"]["reason"].as_str()), (Some(200), Some("test")));
+    assert_eq!(
+        (tested["attempt"]["status_code"].as_u64(), tested["attempt"]["reason"].as_str()),
+        (Some(200), Some("test"))
+    );
     assert_eq!(requests(&receiver, 1).await[0].json()["event"], "alert.domain_matched");
 }
 
 /// The page's receiver answers at once with a body of its own, and does its work later.
 pub(super) async fn answered_at_once(stage: &Stage) {
     let body = r#"{"status": "ok"}"#;
-    let text = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let text =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let (room, receiver) = (stage.room("at-once").await, stage.receiver(vec![Step::Write(text.into())]).await);
     room.webhook(&url("at-once", &receiver)).await;
     let event = room.post("").await;
     let delivery = room.attempted(&event, 1).await;
-    assert_eq!((delivery["status"].as_str(), delivery["attempts"][0]["response"]["body"].as_str()), (Some("delivered"), Some(body)));
+    assert_eq!(
+        (delivery["status"].as_str(), delivery["attempts"][0]["response"]["body"].as_str()),
+        (Some("delivered"), Some(body))
+    );
 }
 
 /// `webhook_id` + `timestamp` tell all events of a webhook apart, in bursts too.
@@ -243,9 +255,12 @@ pub(super) async fn unique(stage: &Stage) {
     }
     assert_eq!(posts.join_all().await.len(), POSTS);
     let all = requests(&receiver, POSTS * BATCH).await;
-    let pairs: HashSet<(String, String)> = all.iter().map(|request| {
-        let json = request.json();
-        (json["webhook_id"].to_string(), json["timestamp"].to_string())
-    }).collect();
+    let pairs: HashSet<(String, String)> = all
+        .iter()
+        .map(|request| {
+            let json = request.json();
+            (json["webhook_id"].to_string(), json["timestamp"].to_string())
+        })
+        .collect();
     assert_eq!(pairs.len(), POSTS * BATCH);
 }

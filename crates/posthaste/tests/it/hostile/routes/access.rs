@@ -6,9 +6,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::super::events::key_of;
 use super::super::seen::Seen;
 use super::super::stage::Stage;
-use crate::room::Room;
 use super::Pair;
 use crate::api::Reply;
+use crate::room::Room;
 use crate::server::PLATFORM_KEY;
 use crate::table::Row;
 
@@ -45,19 +45,27 @@ pub(super) async fn wrong_key(stage: &Stage, row: &Row) -> Seen {
 
 /// T083–T091: addresses that a lenient reader would take for others.
 pub(super) async fn odd_address(pair: &Pair, row: &Row) -> Seen {
-    let text = row.input.replace("/accounts/a", &format!("/accounts/{}", pair.a.account)).replace("/b/", &format!("/{}/", pair.b.account));
+    let text = row
+        .input
+        .replace("/accounts/a", &format!("/accounts/{}", pair.a.account))
+        .replace("/b/", &format!("/{}/", pair.b.account));
     let (method, target) = text.split_once(' ').expect("a method");
     let target = target.split(' ').next().expect("a target");
     let (host, key) = if row.id == "T091" { ("evil.com", PLATFORM_KEY) } else { ("localhost", pair.key_a.key()) };
     let target = if row.id == "T091" { format!("{target}?limit=1") } else { target.to_owned() };
-    let head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n");
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n"
+    );
     let reply = pair.key_a.raw(&[head.as_bytes()]).await.expect("an answer");
     let mut seen = Seen::reply(&reply);
     if row.id == "T091" {
-        let named = reply.headers.iter().any(|(_, value)| value.contains("evil.com")) || reply.text().contains("evil.com");
+        let named =
+            reply.headers.iter().any(|(_, value)| value.contains("evil.com")) || reply.text().contains("evil.com");
         seen.must(!named, "the answer names evil.com");
     } else if reply.status == 200 {
-        let own = reply.json()["data"].as_array().is_some_and(|rows| rows.iter().all(|row| row["account"] == *pair.a.account));
+        let own = reply.json()["data"]
+            .as_array()
+            .is_some_and(|rows| rows.iter().all(|row| row["account"] == *pair.a.account));
         seen.must(own, "rows of another account");
     }
     seen
@@ -85,7 +93,8 @@ pub(super) async fn sign_ins(stage: &Stage, row: &Row) -> Seen {
         last = Some(reply);
     }
     let last: Reply = last.expect("fifteen answers");
-    let counted = statuses[..10].iter().all(|status| *status == 401) && statuses[10..].iter().all(|status| *status == 429);
+    let counted =
+        statuses[..10].iter().all(|status| *status == 401) && statuses[10..].iter().all(|status| *status == 429);
     let mut seen = Seen::reply(&last).check("ignored", counted, format!("answers {statuses:?}"));
     seen.must(last.header("retry-after").is_some(), "no Retry-After");
     let other = api.from(there).send("GET", "/v1/accounts", &[], b"").await;
@@ -103,7 +112,10 @@ pub(super) async fn thousand_requests(stage: &Stage, row: &Row) -> Seen {
     let one = |close| {
         let connection = if close { "close" } else { "keep-alive" };
         let path = room.path("webhooks");
-        format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nConnection: {connection}\r\n\r\n", api.key())
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nConnection: {connection}\r\n\r\n",
+            api.key()
+        )
     };
     let all = one(false).repeat(999) + &one(true);
     let bytes = api.to_the_end(&[all.as_bytes()]).await.expect("answers");
@@ -123,7 +135,8 @@ pub(super) async fn last_event_id(pair: &Pair, row: &Row) -> Seen {
     let value = String::from_utf8(row.after("@Last-Event-ID: ").expect("an id")).expect("text");
     let path = pair.a.path("stream");
     let key = pair.key_a.key();
-    let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nLast-Event-ID: {value}\r\n\r\n");
+    let head =
+        format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nLast-Event-ID: {value}\r\n\r\n");
     let mut stream = pair.key_a.connect().await.expect("a connection");
     stream.write_all(head.as_bytes()).await.expect("sent");
     let mut answer = Vec::new();

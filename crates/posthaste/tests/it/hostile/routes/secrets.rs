@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::super::seen::Seen;
 use super::super::stage::Stage;
-use crate::room::Room;
 use crate::receiver::{Request, status};
+use crate::room::Room;
 use crate::table::Row;
 use crate::wait;
 

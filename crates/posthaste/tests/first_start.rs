@@ -1,0 +1,183 @@
+//! The first start of the shipped binary: what `dev` and `serve` say when nobody has run them before, piped, as a script
+//! would read it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// How long a line may take on a busy machine.
+const LINE_WITHIN: Duration = Duration::from_secs(30);
+
+/// A running binary and the lines that it writes.
+struct Running {
+    child: Child,
+    out: Receiver<String>,
+    err: Receiver<String>,
+}
+
+impl Running {
+    fn start(directory: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_posthaste"))
+            .args(arguments)
+            .current_dir(directory)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let out = lines(child.stdout.take().expect("stdout is piped"));
+        let err = lines(child.stderr.take().expect("stderr is piped"));
+        Self { child, out, err }
+    }
+
+    /// Lines of stdout up to the one that has all of `words`.
+    fn until(&self, words: &[&str]) -> Vec<String> {
+        let mut seen = Vec::new();
+        loop {
+            match self.out.recv_timeout(LINE_WITHIN) {
+                Ok(line) => seen.push(line),
+                Err(_) => {
+                    panic!("no line with {words:?}:\n{}\n{}", seen.join("\n"), self.err.try_iter().collect::<String>())
+                }
+            }
+            if seen.last().is_some_and(|line| words.iter().all(|word| line.contains(word))) {
+                return seen;
+            }
+        }
+    }
+
+    /// Sends a signal, and waits for the end.
+    fn end(mut self, signal: &str) -> (ExitStatus, String) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().expect("kill is there");
+        assert!(sent.success(), "the process was still there");
+        let status = self.child.wait().expect("it ends");
+        (status, self.err.iter().collect::<Vec<_>>().join("\n"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Where a test has failed it may still run.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ended = self.child.kill();
+            let _reaped = self.child.wait();
+        }
+    }
+}
+
+fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+const DEV: [&str; 7] =
+    ["dev", "--listen", "127.0.0.1:0", "--inbox-listen", "127.0.0.1:0", "--retry-schedule", "50ms,100ms,1s"];
+
+#[test]
+fn dev_says_what_it_does_and_does_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let dev = Running::start(directory.path(), &DEV);
+    let banner = dev.until(&["✓ ready in", "Sent 1 sample event: alert.domain_matched"]).join("\n");
+    for words in [
+        "dev mode: short retries (50 ms, 100 ms, 1 s), loopback and http allowed, data in ./.posthaste",
+        "API        http://127.0.0.1:",
+        "key phk_",
+        "API docs   http://127.0.0.1:",
+        "/inbox/demo",
+        "answers 200",
+        "/inbox/flaky",
+        "answers 500, 500, then 200",
+        "curl --cacert ./.posthaste/inbox-ca.pem",
+    ] {
+        assert!(banner.contains(words), "no {words:?} in\n{banner}");
+    }
+    let talk = dev.until(&["Stop with Ctrl-C."]).join("\n");
+    let line = |words: &[&str]| {
+        assert!(
+            talk.lines().any(|line| words.iter().all(|word| line.contains(word))),
+            "no line with {words:?} in\n{talk}"
+        );
+    };
+    line(&["✓ 200", "alert.domain_matched  → Demo inbox", "attempt 1   signature verified"]);
+    line(&["✕ 500", "alert.domain_matched  → Flaky inbox", "attempt 1   next in 50 ms"]);
+    line(&["✕ 500", "alert.domain_matched  → Flaky inbox", "attempt 2   next in 100 ms"]);
+    line(&["✓ 200", "alert.domain_matched  → Flaky inbox", "attempt 3   delivered after"]);
+    line(&["send enrichment.completed"]);
+    assert!(!banner.contains('\x1b') && !talk.contains('\x1b'), "there is no colour in a pipe");
+    let (status, _) = dev.end("-INT");
+    assert_eq!(status.code(), Some(0));
+
+    // The store opens again, with the same key, and the webhooks are not made twice.
+    let key = |banner: &str| banner.split("key ").nth(1).and_then(|rest| rest.split('\n').next()).map(str::to_owned);
+    let again = Running::start(directory.path(), &[&DEV[..], &["--json"]].concat());
+    let started = again.until(&["\"type\":\"ready\""]).join("\n");
+    assert!(started.contains(&key(&banner).expect("a key")), "another key in\n{started}");
+    let attempts: Vec<String> = (0..4).flat_map(|_| again.until(&["\"type\":\"attempt\""])).collect();
+    assert!(attempts.last().is_some_and(|line| line.contains("\"signature\":\"verified\"")), "{attempts:?}");
+    let (status, _) = again.end("-TERM");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn client_commands_find_what_dev_left() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let dev = Running::start(directory.path(), &DEV);
+    dev.until(&["✓ ready in"]);
+    let run = |arguments: &[&str]| {
+        let done = Command::new(env!("CARGO_BIN_EXE_posthaste"))
+            .args(arguments)
+            .current_dir(directory.path())
+            .env_clear()
+            .output()
+            .expect("the binary starts");
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (done.status.code(), said(&done.stdout), said(&done.stderr))
+    };
+    let (code, out, err) = run(&["send", "watchlist.domain_changed", "--wait", "--within", "1m"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(out.contains("watchlist.domain_changed  → 2 webhooks") && out.contains("All delivered in"), "{out}");
+    let (code, out, _) = run(&["webhooks", "list"]);
+    assert!(code == Some(0) && out.contains("Demo inbox") && out.contains("✓ active"), "{out}");
+    let (code, out, _) = run(&["deliveries", "list", "status=delivered", "event=watchlist.*", "--json"]);
+    assert!(code == Some(0) && out.matches("\"status\":\"delivered\"").count() == 2, "{out}");
+    for (arguments, expected) in [
+        (&["deliveries", "list", "status=delivered", "--key", "phk_wrong_wrong_wrong"][..], 3),
+        (&["webhooks", "show", "wh_nope"], 4),
+        (&["webhooks", "create", "Bad", "https://10.0.0.1/"], 5),
+        (&["webhooks", "list", "--server", "http://127.0.0.1:1"], 6),
+        (&["webhooks"], 2),
+    ] {
+        let (code, out, err) = run(arguments);
+        assert_eq!(code, Some(expected), "{arguments:?}: {out}{err}");
+        assert!(out.is_empty() && !err.is_empty(), "{arguments:?}: faults are talk: {out}{err}");
+    }
+    assert_eq!(dev.end("-INT").0.code(), Some(0));
+}
+
+#[test]
+fn serve_makes_its_keys_once_and_says_so_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let start = || Running::start(directory.path(), &["serve", "--data", "data", "--listen", "127.0.0.1:0"]);
+    let first = start();
+    assert!(first.until(&["listening on http://127.0.0.1:"]).len() == 1, "nothing comes before it on stdout");
+    let (status, said) = first.end("-TERM");
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("encryption key made: data/encryption.key"), "{said}");
+    assert!(said.contains("platform key made, shown this once: phk_"), "{said}");
+    let second = start();
+    second.until(&["listening on http://127.0.0.1:"]);
+    let (status, said) = second.end("-TERM");
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(!said.contains("phk_") && !said.contains("encryption key made"), "{said}");
+}

@@ -1,0 +1,193 @@
+//! A batch of events: a JSON array, or one per line. Each is accepted or refused by itself, the good ones in one commit.
+
+use std::fmt;
+
+use axum::response::Response;
+use domain::event::{Idempotency, NewEvent};
+use domain::refusal::Refusal;
+use domain::store::{AcceptError, Accepted};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use super::accept_events::{prepare, refusal, write_accepted};
+use crate::app::Api;
+use crate::auth::Caller;
+use crate::problem::Problem;
+use crate::{idempotency, json, json_input};
+
+/// The most events of a batch.
+const BATCH_MAX: usize = 1_000;
+/// After so many events of a batch others get their turn.
+const BATCH_STRETCH: usize = 64;
+
+/// The elements of an array, each as it was written, and not more than a batch may have.
+struct Elements<'a>(Vec<&'a RawValue>);
+
+const TOO_MANY: &str = "more events than a batch may have";
+
+impl<'de> Deserialize<'de> for Elements<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ElementsVisitor;
+        impl<'de> Visitor<'de> for ElementsVisitor {
+            type Value = Elements<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of events")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = seq.next_element()? {
+                    if elements.len() == BATCH_MAX {
+                        return Err(serde::de::Error::custom(TOO_MANY));
+                    }
+                    elements.push(element);
+                }
+                Ok(Elements(elements))
+            }
+        }
+        deserializer.deserialize_seq(ElementsVisitor)
+    }
+}
+
+/// The events of an array, each as it was written.
+///
+/// # Errors
+/// 400 if it is no JSON, 413 if there are too many.
+pub(super) fn read_array(text: &str) -> Result<Vec<&str>, Problem> {
+    let Elements(elements) = serde_json::from_str(text)
+        .map_err(|error| if error.is_data() { too_many() } else { json_input::unreadable(text, &error) })?;
+    Ok(elements.into_iter().map(RawValue::get).collect())
+}
+
+/// The lines that are not blank.
+///
+/// # Errors
+/// 413 if there are too many.
+pub(super) fn read_lines(text: &str) -> Result<Vec<&str>, Problem> {
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim_ascii().is_empty()).take(BATCH_MAX + 1).collect();
+    if lines.len() > BATCH_MAX { Err(too_many()) } else { Ok(lines) }
+}
+
+fn too_many() -> Problem {
+    Problem::too_large("batch_too_large", "A batch has at most 1,000 events; nothing of this one was accepted.")
+}
+
+/// A refused event of a batch.
+#[derive(Serialize)]
+struct Refused<'a> {
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [Refusal],
+}
+
+/// Accepts the events of a batch: `text` is the whole, `texts` its parts.
+///
+/// # Errors
+/// What stands for the batch as a whole; what stands for one event is in its result.
+pub(super) async fn accept(
+    api: &Api,
+    caller: &Caller,
+    headers: &HeaderMap,
+    text: &str,
+    texts: Vec<&str>,
+) -> Result<Response, Problem> {
+    let key = idempotency::of(headers, caller, None, "/v1/events", text.as_bytes())?;
+    let mut results: Vec<Result<Option<Accepted>, Problem>> = Vec::with_capacity(texts.len());
+    let mut events = Vec::with_capacity(texts.len());
+    for (place, text) in texts.into_iter().enumerate() {
+        if place % BATCH_STRETCH == BATCH_STRETCH - 1 {
+            tokio::task::yield_now().await;
+        }
+        results.push(prepare(api, caller, text).map(|mut event| {
+            event.idempotency = key.as_ref().map(|key| in_batch(key, events.len(), event.account));
+            events.push(event);
+            None
+        }));
+    }
+    let accepted = accept_all(api, events, key.is_some()).await?;
+    let waiting = results.iter_mut().filter(|result| result.is_ok());
+    for (result, accepted) in waiting.zip(accepted) {
+        *result = accepted.map(Some).map_err(refusal);
+    }
+    Ok(json::answer(StatusCode::OK, write_results(&results)))
+}
+
+/// The idempotency of the batch's `place`th event.
+fn in_batch(key: &Idempotency, place: usize, account: u32) -> Idempotency {
+    let mut hash = Sha256::new();
+    hash.update(key.key);
+    hash.update((place as u64).to_be_bytes());
+    hash.update(account.to_be_bytes());
+    Idempotency { key: hash.finalize().into(), request: key.request }
+}
+
+async fn accept_all(
+    api: &Api,
+    mut events: Vec<NewEvent>,
+    keyed: bool,
+) -> Result<Vec<Result<Accepted, AcceptError>>, Problem> {
+    let mut accepted = Vec::with_capacity(events.len());
+    if keyed && !events.is_empty() {
+        // The first one alone tells whether the key came with another batch; of that one, nothing may be accepted.
+        let rest = events.split_off(1);
+        accepted = api.store.accept(events).await;
+        if let Some(Err(AcceptError::OtherRequest)) = accepted.first() {
+            return Err(AcceptError::OtherRequest.into());
+        }
+        events = rest;
+    }
+    if !events.is_empty() {
+        accepted.extend(api.store.accept(events).await);
+    }
+    match accepted.first() {
+        // A store that takes nothing now answers for the batch as a whole, with its Retry-After.
+        Some(Err(AcceptError::Store(error))) if accepted.iter().all(Result::is_err) => Err(error.clone().into()),
+        Some(_) | None => Ok(accepted),
+    }
+}
+
+fn write_results(results: &[Result<Option<Accepted>, Problem>]) -> String {
+    let mut out = String::with_capacity(16 + results.len() * 112);
+    out.push_str(r#"{"results":["#);
+    for (place, result) in results.iter().enumerate() {
+        if place > 0 {
+            out.push(',');
+        }
+        match result {
+            Ok(Some(accepted)) => write_accepted(&mut out, accepted, r#""status":202,"#),
+            Ok(None) => out.push_str(r#"{"status":503,"code":"store_stopped","detail":"The store did not answer."}"#),
+            Err(problem) => out.push_str(&json::write_text(&Refused {
+                // A line that is no JSON is one event's fault, not the request's.
+                status: if problem.status() == StatusCode::BAD_REQUEST { 422 } else { problem.status().as_u16() },
+                code: problem.code(),
+                detail: problem.detail(),
+                errors: problem.errors(),
+            })),
+        }
+    }
+    out.push_str("]}");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_bounded_before_it_is_kept() {
+        let of = |count: usize| format!("[{}]", vec!["{}"; count].join(","));
+        assert_eq!(read_array(&of(BATCH_MAX)).expect("a batch").len(), BATCH_MAX);
+        assert_eq!(read_array(&of(BATCH_MAX + 1)).expect_err("too many").status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(read_array("[{},").expect_err("broken").status(), StatusCode::BAD_REQUEST);
+        assert_eq!(read_array("[]").expect("an empty batch").len(), 0);
+        assert_eq!(read_lines(&"{}\n".repeat(BATCH_MAX)).expect("a batch").len(), BATCH_MAX);
+        assert!(read_lines(&"{}\n".repeat(BATCH_MAX + 1)).is_err());
+        assert_eq!(read_lines("{}\r\n\n{}").expect("two lines"), ["{}", "{}"]);
+    }
+}

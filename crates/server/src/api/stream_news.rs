@@ -1,0 +1,76 @@
+//! What a stream carries about deliveries and attempts.
+
+use std::sync::Arc;
+
+use domain::id::{DeliveryId, EventId, WebhookId};
+use domain::time::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::attempt_json::AttemptHeadJson;
+
+/// Where a delivery stands after something happened to it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeliveryNews {
+    /// The delivery.
+    #[schema(value_type = String)]
+    pub(super) id: DeliveryId,
+    /// Its webhook.
+    #[schema(value_type = String)]
+    pub(super) webhook_id: WebhookId,
+    /// Its event.
+    #[schema(value_type = String)]
+    pub(super) event_id: EventId,
+    /// The event's type.
+    #[schema(value_type = String)]
+    pub(super) event: Arc<str>,
+    /// When the event was accepted.
+    #[schema(value_type = String, format = DateTime)]
+    pub(super) timestamp: Timestamp,
+    /// Where it stands.
+    #[schema(value_type = String)]
+    pub(super) status: &'static str,
+    /// Whether it is a test.
+    pub(super) test: bool,
+    /// Attempts made.
+    pub(super) attempts_made: u16,
+    /// When the next attempt is due.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(super) next_attempt_at: Option<Timestamp>,
+    /// The status code of the last attempt's answer.
+    pub(super) last_status_code: Option<u16>,
+    /// The error code of the last attempt.
+    #[schema(value_type = Option<String>)]
+    pub(super) last_error: Option<&'static str>,
+    /// How long the last attempt took, in milliseconds.
+    pub(super) last_duration_ms: Option<f64>,
+}
+
+/// An attempt that was made; its bodies are on the delivery's own route.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AttemptNews {
+    /// The delivery.
+    #[schema(value_type = String)]
+    pub(super) delivery_id: DeliveryId,
+    /// Its webhook.
+    #[schema(value_type = String)]
+    pub(super) webhook_id: WebhookId,
+    /// The webhook's name.
+    pub(super) webhook_name: String,
+    /// Its event.
+    #[schema(value_type = String)]
+    pub(super) event_id: EventId,
+    /// The event's type.
+    #[schema(value_type = String)]
+    pub(super) event: Arc<str>,
+    /// Whether it is a test.
+    pub(super) test: bool,
+    #[serde(flatten)]
+    pub(super) attempt: AttemptHeadJson,
+    /// Where the delivery stands now.
+    #[schema(value_type = String)]
+    pub(super) status: &'static str,
+    /// When the next attempt is due.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(super) next_attempt_at: Option<Timestamp>,
+}

@@ -1,0 +1,68 @@
+//! Plays the dispatcher: records attempts as if they had been made.
+
+use std::time::Duration;
+
+use domain::attempt::{Answer, Attempt, ErrorCode, Failure, Reason, Timing};
+use domain::delivery::{Next, Settlement};
+use domain::id::DeliveryId;
+use domain::signature::{SentRequest, ToSign};
+use domain::store::Store as _;
+use domain::time::Clock as _;
+
+use crate::world::{World, brand};
+
+impl World {
+    /// The first delivery of an event.
+    pub(crate) fn first_delivery(event: &str) -> DeliveryId {
+        DeliveryId { event: event.parse().expect("an event's id"), place: 0 }
+    }
+
+    /// Records an attempt of a delivery with this status; what is not 2xx is tried again in 30 s.
+    pub(crate) async fn settle(&self, delivery: DeliveryId, status: u16, body: &[u8]) {
+        let event = self.store.load(vec![delivery.event]).await.expect("the store reads").remove(0);
+        let webhook = event.targets[usize::from(delivery.place)];
+        let webhook = self.directory.read().webhook_numbered(webhook).cloned().expect("a webhook");
+        let found = self.store.delivery(event.account, delivery, self.clock.now()).await.expect("the store reads");
+        let (before, _) = found.expect("the delivery");
+        let sent = domain::signature::body(&event.event_type, &webhook.id, event.timestamp, &event.data);
+        let custom: Vec<String> = webhook.headers.names().map(str::to_owned).collect();
+        let request = SentRequest::sign(&ToSign {
+            delivery,
+            body: &sent,
+            now: self.clock.now(),
+            secrets: &webhook.secrets,
+            url: webhook.url.as_str(),
+            brand: &brand(),
+            custom: &custom,
+        });
+        let delivered = (200..300).contains(&status);
+        let code = if status < 500 { ErrorCode::Http4xx } else { ErrorCode::Http5xx };
+        let reason = match before.attempts_made {
+            0 if event.test => Reason::Test,
+            0 => Reason::First,
+            _ => Reason::Retry,
+        };
+        let attempt = Attempt {
+            number: before.attempts_made + 1,
+            reason,
+            started_at: self.clock.now(),
+            duration: Duration::from_micros(41_500),
+            timing: Timing { first_byte: Some(Duration::from_micros(1_250)), ..Timing::default() },
+            request,
+            answer: Some(Answer {
+                status,
+                headers: vec![("Server".to_owned(), b"test".to_vec())],
+                body: body.to_vec(),
+                truncated: false,
+            }),
+            failure: (!delivered).then(|| Failure { code, detail: String::new() }),
+            remote_address: Some("198.41.0.4:443".parse().expect("an address")),
+        };
+        let retries_made = before.attempts_made;
+        let due_at = attempt.ended_at().plus(Duration::from_secs(30));
+        let next =
+            if delivered { Next::Delivered } else { Next::Retry { due_at, retries_made, reason: Reason::Retry } };
+        let settlement = Settlement { delivery, webhook: webhook.number, attempt: Some(attempt), next };
+        self.store.settle(vec![settlement]).await.expect("the store settles");
+    }
+}

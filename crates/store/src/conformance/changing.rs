@@ -1,0 +1,180 @@
+//! Changes: versions, idempotency, deletion, and whose anything is.
+
+use domain::delivery::DeliveryStatus;
+use domain::id::WebhookId;
+use domain::key::{ApiKey, Scope};
+use domain::secret::SigningSecret;
+use domain::store::{Change, ChangeError, Changed, Fact, Keep, StoreError};
+use domain::time::Timestamp;
+use domain::webhook::Webhook;
+
+use super::{End, Subject, World, event, first, id, idempotency};
+
+/// A webhook comes back from the store as it was put in, its secrets too; an older version than the stored one's
+/// successor is stale.
+pub async fn a_webhook_keeps_everything(subject: &mut dyn Subject) {
+    let mut world = World::new(subject).await;
+    let account = world.account();
+    world.new_webhook(account, "wh_kept", &["alert.*", "*"]).await;
+    let mut webhook = world.paused("wh_kept");
+    let old = std::mem::replace(&mut webhook.secrets.current, SigningSecret::from_bytes(&[8; 32]));
+    webhook.secrets.previous = Some((old, Timestamp(77)));
+    webhook.failing_since = Some(Timestamp(5));
+    world.change(Change::PutWebhook(webhook.clone())).await.expect("the next version");
+    assert_eq!(world.change(Change::PutWebhook(webhook.clone())).await, Err(ChangeError::Stale));
+    let again = Webhook { number: 0, version: 1, ..*webhook.clone() };
+    assert_eq!(world.change(Change::PutWebhook(Box::new(again))).await, Err(ChangeError::Exists));
+    let before = world.webhook("wh_kept");
+    world.restart().await;
+    let after = world.webhook("wh_kept");
+    assert_eq!(format!("{before:?}"), format!("{after:?}"));
+    assert_eq!(after.secrets, webhook.secrets);
+    assert_eq!(after.headers, webhook.headers);
+    let failing = Change::Failing { webhook: after.number, since: None };
+    world.change(failing).await.expect("it exists");
+    world.restart().await;
+    assert_eq!((world.webhook("wh_kept").failing_since, world.webhook("wh_kept").version), (None, after.version));
+}
+
+/// An answer that is kept with a change is given again, and the change is made once; a failed change keeps nothing.
+pub async fn a_change_is_made_once_per_key(subject: &mut dyn Subject) {
+    let mut world = World::new(subject).await;
+    let account = world.account();
+    world.new_webhook(account, "wh_one", &["*"]).await;
+    let keep = |request| Some(Keep { idempotency: idempotency(1, request), answer: b"secret answer".to_vec() });
+    let change = Change::PutWebhook(world.paused("wh_one"));
+    assert_eq!(world.store().kept(idempotency(1, 1)).await, Ok(None));
+    let failed = world.store().change(Change::DeleteWebhook(999), keep(1)).await;
+    assert_eq!(failed, Err(ChangeError::NotFound));
+    assert_eq!(world.store().kept(idempotency(1, 1)).await, Ok(None));
+    assert_eq!(world.store().change(change.clone(), keep(1)).await, Ok(Changed::Made));
+    world.restart().await;
+    let repeated = Changed::Repeated(b"secret answer".to_vec());
+    assert_eq!(world.store().change(change.clone(), keep(1)).await, Ok(repeated.clone()));
+    assert_eq!(world.store().change(change, keep(2)).await, Err(ChangeError::OtherRequest));
+    assert_eq!(world.store().kept(idempotency(1, 1)).await, Ok(Some(repeated)));
+    assert_eq!(world.store().kept(idempotency(1, 2)).await, Err(ChangeError::OtherRequest));
+}
+
+/// Deleting a webhook cancels what is unfinished and keeps the log, which still names it; it cannot be replayed to.
+pub async fn deleting_a_webhook_cancels_and_keeps_the_log(subject: &mut dyn Subject) {
+    let mut world = World::new(subject).await;
+    let account = world.account();
+    let webhook = world.new_webhook(account, "wh_gone", &["*"]).await;
+    let done = world.accept(event(account)).await.id;
+    let planned = world.accept(event(account)).await.id;
+    let new = world.accept(event(account)).await.id;
+    world.settle(first(done, 0, webhook), End::Delivered).await;
+    world.settle(first(planned, 0, webhook), End::Retry(500, std::time::Duration::from_secs(9))).await;
+    world.told();
+    world.change(Change::DeleteWebhook(webhook)).await.expect("it exists");
+    assert!(matches!(&world.told()[..], [Fact::WebhookDeleted { webhook: gone }] if *gone == webhook));
+    world.restart().await;
+    assert_eq!(world.opened.known.len(), 0);
+    let statuses = [DeliveryStatus::Cancelled, DeliveryStatus::Cancelled, DeliveryStatus::Delivered];
+    let log = world.list(account, "webhook=wh_gone", 10).await;
+    assert_eq!(log.iter().map(|delivery| delivery.status).collect::<Vec<_>>(), statuses);
+    assert!(log.iter().all(|delivery| delivery.webhook.as_str() == "wh_gone"));
+    assert!(matches!(world.change(Change::Replay(id(new, 0))).await, Err(ChangeError::State(_))));
+    assert_eq!(world.change(Change::DeleteWebhook(webhook)).await, Err(ChangeError::NotFound));
+    assert_ne!(world.new_webhook(account, "wh_gone", &["*"]).await, webhook);
+    assert_eq!(world.accept(event(account)).await.deliveries, 1);
+}
+
+/// Deleting an account erases all that it owned, and leaves the others alone.
+pub async fn deleting_an_account_erases(subject: &mut dyn Subject) {
+    let mut world = World::new(subject).await;
+    let (kept, erased) = (world.account(), world.new_account("acme").await);
+    let ours = world.new_webhook(kept, "wh_ours", &["*"]).await;
+    let theirs = world.new_webhook(erased, "wh_theirs", &["*"]).await;
+    world.change(Change::PutKey(key("key_theirs", 1, Some(erased)))).await.expect("a new key");
+    let mut events = Vec::new();
+    for _ in 0..3 {
+        events.push((world.accept(event(kept)).await.id, world.accept(event(erased)).await.id));
+    }
+    world.settle(first(events[0].1, 0, theirs), End::Delivered).await;
+    world.settle(first(events[1].1, 0, theirs), End::Retry(500, std::time::Duration::from_secs(9))).await;
+    world.change(Change::DeleteAccount(erased)).await.expect("it exists");
+    // An attempt that was in flight ends: there is nothing left to record it with.
+    world.settle(first(events[2].1, 0, theirs), End::Delivered).await;
+    for _ in 0..2 {
+        assert_eq!(world.store().event(erased, events[0].1).await, Ok(None));
+        assert_eq!(world.store().delivery(erased, id(events[1].1, 0), world.now()).await, Ok(None));
+        assert_eq!(world.store().load(vec![events[2].1, events[2].0]).await.map(|found| found.len()), Ok(1));
+        assert_eq!(world.list(erased, "", 10).await, []);
+        assert_eq!(world.due(Timestamp(i64::MAX)).await, []);
+        assert!(world.opened.directory.read().key(&[1; 32]).is_none());
+        assert_eq!(world.list(kept, "", 10).await.len(), 3);
+        world.restart().await;
+        assert_eq!(world.opened.known.len(), 4);
+    }
+    assert_eq!(world.webhook("wh_ours").number, ours);
+    assert_eq!(world.change(Change::DeleteAccount(erased)).await, Err(ChangeError::NotFound));
+    assert_ne!(world.new_account("acme").await, erased);
+}
+
+/// Keys are found by their hash until they are revoked; ids and hashes are unique.
+pub async fn keys_come_and_go(subject: &mut dyn Subject) {
+    let mut world = World::new(subject).await;
+    let account = world.account();
+    let (one, two) = (key("key_one", 1, Some(account)), key("key_two", 2, None));
+    world.change(Change::PutKey(one.clone())).await.expect("a new key");
+    world.change(Change::PutKey(two.clone())).await.expect("a new key");
+    assert_eq!(world.change(Change::PutKey(one.clone())).await, Err(ChangeError::Exists));
+    assert_eq!(world.change(Change::PutKey(key("key_three", 2, None))).await, Err(ChangeError::Exists));
+    assert_eq!(world.change(Change::PutKey(key("key_three", 3, Some(999)))).await, Err(ChangeError::NotFound));
+    world.restart().await;
+    let found = world.opened.directory.read().key(&[1; 32]).cloned();
+    assert_eq!(found.as_deref(), Some(&one));
+    world.change(Change::RevokeKey(one.id.clone())).await.expect("it exists");
+    assert_eq!(world.change(Change::RevokeKey(one.id.clone())).await, Err(ChangeError::NotFound));
+    world.restart().await;
+    assert!(world.opened.directory.read().key(&[1; 32]).is_none());
+    assert_eq!(world.opened.directory.read().key(&[2; 32]).map(|key| key.id.clone()), Some(two.id));
+}
+
+/// Nothing of one account is seen, or lost, under another.
+pub async fn a_foreign_account_sees_nothing(subject: &mut dyn Subject) {
+    let world = World::new(subject).await;
+    let (ours, theirs) = (world.account(), world.new_account("acme").await);
+    let webhook = world.new_webhook(ours, "wh_ours", &["*"]).await;
+    let one = world.accept(event(ours)).await.id;
+    let two = world.accept(event(ours)).await.id;
+    world.settle(first(one, 0, webhook), End::Failed(500)).await;
+    let ids: [WebhookId; 1] = ["wh_ours".parse().expect("an id")];
+    for event in [one, two] {
+        assert_eq!(world.store().event(theirs, event).await, Ok(None));
+        assert_eq!(world.store().delivery(theirs, id(event, 0), world.now()).await, Ok(None));
+    }
+    for filter in ["", "status=failed", "status=pending", "webhook=wh_ours", &format!("q={one}"), "q=newstartup"] {
+        assert_eq!(world.list(theirs, filter, 10).await, [], "{filter}");
+    }
+    assert_eq!(world.store().events(theirs, None, 10).await.map(|page| page.rows.len()), Ok(0));
+    assert!(world.opened.directory.read().webhook(theirs, &ids[0]).is_none());
+    let mut moved = world.active("wh_ours");
+    moved.account = theirs;
+    assert_eq!(world.change(Change::PutWebhook(moved)).await, Err(ChangeError::NotFound));
+}
+
+/// A store that is closed says so to whoever still asks.
+pub async fn a_closed_store_says_so(subject: &mut dyn Subject) {
+    let world = World::new(subject).await;
+    let (account, store) = (world.account(), std::sync::Arc::clone(&world.opened.store));
+    world.subject.close().await;
+    let refused = store.accept(vec![event(account)]).await;
+    assert!(matches!(&refused[..], [Err(domain::store::AcceptError::Store(StoreError::Stopped(_)))]), "{refused:?}");
+    assert!(matches!(store.settle(Vec::new()).await, Err(StoreError::Stopped(_))));
+}
+
+fn key(id: &str, hash: u8, account: Option<u32>) -> ApiKey {
+    ApiKey {
+        id: id.parse().expect("an id"),
+        name: "a key".to_owned(),
+        account,
+        scopes: vec![Scope::Account, Scope::EventsWrite],
+        hash: [hash; 32],
+        hint: "pha_x".to_owned(),
+        created_at: Timestamp(1),
+        expires_at: Some(Timestamp(9)),
+    }
+}

@@ -1,0 +1,230 @@
+//! Lists, filters and counts: exact, whatever has a row and whatever has none.
+
+use std::time::Duration;
+
+use domain::delivery::{Delivery, DeliveryStatus, Due};
+use domain::event::NewEvent;
+use domain::filter::DeliveryFilter;
+use domain::store::{Change, Counts, DeliveryQuery};
+use domain::time::Timestamp;
+
+use super::{End, Subject, World, first, id, typed};
+
+const TYPES: [&str; 4] = ["alert.rule_created", "alert.rule_deleted", "watchlist.domain_added", "enrichment.failed"];
+const ENDS: [Option<End>; 8] = [
+    None,
+    Some(End::Delivered),
+    Some(End::Retry(503, Duration::from_secs(30))),
+    Some(End::Failed(404)),
+    None,
+    Some(End::TimedOut(Duration::from_secs(1))),
+    Some(End::Delivered),
+    Some(End::Retry(429, Duration::from_millis(1))),
+];
+
+/// Two accounts with deliveries of every kind, in many states; returns the accounts.
+async fn busy_world(world: &World<'_>) -> [u32; 2] {
+    let accounts = [world.account(), world.new_account("acme").await];
+    for (account, ids) in accounts.into_iter().zip([["wh_a", "wh_b", "wh_c"], ["wh_x", "wh_y", "wh_z"]]) {
+        world.new_webhook(account, ids[0], &["*"]).await;
+        world.new_webhook(account, ids[1], &["alert.*"]).await;
+        world.new_webhook(account, ids[2], &["*"]).await;
+        world.change(Change::PutWebhook(world.paused(ids[2]))).await.expect("it is paused");
+    }
+    for round in 0..40usize {
+        for account in accounts {
+            let mut new = typed(account, TYPES[round % 4]);
+            new.data = format!(r#"{{"domain":"site{round}.com","note":"Grüße {}"}}"#, round % 5).into();
+            if round % 9 == 4 {
+                new.test_for = Some(world.webhook(if account == accounts[0] { "wh_b" } else { "wh_y" }).number);
+            }
+            send(world, account, new, round).await;
+        }
+        world.pass(Duration::from_millis(700 * (round as u64 % 3)));
+    }
+    world.change(Change::DeleteWebhook(world.webhook("wh_b").number)).await.expect("it exists");
+    accounts
+}
+
+/// Accepts an event and lets its deliveries end, each in its own way.
+async fn send(world: &World<'_>, account: u32, new: NewEvent, round: usize) {
+    let accepted = world.accept(new).await;
+    let event = world.store().event(account, accepted.id).await.expect("it is read").expect("it exists");
+    for (place, webhook) in (0u16..).zip(&event.targets) {
+        let due = first(event.id, place, *webhook);
+        let paused = world.opened.directory.read().webhook_numbered(*webhook).is_some_and(|w| w.pause.is_some());
+        match ENDS[(round * 3 + usize::from(place) * 5) % ENDS.len()] {
+            Some(end) if !paused => {
+                let retry = world.settle(due, end).await;
+                if round.is_multiple_of(4)
+                    && let Some(retry) = retry
+                {
+                    world.settle(Due { due_at: world.now(), ..retry }, End::Delivered).await;
+                }
+            }
+            Some(_) | None => {}
+        }
+        if round % 7 == 6 {
+            // What has ended cannot be cancelled.
+            let _ = world.change(Change::Cancel(due.delivery)).await;
+        }
+    }
+}
+
+/// Every filter finds what it means, in pages of any size, each delivery once, newest first.
+pub async fn filters_are_exact(subject: &mut dyn Subject) {
+    let mut world = World::bounded(subject, 6).await;
+    let accounts = busy_world(&world).await;
+    for restarted in [false, true] {
+        if restarted {
+            world.restart().await;
+        }
+        for account in accounts {
+            let all = world.list(account, "", 1_000).await;
+            assert!(all.len() > 60 && all.windows(2).all(|pair| pair[0].id > pair[1].id));
+            let now = world.now();
+            for delivery in &all {
+                assert_eq!(*delivery, world.delivery(account, delivery.id).await);
+            }
+            for line in lines(&all) {
+                let filter = DeliveryFilter::parse_line(&line, now).expect("a filter");
+                let expected: Vec<_> = all.iter().filter(|delivery| filter.matches(delivery)).cloned().collect();
+                for limit in [1, 7, 1_000] {
+                    assert_eq!(world.list(account, &line, limit).await, expected, "{line} by {limit}");
+                }
+            }
+        }
+    }
+}
+
+/// Filters of every kind, with borders that matter.
+fn lines(all: &[Delivery]) -> Vec<String> {
+    let mut lines: Vec<_> = [
+        "webhook=wh_a",
+        "webhook=wh_b",
+        "webhook=wh_c",
+        "webhook=wh_x",
+        "webhook=wh_nobody",
+        "event=alert.*",
+        "event=alert.rule_created,enrichment.*",
+        "event=sequence.*",
+        "code=2xx",
+        "code=5xx",
+        "code=404,429",
+        "code=200 status=failed",
+        "code=1xx",
+        "error=response_timeout",
+        "error=http_5xx,http_4xx",
+        "error=tls_other",
+        "status=failed webhook=wh_a",
+        "status=pending,held webhook=wh_c",
+        "status=delivered webhook=wh_x",
+        "status=failed,cancelled,held",
+        "code=5xx status=pending event=alert.*",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    lines.extend(DeliveryStatus::ALL.map(|status| format!("status={}", status.as_str())));
+    for delivery in [&all[3], &all[all.len() / 2], &all[all.len() - 2]] {
+        let at = delivery.timestamp;
+        lines.push(format!("since={at}"));
+        lines.push(format!("until={at}"));
+        lines.push(format!("since={at} until={} status=pending", Timestamp(at.0 + 2_000_000)));
+        lines.push(format!("webhook={} until={at}", delivery.webhook));
+    }
+    lines
+}
+
+/// What is in flight is `sending`, and nothing else; an event's deliveries are found by it; a text is found in bodies and
+/// ids.
+pub async fn searches_find(subject: &mut dyn Subject) {
+    let world = World::bounded(subject, 6).await;
+    let [account, _] = busy_world(&world).await;
+    let all = world.list(account, "", 1_000).await;
+    let pending: Vec<_> = all.iter().filter(|delivery| delivery.status == DeliveryStatus::Pending).collect();
+    let delivered = all.iter().find(|delivery| delivery.status == DeliveryStatus::Delivered).expect("there is one");
+    let mut query = DeliveryQuery {
+        account,
+        event: None,
+        filter: DeliveryFilter { status: vec![DeliveryStatus::Sending], ..DeliveryFilter::default() },
+        webhook: None,
+        before: None,
+        limit: 100,
+        now: world.now(),
+        sending: vec![pending[0].id, pending[3].id, delivered.id],
+    };
+    let sending = world.store().deliveries(query.clone()).await.expect("it is listed");
+    assert_eq!(sending.rows.iter().map(|row| row.id).collect::<Vec<_>>(), [pending[0].id, pending[3].id]);
+    query.filter = DeliveryFilter::default();
+    query.event = Some(delivered.id.event);
+    let of_event = world.store().deliveries(query).await.expect("it is listed");
+    assert_eq!(of_event.rows.len(), all.iter().filter(|row| row.id.event == delivered.id.event).count());
+
+    let ids = |rows: Vec<Delivery>| rows.into_iter().map(|row| row.id).collect::<Vec<_>>();
+    assert_eq!(ids(world.list(account, &format!("q={}", delivered.id), 10).await), [delivered.id]);
+    let of_event: Vec<_> = all.iter().map(|row| row.id).filter(|id| id.event == delivered.id.event).collect();
+    assert_eq!(ids(world.list(account, &format!("q={}", delivered.id.event), 1).await), of_event);
+    for (text, marks) in [("\"SITE7.com\"", "site7.com"), ("Grüße", "Grüße")] {
+        let mut expected = Vec::new();
+        for row in &all {
+            let event = world.store().event(account, row.id.event).await.expect("it is read").expect("it exists");
+            if String::from_utf8_lossy(&event.data).contains(marks) {
+                expected.push(row.id);
+            }
+        }
+        assert!(!expected.is_empty());
+        assert_eq!(ids(world.list(account, &format!("q={text}"), 3).await), expected);
+    }
+    assert_eq!(world.list(account, "q=nowhere-to-be-found", 10).await, []);
+}
+
+/// Counts agree with the list, whatever window they are of; tests are left out.
+pub async fn counts_are_exact(subject: &mut dyn Subject) {
+    let world = World::bounded(subject, 6).await;
+    let accounts = busy_world(&world).await;
+    for account in accounts {
+        let all = world.list(account, "", 1_000).await;
+        let webhooks: Vec<_> = world.opened.directory.read().webhooks_of(account).cloned().collect();
+        for webhook in webhooks {
+            for since in [Timestamp(0), all[all.len() / 2].timestamp, all[5].timestamp, world.now()] {
+                let mut expected = Counts::default();
+                let wanted = |row: &&Delivery| row.webhook == webhook.id && row.timestamp >= since && !row.test;
+                for row in all.iter().filter(wanted) {
+                    match row.status {
+                        DeliveryStatus::Delivered => {
+                            expected.delivered += 1;
+                            expected.delivered_after_retry += u64::from(row.retries_made > 0);
+                        }
+                        DeliveryStatus::Failed => expected.failed += 1,
+                        DeliveryStatus::Cancelled => expected.cancelled += 1,
+                        DeliveryStatus::Pending | DeliveryStatus::Sending | DeliveryStatus::Held => {
+                            expected.unfinished += 1;
+                        }
+                    }
+                }
+                assert_eq!(world.store().counts(webhook.number, since).await, Ok(expected), "{}", webhook.id);
+            }
+        }
+    }
+}
+
+/// Events come newest first, in pages.
+pub async fn events_come_in_pages(subject: &mut dyn Subject) {
+    let world = World::new(subject).await;
+    let account = world.account();
+    let mut expected = Vec::new();
+    for _ in 0..7 {
+        expected.insert(0, world.accept(super::event(account)).await.id);
+    }
+    let (mut listed, mut before) = (Vec::new(), None);
+    loop {
+        let page = world.store().events(account, before, 3).await.expect("it is listed");
+        listed.extend(page.rows.iter().map(|event| event.id));
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!(listed, expected);
+    assert_eq!(world.store().delivery(account, id(expected[0], 0), world.now()).await, Ok(None));
+}

@@ -1,0 +1,162 @@
+//! Recording attempts: retries, ends, replays, cancellation, and what a restart finds.
+
+use std::time::Duration;
+
+use domain::attempt::{ErrorCode, Reason};
+use domain::delivery::{DeliveryStatus, Due, Next, Settlement};
+use domain::store::{Change, ChangeError, Fact};
+
+use super::{End, Subject, World, event, first, id, settlement};
+
+/// A delivery fails, is retried when it is due, and is delivered; the log has each attempt as it was.
+pub async fn a_retry_is_planned_and_delivered(subject: &mut dyn Subject) {
+    let world = World::new(subject).await;
+    let account = world.account();
+    let webhook = world.new_webhook(account, "wh_all", &["*"]).await;
+    let accepted = world.accept(event(account)).await;
+    let delivery = id(accepted.id, 0);
+    let due = first(accepted.id, 0, webhook);
+    let retry = world.settle(due, End::Retry(503, Duration::from_secs(30))).await.expect("a retry");
+    let planned = world.delivery(account, delivery).await;
+    assert_eq!((planned.status, planned.attempts_made, planned.retries_made), (DeliveryStatus::Pending, 1, 0));
+    assert_eq!((planned.next_attempt_at, planned.ended_at), (Some(retry.due_at), None));
+    assert_eq!((planned.last_status_code, planned.last_error), (Some(503), Some(ErrorCode::Http5xx)));
+    assert_eq!(world.due(retry.due_at).await, []);
+    assert_eq!(world.due(retry.due_at.plus(Duration::from_micros(1))).await, [retry]);
+    assert_eq!(world.backlog(webhook).await, []);
+    assert_eq!(world.store().oldest_due(world.now()).await, Ok(None));
+
+    world.pass(Duration::from_secs(31));
+    assert_eq!(world.store().oldest_due(world.now()).await, Ok(Some(retry.due_at)));
+    world.told();
+    world.settle(retry, End::Delivered).await;
+    assert!(matches!(&world.told()[..], [Fact::Settled(settled)] if settled.delivery == delivery));
+    let (ended, attempts) = world.log(account, delivery).await;
+    assert_eq!((ended.status, ended.attempts_made, ended.retries_made), (DeliveryStatus::Delivered, 2, 1));
+    assert_eq!(ended.ended_at, Some(world.now().plus(Duration::from_micros(1_500))));
+    assert_eq!((ended.next_attempt_at, ended.last_error), (None, None));
+    let expected = settlement(world.now(), retry, End::Delivered).attempt.expect("an attempt");
+    assert_eq!(attempts[1], expected);
+    assert_eq!((attempts[0].number, attempts[0].reason), (1, Reason::First));
+    assert_eq!(world.due(world.now().plus(Duration::from_secs(86_400))).await, []);
+}
+
+/// What was delivered or cancelled stays so, whatever an attempt in flight came to; the attempt is logged.
+pub async fn an_end_stands(subject: &mut dyn Subject) {
+    let world = World::new(subject).await;
+    let account = world.account();
+    let webhook = world.new_webhook(account, "wh_all", &["*"]).await;
+    let events = [world.accept(event(account)).await.id, world.accept(event(account)).await.id];
+    let (delivered, cancelled) = (first(events[0], 0, webhook), first(events[1], 0, webhook));
+    world.settle(delivered, End::Delivered).await;
+    world.change(Change::Cancel(cancelled.delivery)).await.expect("it waits");
+    for due in [Due { attempts_made: 1, ..delivered }, cancelled] {
+        world.settle(due, End::Retry(500, Duration::from_secs(30))).await;
+    }
+    let (one, attempts) = world.log(account, delivered.delivery).await;
+    assert_eq!((one.status, attempts.len()), (DeliveryStatus::Delivered, 2));
+    let (two, attempts) = world.log(account, cancelled.delivery).await;
+    assert_eq!((two.status, attempts.len()), (DeliveryStatus::Cancelled, 1));
+    assert_eq!(world.due(world.now().plus(Duration::from_secs(3_600))).await, []);
+    let again = world.change(Change::Cancel(delivered.delivery)).await;
+    assert!(matches!(again, Err(ChangeError::State(_))), "{again:?}");
+    let unknown = world.change(Change::Cancel(id(events[0], 7))).await;
+    assert_eq!(unknown, Err(ChangeError::NotFound));
+}
+
+/// A delivery that ends without an attempt has an end, and no attempt.
+pub async fn a_delivery_may_end_without_an_attempt(subject: &mut dyn Subject) {
+    let world = World::new(subject).await;
+    let account = world.account();
+    let webhook = world.new_webhook(account, "wh_all", &["*"]).await;
+    let accepted = world.accept(event(account)).await;
+    let given_up = Settlement { delivery: id(accepted.id, 0), webhook, attempt: None, next: Next::Failed };
+    world.store().settle(vec![given_up]).await.expect("it is recorded");
+    let (delivery, attempts) = world.log(account, id(accepted.id, 0)).await;
+    assert_eq!((delivery.status, attempts.len()), (DeliveryStatus::Failed, 0));
+    assert_eq!(delivery.ended_at, Some(world.now()));
+}
+
+/// A replay sends again at once, numbers on, and starts the schedule afresh; also of what waits.
+pub async fn a_replay_starts_afresh(subject: &mut dyn Subject) {
+    let world = World::new(subject).await;
+    let account = world.account();
+    let webhook = world.new_webhook(account, "wh_all", &["*"]).await;
+    let accepted = world.accept(event(account)).await;
+    let delivery = id(accepted.id, 0);
+    let retry = world.settle(first(accepted.id, 0, webhook), End::TimedOut(Duration::from_secs(30))).await;
+    world.pass(Duration::from_secs(31));
+    world.settle(retry.expect("a retry"), End::Failed(404)).await;
+    assert_eq!(world.delivery(account, delivery).await.status, DeliveryStatus::Failed);
+    world.told();
+    world.change(Change::Replay(delivery)).await.expect("it has ended");
+    let told = world.told();
+    let [Fact::Replayed(due)] = &told[..] else { panic!("{told:?}") };
+    let due = *due;
+    let expected =
+        Due { delivery, webhook, due_at: world.now(), attempts_made: 2, retries_made: 0, reason: Reason::Replay };
+    assert_eq!(due, expected);
+    assert_eq!(world.backlog(webhook).await, [due]);
+    let waiting = world.delivery(account, delivery).await;
+    assert_eq!((waiting.status, waiting.ended_at), (DeliveryStatus::Pending, None));
+
+    let retry = world.settle(due, End::Retry(500, Duration::from_secs(30))).await.expect("a retry");
+    world.change(Change::Replay(delivery)).await.expect("what waits can be sent at once");
+    assert_eq!(world.due(retry.due_at).await, [Due { due_at: world.now(), attempts_made: 3, ..expected }]);
+    let (_, attempts) = world.log(account, delivery).await;
+    assert_eq!(attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(attempts[2].reason, Reason::Replay);
+}
+
+/// A replay that is asked for while an attempt is being recorded stands, whatever that came to.
+pub async fn a_replay_during_an_attempt_stands(subject: &mut dyn Subject) {
+    let world = World::new(subject).await;
+    let account = world.account();
+    let webhook = world.new_webhook(account, "wh_all", &["*"]).await;
+    let accepted = world.accept(event(account)).await;
+    let due = first(accepted.id, 0, webhook);
+    world.change(Change::Replay(due.delivery)).await.expect("it waits");
+    world.settle(due, End::Delivered).await;
+    assert_eq!(world.delivery(account, due.delivery).await.status, DeliveryStatus::Pending);
+    let again = world.due(world.now().plus(Duration::from_micros(1))).await;
+    assert_eq!((again[0].reason, again[0].attempts_made), (Reason::Replay, 1));
+    // The scheduler may not have heard of the first attempt's number: no attempt is lost by that.
+    world.settle(Due { attempts_made: 0, ..again[0] }, End::Delivered).await;
+    let (delivery, attempts) = world.log(account, due.delivery).await;
+    assert_eq!((delivery.status, attempts.len()), (DeliveryStatus::Delivered, 2));
+    assert_eq!(attempts[1].number, 2);
+}
+
+/// After a restart everything that waits is told or found, once, and everything that ended is not.
+pub async fn a_restart_finds_what_waits(subject: &mut dyn Subject) {
+    let mut world = World::new(subject).await;
+    let account = world.account();
+    let one = world.new_webhook(account, "wh_one", &["*"]).await;
+    let two = world.new_webhook(account, "wh_two", &["*"]).await;
+    let done = world.accept(event(account)).await.id;
+    let half = world.accept(event(account)).await.id;
+    let new = world.accept(event(account)).await.id;
+    world.settle(first(done, 0, one), End::Delivered).await;
+    world.settle(first(done, 1, two), End::Delivered).await;
+    let retry = world.settle(first(half, 1, two), End::Retry(500, Duration::from_secs(30))).await.expect("a retry");
+    let before = world.list(account, "", 10).await;
+    world.restart().await;
+    let webhooks = world.opened.known.iter().filter(|fact| matches!(fact, Fact::Webhook(_))).count();
+    assert_eq!(webhooks, 2);
+    let told: Vec<_> = world.opened.known[2..]
+        .iter()
+        .map(|fact| {
+            let Fact::Accepted { event, on_disk } = fact else { panic!("{fact:?}") };
+            (event.id, on_disk.clone())
+        })
+        .collect();
+    assert_eq!(told, [(half, vec![false, true]), (new, vec![false, false])]);
+    assert_eq!(world.due(retry.due_at.plus(Duration::from_secs(1))).await, [retry]);
+    assert_eq!(world.list(account, "", 10).await, before);
+    for (event, place, webhook) in [(half, 0, one), (new, 0, one), (new, 1, two)] {
+        world.settle(first(event, place, webhook), End::Delivered).await;
+    }
+    world.restart().await;
+    assert_eq!(world.opened.known.len(), 2);
+    assert_eq!(world.list(account, "status=delivered", 10).await.len(), 5);
+}

@@ -1,0 +1,105 @@
+//! The suite that every store must pass, against the store in one SQLite file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use domain::directory::SharedDirectory;
+use domain::vault::Vault;
+use store::conformance::{ManualClock, Opened, Subject, Told, accepting, changing, listing, pausing, sending};
+use store::sqlite::{Limits, Settings, SqliteStore};
+
+/// A store in a directory of its own.
+struct Sqlite {
+    dir: PathBuf,
+    store: Option<Arc<SqliteStore>>,
+}
+
+impl Sqlite {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("conformance-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        Self { dir: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name), store: None }
+    }
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        if let Some(store) = self.store.take() {
+            store.stop();
+        }
+        std::fs::remove_dir_all(&self.dir).expect("the directory is ours");
+    }
+}
+
+#[async_trait]
+impl Subject for Sqlite {
+    async fn open(&mut self, clock: ManualClock, fresh_per_webhook: usize) -> Opened {
+        let (directory, told) = (SharedDirectory::default(), Told::default());
+        let (hook, mut nonce) = (told.clone(), 0u8);
+        let settings = Settings {
+            dir: &self.dir,
+            vault: Vault::new(&[7; 32]),
+            directory: directory.clone(),
+            clock: Arc::new(clock),
+            chance: Box::new(move |bytes| {
+                nonce = nonce.wrapping_add(1);
+                bytes.fill(nonce);
+            }),
+            retention: None,
+            limits: Limits { fresh_per_webhook, durable: false, ..Limits::default() },
+            facts: Box::new(move |facts| hook.tell(facts)),
+            fatal: Box::new(|why| panic!("{why}")),
+        };
+        let (store, known) = SqliteStore::open(settings).expect("it opens");
+        let store = Arc::new(store);
+        self.store = Some(Arc::clone(&store));
+        Opened { store, directory, told, known }
+    }
+
+    async fn close(&mut self) {
+        if let Some(store) = self.store.take() {
+            store.stop();
+        }
+    }
+}
+
+macro_rules! behaviours {
+    ($($group:ident::$name:ident),* $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                $group::$name(&mut Sqlite::new()).await;
+            }
+        )*
+    };
+}
+
+behaviours! {
+    accepting::an_event_goes_to_whom_it_is_for,
+    accepting::a_test_goes_to_its_webhook_alone,
+    accepting::an_idempotency_key_acts_once,
+    accepting::timestamps_are_unique,
+    accepting::what_memory_should_not_hold_waits_on_disk,
+    sending::a_retry_is_planned_and_delivered,
+    sending::an_end_stands,
+    sending::a_delivery_may_end_without_an_attempt,
+    sending::a_replay_starts_afresh,
+    sending::a_replay_during_an_attempt_stands,
+    sending::a_restart_finds_what_waits,
+    pausing::a_paused_webhook_holds_what_is_due,
+    pausing::resuming_delivers,
+    pausing::resuming_cancels,
+    changing::a_webhook_keeps_everything,
+    changing::a_change_is_made_once_per_key,
+    changing::deleting_a_webhook_cancels_and_keeps_the_log,
+    changing::deleting_an_account_erases,
+    changing::keys_come_and_go,
+    changing::a_foreign_account_sees_nothing,
+    changing::a_closed_store_says_so,
+    listing::filters_are_exact,
+    listing::searches_find,
+    listing::counts_are_exact,
+    listing::events_come_in_pages,
+}

@@ -89,9 +89,9 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         retention: Some(settings.retention),
         limits: Limits::default(),
         facts: Box::new(move |facts| {
-            for fact in &facts {
-                live_hook.publish(fact);
-                if let Some(tap) = &tap {
+            live_hook.publish(&facts);
+            if let Some(tap) = &tap {
+                for fact in &facts {
                     // Who tapped may have gone: then nobody wants to know.
                     let _gone = tap.send(fact.clone());
                 }

@@ -63,6 +63,12 @@ impl Caller {
             || self.key.as_ref().is_some_and(|key| key.scopes.contains(&scope))
     }
 
+    /// Whether the caller's key has been neither revoked nor ended since it was checked.
+    pub(crate) fn is_still_valid(&self, api: &Api) -> bool {
+        let Some(key) = &self.key else { return true };
+        key.expires_at.is_none_or(|ends| api.now() < ends) && api.directory.read().key(&self.hash).is_some()
+    }
+
     /// # Errors
     /// 403 unless the caller is the platform.
     pub(crate) fn require_platform(&self) -> Result<(), Problem> {
@@ -85,10 +91,8 @@ impl FromRequestParts<Arc<Api>> for Caller {
 pub(crate) fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
     let Some(token) = bearer(parts) else { return Err(Problem::unauthorized()) };
     let now = api.now();
-    let Some(caller) = find(token, api).filter(|caller| {
-        let ends = caller.key.as_ref().and_then(|key| key.expires_at);
-        ends.is_none_or(|ends| now < ends)
-    }) else {
+    let has_not_ended = |key: &Arc<ApiKey>| key.expires_at.is_none_or(|ends| now < ends);
+    let Some(caller) = find(token, api).filter(|caller| caller.key.as_ref().is_none_or(has_not_ended)) else {
         let address = address(parts, &api.trusted_proxies);
         // A valid key passes whatever its address did before: behind one address there may be many callers.
         return Err(match api.sign_ins.take(address, now) {

@@ -63,6 +63,18 @@ struct Ring {
     next: u64,
 }
 
+impl Ring {
+    fn push(&mut self, record: Record) {
+        self.weight += record.weight();
+        self.records.push_back(record);
+        self.next += 1;
+        while self.records.len() > RING || self.weight > WEIGHT_MAX {
+            let Some(oldest) = self.records.pop_front() else { break };
+            self.weight -= oldest.weight();
+        }
+    }
+}
+
 /// The feed of what has been committed. Cloned, it is the same feed.
 #[derive(Debug, Clone)]
 pub struct Live {
@@ -94,21 +106,21 @@ impl Live {
         }
     }
 
-    /// Takes a committed fact in: for the store's hook, in the order of commits. Never waits.
-    pub fn publish(&self, fact: &Fact) {
-        self.metrics.observe(fact);
-        let Some(record) = record(fact) else { return };
+    /// Takes committed facts in: for the store's hook, in the order of commits. Never waits. Whoever listens is woken once.
+    pub fn publish(&self, facts: &[Fact]) {
         let mut ring = self.ring();
-        ring.weight += record.weight();
-        ring.records.push_back(record);
-        ring.next += 1;
-        while ring.records.len() > RING || ring.weight > WEIGHT_MAX {
-            let Some(oldest) = ring.records.pop_front() else { break };
-            ring.weight -= oldest.weight();
+        let before = ring.next;
+        for fact in facts {
+            self.metrics.observe(fact);
+            if let Some(record) = record(fact) {
+                ring.push(record);
+            }
         }
         let next = ring.next;
         drop(ring);
-        self.grown.send_replace(next);
+        if next != before {
+            self.grown.send_replace(next);
+        }
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -174,7 +186,7 @@ mod tests {
     use super::*;
 
     fn publish(live: &Live, webhook: u32) {
-        live.publish(&Fact::WebhookDeleted { webhook });
+        live.publish(&[Fact::WebhookDeleted { webhook }]);
     }
 
     fn deleted(reading: Reading) -> Option<Vec<u32>> {

@@ -206,12 +206,12 @@ mod tests {
         let mut stream = StrictHead::new(server);
         let trickle = async {
             for byte in b"GET / HTTP/1.1\r\nHost: example.com\r\n" {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_millis(1_500)).await;
                 client.write_all(&[*byte]).await.expect("the server reads");
             }
         };
         tokio::select! {
-            (read, seconds) = read_to_end(&mut stream) => assert_eq!((read.len(), seconds), (10, 11)),
+            (read, seconds) = read_to_end(&mut stream) => assert_eq!((read.len(), seconds), (7, 11)),
             () = trickle => unreachable!("the server reads for ever"),
         }
     }

@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use dispatch::build_request;
 use dispatch::scheduler::{BACKLOG_MAX, Ended, Input, Output, Scheduler, Start};
-use domain::attempt::Outcome;
 use domain::delivery::{DeliveryStatus, Due, Settlement};
 use domain::event::NewEvent;
 use domain::id::DeliveryId;
 use domain::policy::Policy;
-use domain::signature::SentRequest;
 use domain::store::{Accepted, Change, Fact};
 use domain::time::Timestamp;
 use domain::webhook::Pause;
@@ -34,7 +32,7 @@ pub(crate) const ACCOUNTS: u32 = 2;
 enum Action {
     Post,
     Commit,
-    End { delivery: DeliveryId, request: SentRequest, started_at: Timestamp, outcome: Outcome, life: u32 },
+    End { ended: Box<Ended>, life: u32 },
     Loaded { rows: Vec<Due>, life: u32 },
     BacklogLoaded { webhook: u32, rows: Vec<Due>, life: u32 },
     Moods,
@@ -217,11 +215,10 @@ impl World {
         match action {
             Action::Post => self.post(),
             Action::Commit => return self.commit(),
-            Action::End { delivery, request, started_at, outcome, life } if life == self.life => {
-                self.in_flight.remove(&delivery);
-                self.ledger.ended(delivery, self.steady);
-                let ended = Ended { delivery, request, started_at, outcome };
-                return self.advance(Input::Ended(Box::new(ended)));
+            Action::End { ended, life } if life == self.life => {
+                self.in_flight.remove(&ended.delivery);
+                self.ledger.ended(ended.delivery, self.steady);
+                return self.advance(Input::Ended(ended));
             }
             Action::Loaded { rows, life } if life == self.life => return self.advance(Input::Due(rows)),
             Action::BacklogLoaded { webhook, rows, life } if life == self.life => {
@@ -321,9 +318,9 @@ impl World {
 
     fn acknowledge(&mut self, event: &NewEvent, accepted: &Accepted, facts: &[Fact]) -> Result<(), Violation> {
         let expected = self.disk.takers(event.account, &event.event_type);
-        let targets = facts.iter().find_map(|fact| match fact {
-            Fact::Accepted { event, .. } if event.id == accepted.id => Some(event.targets.clone()),
-            _ => None,
+        let targets = facts.iter().find_map(|fact| {
+            let Fact::Accepted { event, .. } = fact else { return None };
+            (event.id == accepted.id).then(|| event.targets.clone())
         });
         let targets = targets.unwrap_or_default();
         check(targets == expected, || format!("I2: {} goes to {targets:?}, {expected:?} take it", accepted.id))?;
@@ -399,7 +396,8 @@ impl World {
         let mood = self.moods.get(&webhook).copied().unwrap_or(Mood::Well);
         let outcome = mood.answer(outgoing.timeout, &mut self.chance);
         let (took, life) = (outcome.duration, self.life);
-        self.plan(took, Action::End { delivery, request, started_at: now, outcome, life });
+        let ended = Box::new(Ended { delivery, request, started_at: now, outcome });
+        self.plan(took, Action::End { ended, life });
         Ok(())
     }
 

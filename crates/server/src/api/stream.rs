@@ -15,7 +15,7 @@ use http::{HeaderMap, Method, Uri};
 
 use super::stream_messages::{Kind, Messages};
 use crate::app::Api;
-use crate::auth::InAccount;
+use crate::auth::{Caller, InAccount};
 use crate::live::Reading;
 use crate::operation::{Operation, text};
 use crate::page;
@@ -87,7 +87,7 @@ async fn stream(State(api): State<Arc<Api>>, at: InAccount, uri: Uri, headers: H
     })?;
     let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
     let (place, lost) = start(&api, last);
-    let follower = Follower { api, messages, place, lost, greeted: false, _open: open };
+    let follower = Follower { api, caller: at.caller, messages, place, lost, greeted: false, _open: open };
     let mut response = Response::new(Body::from_stream(stream::unfold(follower, Follower::step)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -144,6 +144,7 @@ fn start(api: &Api, last: Option<&str>) -> (u64, bool) {
 /// A stream at its place in the feed.
 struct Follower {
     api: Arc<Api>,
+    caller: Caller,
     messages: Messages,
     place: u64,
     lost: bool,
@@ -155,6 +156,10 @@ impl Follower {
     /// The next piece of the stream.
     async fn step(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
         let piece = self.piece().await?;
+        // A key that was revoked meanwhile sees nothing more.
+        if !self.caller.is_still_valid(&self.api) {
+            return None;
+        }
         Some((Ok(piece.into()), self))
     }
 

@@ -55,7 +55,7 @@ impl EngineStore {
 
     fn commit(&self, engine: &mut Engine) -> Result<(), StoreError> {
         for fact in engine.commit()? {
-            self.live.publish(&fact);
+            self.live.publish(std::slice::from_ref(&fact));
         }
         Ok(())
     }

@@ -24,10 +24,14 @@ struct Message {
 
 impl Stream {
     async fn open(world: &World, query: &str, last_id: Option<&str>) -> Self {
+        Self::open_with(PLATFORM, world, query, last_id).await
+    }
+
+    async fn open_with(key: &str, world: &World, query: &str, last_id: Option<&str>) -> Self {
         let mut request = Request::builder()
             .method(Method::GET)
             .uri(format!("/v1/accounts/default/stream{query}"))
-            .header("authorization", format!("Bearer {PLATFORM}"));
+            .header("authorization", format!("Bearer {key}"));
         if let Some(id) = last_id {
             request = request.header("last-event-id", id);
         }
@@ -153,4 +157,18 @@ async fn silence_is_broken_by_a_heartbeat() {
     let before = tokio::time::Instant::now();
     assert_eq!(stream.piece().await, ": alive");
     assert_eq!(before.elapsed().as_secs(), 15);
+}
+
+#[tokio::test]
+async fn a_revoked_key_sees_nothing_more() {
+    let world = World::new();
+    let key = world.key("default", &[]).await;
+    let mut stream = Stream::open_with(&key, &world, "", None).await;
+    world.webhook("default").await;
+    assert_eq!(stream.message().await.kind, "webhook");
+    let keys = world.get("/v1/accounts/default/keys").await.json();
+    let id = keys["data"][0]["id"].as_str().expect("an id");
+    world.delete(&format!("/v1/accounts/default/keys/{id}")).await;
+    world.event("default").await;
+    assert!(stream.body.frame().await.is_none(), "the stream has ended");
 }

@@ -7,7 +7,8 @@ use domain::delivery::DeliveryStatus;
 use domain::event::NewEvent;
 use domain::store::{AcceptError, Fact};
 
-use super::{End, Subject, World, event, first, id, idempotency, typed};
+use super::Subject;
+use super::world::{End, World, event, first, id, idempotency, typed};
 
 /// An event goes to the webhooks that take its type, keeps its bytes, and is told with its deliveries.
 pub async fn an_event_goes_to_whom_it_is_for(subject: &mut dyn Subject) {

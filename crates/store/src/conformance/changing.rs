@@ -8,7 +8,8 @@ use domain::store::{Change, ChangeError, Changed, Fact, Keep, StoreError};
 use domain::time::Timestamp;
 use domain::webhook::Webhook;
 
-use super::{End, Subject, World, event, first, id, idempotency};
+use super::Subject;
+use super::world::{End, World, event, first, id, idempotency};
 
 /// A webhook comes back from the store as it was put in, its secrets too; an older version than the stored one's
 /// successor is stale.

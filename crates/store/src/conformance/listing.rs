@@ -8,7 +8,8 @@ use domain::filter::DeliveryFilter;
 use domain::store::{Change, Counts, DeliveryQuery};
 use domain::time::Timestamp;
 
-use super::{End, Subject, World, first, id, typed};
+use super::Subject;
+use super::world::{End, World, first, id, typed};
 
 const TYPES: [&str; 4] = ["alert.rule_created", "alert.rule_deleted", "watchlist.domain_added", "enrichment.failed"];
 const ENDS: [Option<End>; 8] = [
@@ -214,7 +215,7 @@ pub async fn events_come_in_pages(subject: &mut dyn Subject) {
     let account = world.account();
     let mut expected = Vec::new();
     for _ in 0..7 {
-        expected.insert(0, world.accept(super::event(account)).await.id);
+        expected.insert(0, world.accept(super::world::event(account)).await.id);
     }
     let (mut listed, mut before) = (Vec::new(), None);
     loop {

@@ -7,7 +7,8 @@ use domain::event::NewEvent;
 use domain::store::{Change, Fact};
 use domain::webhook::Held;
 
-use super::{End, Subject, World, event, first, id};
+use super::Subject;
+use super::world::{End, World, event, first, id};
 
 /// A webhook with one delivery of each kind: waiting, planned, accepted while paused, a test.
 async fn paused_world<'a>(world: &World<'a>) -> (u32, u32, [domain::id::EventId; 4]) {

@@ -6,7 +6,8 @@ use domain::attempt::{ErrorCode, Reason};
 use domain::delivery::{DeliveryStatus, Due, Next, Settlement};
 use domain::store::{Change, ChangeError, Fact};
 
-use super::{End, Subject, World, event, first, id, settlement};
+use super::Subject;
+use super::world::{End, World, event, first, id, settlement};
 
 /// A delivery fails, is retried when it is due, and is delivered; the log has each attempt as it was.
 pub async fn a_retry_is_planned_and_delivered(subject: &mut dyn Subject) {

@@ -24,19 +24,13 @@ use super::fault::{Fault, OpenError};
 use super::fresh::FreshDelivery;
 use super::limits::Limits;
 use super::reader::Reader;
+use super::recover::RecoverFault;
 use super::shared::Shared;
 use super::stamps::Stamps;
-use super::{accounts, deliveries, events, keys, marks, schema, webhooks};
+use super::{events, marks, schema};
 
 /// Fills a slice with chance bytes: the nonces under which secrets are sealed.
 pub type Chance = Box<dyn FnMut(&mut [u8]) + Send>;
-
-/// The text that is sealed to know the encryption key again.
-const KEY_CHECK: &[u8] = b"posthaste";
-/// What it belongs to.
-const KEY_CHECK_CONTEXT: &str = "store/encryption_key_check";
-/// The account that exists from the first start on.
-const DEFAULT_ACCOUNT: &str = "default";
 
 /// The engine: one connection that writes.
 ///
@@ -55,8 +49,9 @@ pub struct Engine {
     pub(super) marked_turn: u64,
     pub(super) retained_after: u64,
     pub(super) buffer: Vec<u8>,
-    chance: Chance,
-    _dir: DataDir,
+    pub(super) chance: Chance,
+    /// Holds the lock.
+    pub(super) _dir: DataDir,
 }
 
 /// What the present transaction will mean for memory.
@@ -110,99 +105,9 @@ impl Engine {
         let dir = DataDir::open(parts.dir)?;
         let conn = schema::open(&dir.database, parts.limits.durable)?;
         let file = dir.database.clone();
-        Self::load(conn, dir, parts).map_err(|fault| match fault {
-            LoadFault::OtherKey => OpenError::OtherKey(file),
-            LoadFault::Fault(fault) => fault.at_open(file),
-        })
-    }
-
-    fn load(conn: Connection, dir: DataDir, parts: Parts<'_>) -> Result<(Self, Vec<Fact>), LoadFault> {
-        let Parts { vault, directory, limits, mut chance, now, .. } = parts;
-        match marks::get(&conn, marks::KEY_CHECK)? {
-            None => {
-                let first = conn.unchecked_transaction().map_err(Fault::from)?;
-                let nonce = nonce(&mut chance);
-                marks::set(&first, marks::KEY_CHECK, &vault.seal(KEY_CHECK_CONTEXT, KEY_CHECK, nonce))?;
-                let mut account = first_account(now)?;
-                accounts::insert(&first, &mut account)?;
-                first.commit().map_err(Fault::from)?;
-            }
-            Some(sealed) => {
-                vault.open(KEY_CHECK_CONTEXT, &sealed).map_err(|_| LoadFault::OtherKey)?;
-            }
-        }
-        let types = EventTypes::load(&conn)?;
-        let gone =
-            webhooks::load_gone(&conn)?.into_iter().map(|(number, account, id)| (number, (account, id))).collect();
-        let shared = Arc::new(Shared::new(dir.database.clone(), vault, directory, types, gone));
-        let stamps = Stamps::after(marks::number(&conn, marks::RESERVED)?.unwrap_or(0));
-        let mut engine = Self {
-            conn,
-            shared,
-            stamps,
-            limits,
-            staged: Staged::default(),
-            turn: 0,
-            marked_turn: 0,
-            retained_after: 0,
-            buffer: Vec::new(),
-            chance,
-            _dir: dir,
-        };
-        let facts = engine.recover()?;
-        Ok((engine, facts))
-    }
-
-    /// Fills the memory from the store.
-    fn recover(&mut self) -> Result<Vec<Fact>, Fault> {
-        let mut facts = Vec::new();
-        let mut directory = self.shared.directory.write();
-        for account in accounts::load(&self.conn)? {
-            directory.put_account(Arc::new(account));
-        }
-        let account_id = |number| directory.account_numbered(number).map(|account| account.id.clone());
-        for webhook in webhooks::load(&self.conn, &self.shared.vault, account_id)?.into_iter().map(Arc::new) {
-            facts.push(Fact::Webhook(webhook));
-        }
-        for fact in &facts {
-            if let Fact::Webhook(webhook) = fact {
-                directory.put_webhook(Arc::clone(webhook));
-            }
-        }
-        for key in keys::load(&self.conn)? {
-            directory.put_key(Arc::new(key));
-        }
-        drop(directory);
-        self.recover_fresh(&mut facts)?;
-        Ok(facts)
-    }
-
-    /// Finds the deliveries that have no row: those of events from the mark on that the deliveries' table does not know.
-    fn recover_fresh(&mut self, facts: &mut Vec<Fact>) -> Result<(), Fault> {
-        let from = marks::number(&self.conn, marks::ROWS_BELOW)?.unwrap_or(0) as u64;
-        let mut rows = deliveries::ids_from(&self.conn, from)?.into_iter().peekable();
-        let types = self.shared.types();
-        let mut fresh = self.shared.fresh_mut();
-        let turn = &mut self.turn;
-        events::each_from(&self.conn, &types, from, |event| {
-            *turn += 1;
-            let mut on_disk = vec![false; event.targets.len()];
-            while let Some(id) = rows.next_if(|id| id.event <= event.id) {
-                if id.event == event.id
-                    && let Some(place) = on_disk.get_mut(usize::from(id.place))
-                {
-                    *place = true;
-                }
-            }
-            let event_type = types.number(&event.event_type).unwrap_or_default();
-            for (place, _) in (0u16..).zip(&on_disk).filter(|(_, on_disk)| !**on_disk) {
-                let delivery = fresh_delivery(&event, place, event_type, super::stamps::micros(event.id), *turn);
-                fresh.insert(DeliveryId { event: event.id, place }, delivery);
-            }
-            if on_disk.contains(&false) {
-                facts.push(Fact::Accepted { event, on_disk });
-            }
-            Ok(())
+        Self::recover(conn, dir, parts).map_err(|fault| match fault {
+            RecoverFault::OtherKey => OpenError::OtherKey(file),
+            RecoverFault::Fault(fault) => fault.at_open(file),
         })
     }
 
@@ -362,30 +267,8 @@ pub(super) fn fresh_delivery(
     }
 }
 
-fn nonce(chance: &mut Chance) -> [u8; 24] {
+pub(super) fn nonce(chance: &mut Chance) -> [u8; 24] {
     let mut nonce = [0; 24];
     chance(&mut nonce);
     nonce
-}
-
-fn first_account(now: Timestamp) -> Result<Account, Fault> {
-    Ok(Account {
-        number: 0,
-        id: DEFAULT_ACCOUNT.parse().map_err(|error| Fault::damaged(DEFAULT_ACCOUNT, error))?,
-        name: "Default".to_owned(),
-        created_at: now,
-        updated_at: now,
-        version: 1,
-    })
-}
-
-enum LoadFault {
-    OtherKey,
-    Fault(Fault),
-}
-
-impl From<Fault> for LoadFault {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
-    }
 }

@@ -82,8 +82,9 @@ impl Load {
                 }
             });
         }
-        let enough = tokio::time::timeout(ROUND_MAX, count.wait_for(|count| *count >= least)).await;
-        assert!(enough.is_ok(), "not enough events in a round; the server said:\n{}", server.said());
+        // What it gives holds the count's lock: it must not outlive this line.
+        let enough = tokio::time::timeout(ROUND_MAX, count.wait_for(|count| *count >= least)).await.is_ok();
+        assert!(enough, "not enough events in a round; the server said:\n{}", server.said());
         tokio::time::sleep(later).await;
         server.kill();
         stop.store(true, Ordering::SeqCst);

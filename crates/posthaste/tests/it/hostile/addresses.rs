@@ -58,10 +58,7 @@ async fn judged(stage: &Stage, room: &Room, addresses: &str) -> Seen {
     seen.must(public.connections() + private.connections() == 0, "it was dialled");
     let told = attempt["error"]["message"].as_str().unwrap_or_default();
     let named = |address: &str| told.contains(&address.parse::<IpAddr>().expect("an address").to_string());
-    seen.must(
-        addresses.split(' ').any(named),
-        format!("the message names no address: {told}"),
-    );
+    seen.must(addresses.split(' ').any(named), format!("the message names no address: {told}"));
     seen
 }
 

@@ -1,0 +1,140 @@
+//! Recovery: what memory holds, rebuilt from the store when it is opened.
+
+use std::sync::Arc;
+
+use domain::id::DeliveryId;
+use domain::key::Account;
+use domain::store::Fact;
+use domain::time::Timestamp;
+use rusqlite::Connection;
+
+use super::data_dir::DataDir;
+use super::engine::{Engine, Parts, Staged, fresh_delivery, nonce};
+use super::event_types::EventTypes;
+use super::fault::Fault;
+use super::shared::Shared;
+use super::stamps::{Stamps, micros};
+use super::{accounts, deliveries, events, keys, marks, webhooks};
+
+/// The text that is sealed to know the encryption key again.
+const KEY_CHECK: &[u8] = b"posthaste";
+/// What it belongs to.
+const KEY_CHECK_CONTEXT: &str = "store/encryption_key_check";
+/// The account that exists from the first start on.
+const DEFAULT_ACCOUNT: &str = "default";
+
+impl Engine {
+    /// The engine over an open file, and what a scheduler has to know first.
+    pub(super) fn recover(conn: Connection, dir: DataDir, parts: Parts<'_>) -> Result<(Self, Vec<Fact>), RecoverFault> {
+        let Parts { vault, directory, limits, mut chance, now, .. } = parts;
+        match marks::get(&conn, marks::KEY_CHECK)? {
+            None => {
+                let first = conn.unchecked_transaction().map_err(Fault::from)?;
+                let nonce = nonce(&mut chance);
+                marks::set(&first, marks::KEY_CHECK, &vault.seal(KEY_CHECK_CONTEXT, KEY_CHECK, nonce))?;
+                let mut account = first_account(now)?;
+                accounts::insert(&first, &mut account)?;
+                first.commit().map_err(Fault::from)?;
+            }
+            Some(sealed) => {
+                vault.open(KEY_CHECK_CONTEXT, &sealed).map_err(|_| RecoverFault::OtherKey)?;
+            }
+        }
+        let types = EventTypes::load(&conn)?;
+        let gone =
+            webhooks::load_gone(&conn)?.into_iter().map(|(number, account, id)| (number, (account, id))).collect();
+        let shared = Arc::new(Shared::new(dir.database.clone(), vault, directory, types, gone));
+        let stamps = Stamps::after(marks::number(&conn, marks::RESERVED)?.unwrap_or(0));
+        let mut engine = Self {
+            conn,
+            shared,
+            stamps,
+            limits,
+            staged: Staged::default(),
+            turn: 0,
+            marked_turn: 0,
+            retained_after: 0,
+            buffer: Vec::new(),
+            chance,
+            _dir: dir,
+        };
+        let facts = engine.fill_memory()?;
+        Ok((engine, facts))
+    }
+
+    /// Fills the memory from the store.
+    fn fill_memory(&mut self) -> Result<Vec<Fact>, Fault> {
+        let mut facts = Vec::new();
+        let mut directory = self.shared.directory.write();
+        for account in accounts::load(&self.conn)? {
+            directory.put_account(Arc::new(account));
+        }
+        let account_id = |number| directory.account_numbered(number).map(|account| account.id.clone());
+        for webhook in webhooks::load(&self.conn, &self.shared.vault, account_id)?.into_iter().map(Arc::new) {
+            facts.push(Fact::Webhook(webhook));
+        }
+        for fact in &facts {
+            if let Fact::Webhook(webhook) = fact {
+                directory.put_webhook(Arc::clone(webhook));
+            }
+        }
+        for key in keys::load(&self.conn)? {
+            directory.put_key(Arc::new(key));
+        }
+        drop(directory);
+        self.recover_fresh(&mut facts)?;
+        Ok(facts)
+    }
+
+    /// Finds the deliveries that have no row: those of events from the mark on that the deliveries' table does not know.
+    fn recover_fresh(&mut self, facts: &mut Vec<Fact>) -> Result<(), Fault> {
+        let from = marks::number(&self.conn, marks::ROWS_BELOW)?.unwrap_or(0) as u64;
+        let mut rows = deliveries::ids_from(&self.conn, from)?.into_iter().peekable();
+        let types = self.shared.types();
+        let mut fresh = self.shared.fresh_mut();
+        let turn = &mut self.turn;
+        events::each_from(&self.conn, &types, from, |event| {
+            *turn += 1;
+            let mut on_disk = vec![false; event.targets.len()];
+            while let Some(id) = rows.next_if(|id| id.event <= event.id) {
+                if id.event == event.id
+                    && let Some(place) = on_disk.get_mut(usize::from(id.place))
+                {
+                    *place = true;
+                }
+            }
+            let event_type = types.number(&event.event_type).unwrap_or_default();
+            for (place, _) in (0u16..).zip(&on_disk).filter(|(_, on_disk)| !**on_disk) {
+                let delivery = fresh_delivery(&event, place, event_type, micros(event.id), *turn);
+                fresh.insert(DeliveryId { event: event.id, place }, delivery);
+            }
+            if on_disk.contains(&false) {
+                facts.push(Fact::Accepted { event, on_disk });
+            }
+            Ok(())
+        })
+    }
+}
+
+fn first_account(now: Timestamp) -> Result<Account, Fault> {
+    Ok(Account {
+        number: 0,
+        id: DEFAULT_ACCOUNT.parse().map_err(|error| Fault::damaged(DEFAULT_ACCOUNT, error))?,
+        name: "Default".to_owned(),
+        created_at: now,
+        updated_at: now,
+        version: 1,
+    })
+}
+
+/// Why a store could not be recovered.
+pub(super) enum RecoverFault {
+    OtherKey,
+    Fault(Fault),
+}
+
+impl From<Fault> for RecoverFault {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}

@@ -1,0 +1,85 @@
+//! Damage on disk: noticed when the store is opened, or when it is read.
+
+use crate::support::{ACCOUNT, Dir, NOW, Open, event, limits, list, open, settlement, try_open};
+use domain::attempt::Reason;
+use domain::delivery::Next;
+use domain::event::{Idempotency, NewEvent};
+use domain::id::DeliveryId;
+use domain::store::StoreError;
+use domain::time::Timestamp;
+
+/// Everything that can be read, as text.
+fn everything(open: &Open) -> Result<String, StoreError> {
+    let reader = open.reader();
+    let mut text = String::new();
+    {
+        let directory = open.directory.read();
+        let webhooks: Vec<_> = directory.webhooks_of(ACCOUNT).collect();
+        text += &format!("{:?} {webhooks:?}", directory.accounts().collect::<Vec<_>>());
+        text += &format!("{:?}", webhooks.iter().map(|webhook| webhook.secrets.current.reveal()).collect::<Vec<_>>());
+    }
+    let known: Vec<_> = open.told_fresh().into_iter().collect();
+    text += &format!("{known:?} {:?}", reader.due(None, Timestamp(i64::MAX), 1_000)?);
+    for webhook in 1..3 {
+        text += &format!("{:?}", reader.backlog(webhook, None, Timestamp(i64::MAX), 1_000)?);
+        text += &format!("{:?}", reader.counts(webhook, Timestamp(0))?);
+    }
+    for delivery in list(&reader, NOW)? {
+        text += &format!("{delivery:?} {:?}", reader.delivery(ACCOUNT, delivery.id, NOW)?);
+        text += &format!("{:?}", reader.event(ACCOUNT, delivery.id.event)?);
+    }
+    let key = Idempotency { key: [1; 32], request: [1; 32] };
+    let kept = match reader.kept(&key, NOW) {
+        Err(domain::store::ChangeError::Store(error)) => return Err(error),
+        kept => kept,
+    };
+    Ok(text + &format!("{:?} {kept:?}", reader.events(ACCOUNT, None, 1_000)?))
+}
+
+#[test]
+fn a_flipped_bit_is_noticed_and_never_served() {
+    let dir = Dir::new();
+    let mut whole = open(&dir);
+    let webhook = whole.new_webhook("wh_one");
+    whole.new_webhook("wh_two");
+    let keyed = NewEvent { idempotency: Some(Idempotency { key: [1; 32], request: [1; 32] }), ..event() };
+    whole.engine.begin().expect("it begins");
+    whole.engine.accept(NOW, &[keyed]).expect("it is written");
+    whole.engine.commit().expect("it commits");
+    for (n, event) in whole.accept(NOW, 40).into_iter().enumerate().skip(1) {
+        let delivery = DeliveryId { event, place: 0 };
+        let retry = Next::Retry { due_at: NOW, retries_made: 1, reason: Reason::Retry };
+        let next = if n % 2 == 0 { Next::Delivered } else { retry };
+        whole.settle(NOW, settlement(delivery, webhook, 1, NOW, retry));
+        whole.settle(NOW, settlement(delivery, webhook, 2, NOW, next));
+    }
+    drop(whole);
+    let whole = open(&dir);
+    let expected = everything(&whole).expect("it is read");
+    drop(whole);
+    let bytes = std::fs::read(dir.database()).expect("it is read");
+    let (mut refused, mut detected, mut harmless) = (0, 0, 0);
+    let mut chance = 7u64;
+    while refused + detected + harmless < 500 {
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let bit = (chance >> 20) as usize % (bytes.len() * 8);
+        // Much of a small file is free space.
+        if bytes[bit / 8] == 0 {
+            continue;
+        }
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(dir.database(), &flipped).expect("it is written");
+        match try_open(&dir, 7, limits()) {
+            Err(_) => refused += 1,
+            Ok(open) => match everything(&open) {
+                Err(_) => detected += 1,
+                Ok(read) => {
+                    assert_eq!(read, expected, "bit {bit} was served");
+                    harmless += 1;
+                }
+            },
+        }
+    }
+    assert!(refused + detected > 400, "{refused} {detected} {harmless}");
+}

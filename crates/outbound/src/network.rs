@@ -32,6 +32,10 @@ pub struct Settings {
     pub trust_ca: Vec<Vec<u8>>,
     /// The addresses that sockets are bound to (`--egress-ip`); any if empty.
     pub egress: Vec<IpAddr>,
+    /// How those look from outside: they are this machine's own, and so refused.
+    pub published: Vec<IpAddr>,
+    /// The addresses as which receivers see those of `egress`, behind a translation: this machine's own, too.
+    pub published: Vec<IpAddr>,
 }
 
 /// A setting with which nothing could be sent; the text names it.
@@ -76,12 +80,12 @@ impl Network {
     /// # Errors
     /// The setting with which nothing could be sent.
     pub fn new(settings: Settings) -> Result<Self, BadSettings> {
-        let Settings { opened, resolver, trust_ca, egress } = settings;
+        let Settings { opened, resolver, trust_ca, egress, published } = settings;
         for address in &egress {
             std::net::TcpListener::bind((*address, 0))
                 .map_err(|error| BadSettings::Egress { address: *address, error })?;
         }
-        let guard = Arc::new(Guard::new(opened, &egress).map_err(BadSettings::Interfaces)?);
+        let guard = Arc::new(Guard::new(opened, &[&egress[..], &published].concat()).map_err(BadSettings::Interfaces)?);
         let resolver =
             Resolver::new(resolver, Arc::clone(&guard)).map_err(|error| BadSettings::Resolver(error.to_string()))?;
         let tls = Tls::new(&trust_ca).map_err(BadSettings::TrustCa)?;

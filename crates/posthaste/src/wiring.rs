@@ -132,7 +132,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         names: network.clone(),
         carrier: carrier.clone(),
         url_rules: url_rules(settings),
-        egress: settings.egress_ips.iter().map(|(_, public)| *public).collect(),
+        egress: published(settings),
         trusted_proxies: settings.trusted_proxies.clone(),
         platform_key: settings.platform_key.as_ref().map(|key| hash_key(key)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -211,6 +211,7 @@ fn network(settings: &Settings) -> Result<Network, Stop> {
         resolver: settings.resolver,
         trust_ca: settings.trust_ca.iter().map(read).collect::<Result<_, _>>()?,
         egress: bound(settings),
+        published: published(settings),
     };
     // Its sentences start with the setting's flag.
     Network::new(parts).map_err(|error| Stop::usage(format!("Setting {error}")))
@@ -221,10 +222,20 @@ fn bound(settings: &Settings) -> Vec<IpAddr> {
     settings.egress_ips.iter().map(|(bind, _)| *bind).collect()
 }
 
+/// The addresses as which receivers see us.
+fn published(settings: &Settings) -> Vec<IpAddr> {
+    settings.egress_ips.iter().map(|(_, public)| *public).collect()
+}
+
+/// How those look from outside.
+fn published(settings: &Settings) -> Vec<IpAddr> {
+    settings.egress_ips.iter().map(|(_, public)| *public).collect()
+}
+
 fn url_rules(settings: &Settings) -> UrlRules {
     let own_host = settings.public_url.as_deref().and_then(|url| Url::parse(url).ok()?.host_str().map(str::to_owned));
     UrlRules {
-        addresses: AddressRules { opened: settings.allow_private.clone(), own: bound(settings) },
+        addresses: AddressRules { opened: settings.allow_private.clone(), own: [bound(settings), published(settings)].concat() },
         allow_http: settings.allow_http,
         own_hosts: own_host.into_iter().collect(),
     }

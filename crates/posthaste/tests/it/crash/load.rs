@@ -86,7 +86,10 @@ impl Load {
         let enough = tokio::time::timeout(ROUND_MAX, count.wait_for(|count| *count >= least)).await.is_ok();
         assert!(enough, "not enough events in a round; the server said:\n{}", server.said());
         tokio::time::sleep(later).await;
+        let latest = server.api.get("/v1/accounts/default/deliveries?status=delivered&limit=100").await.expect(200);
         server.kill();
+        self.ledger
+            .killed(latest["data"].as_array().expect("rows").iter().map(|row| row["id"].as_str().expect("text")));
         stop.store(true, Ordering::SeqCst);
         workers.join_all().await;
     }

@@ -139,14 +139,24 @@ enum Known {
     /// Planned for later.
     Planned(Timestamp),
     /// Being sent.
-    Sending { due: Due, since: Timestamp, charged: u64, held_slot: HeldSlot, again: Option<Due>, cancelled: bool },
-    /// Ended, and not recorded yet; what follows once it is.
-    Recording { attempts_made: u16, then: Option<Job> },
+    Sending { due: Due, slot: Slot, again: Option<Due>, cancelled: bool },
+    /// Ended, and not recorded yet; what follows once it is. The slot is held until then: a crash now would send again, so
+    /// this is in flight still (settled question 14), and the caps bound what a crash repeats.
+    Recording { attempts_made: u16, then: Option<Job>, slot: Option<Slot> },
+}
+
+/// A slot that an attempt holds.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    since: Timestamp,
+    /// What was charged in advance for the time that it is held, in microseconds.
+    charged: u64,
+    ration: Ration,
 }
 
 /// Which ration an attempt's slot counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HeldSlot {
+enum Ration {
     Ordinary,
     Failing,
 }
@@ -371,19 +381,19 @@ impl Scheduler {
     fn start(&mut self, now: Timestamp, job: Job) {
         let due = job.due;
         let Some(lane) = self.lanes.get_mut(&due.webhook) else { return };
-        let held_slot = if lane.failing() { HeldSlot::Failing } else { HeldSlot::Ordinary };
+        let ration = if lane.failing() { Ration::Failing } else { Ration::Ordinary };
         lane.in_flight += 1;
         let charged = lane.mean_held;
         lane.cost = lane.cost.saturating_add(charged);
         let webhook = Arc::clone(&lane.webhook);
         self.in_flight += 1;
-        self.charge(held_slot, webhook.account, i64::try_from(charged).unwrap_or(i64::MAX));
-        if held_slot == HeldSlot::Failing {
+        self.charge(ration, webhook.account, i64::try_from(charged).unwrap_or(i64::MAX));
+        if ration == Ration::Failing {
             self.failing_in_flight += 1;
         }
         self.known.insert(
             due.delivery,
-            Known::Sending { due, since: now, charged, held_slot, again: None, cancelled: false },
+            Known::Sending { due, slot: Slot { since: now, charged, ration }, again: None, cancelled: false },
         );
         self.out.push(Output::Start(Start { due, webhook, event: job.event }));
     }

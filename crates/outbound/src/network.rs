@@ -32,8 +32,6 @@ pub struct Settings {
     pub trust_ca: Vec<Vec<u8>>,
     /// The addresses that sockets are bound to (`--egress-ip`); any if empty.
     pub egress: Vec<IpAddr>,
-    /// How those look from outside: they are this machine's own, and so refused.
-    pub published: Vec<IpAddr>,
     /// The addresses as which receivers see those of `egress`, behind a translation: this machine's own, too.
     pub published: Vec<IpAddr>,
 }

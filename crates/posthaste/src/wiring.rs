@@ -227,15 +227,13 @@ fn published(settings: &Settings) -> Vec<IpAddr> {
     settings.egress_ips.iter().map(|(_, public)| *public).collect()
 }
 
-/// How those look from outside.
-fn published(settings: &Settings) -> Vec<IpAddr> {
-    settings.egress_ips.iter().map(|(_, public)| *public).collect()
-}
-
 fn url_rules(settings: &Settings) -> UrlRules {
     let own_host = settings.public_url.as_deref().and_then(|url| Url::parse(url).ok()?.host_str().map(str::to_owned));
     UrlRules {
-        addresses: AddressRules { opened: settings.allow_private.clone(), own: [bound(settings), published(settings)].concat() },
+        addresses: AddressRules {
+            opened: settings.allow_private.clone(),
+            own: [bound(settings), published(settings)].concat(),
+        },
         allow_http: settings.allow_http,
         own_hosts: own_host.into_iter().collect(),
     }

@@ -9,7 +9,7 @@ use domain::retry::{Standing, Verdict, judge};
 use domain::time::Timestamp;
 use domain::webhook::PauseCause;
 
-use super::{Ended, FAILING_RECORDED_AFTER, GIVEN_UP_AFTER, HeldSlot, Known, Output, Scheduler};
+use super::{Ended, FAILING_RECORDED_AFTER, GIVEN_UP_AFTER, Known, Output, Ration, Scheduler, Slot};
 use crate::lane::{Job, Lane, overload};
 
 impl Scheduler {
@@ -27,7 +27,7 @@ impl Scheduler {
     }
 
     pub(super) fn give_up(&mut self, due: Due) {
-        self.known.insert(due.delivery, Known::Recording { attempts_made: due.attempts_made, then: None });
+        self.known.insert(due.delivery, Known::Recording { attempts_made: due.attempts_made, then: None, slot: None });
         self.unrecorded += 1;
         self.out.push(Output::Settle(Box::new(Settlement {
             delivery: due.delivery,
@@ -39,11 +39,7 @@ impl Scheduler {
 
     pub(super) fn ended(&mut self, now: Timestamp, ended: Ended) {
         let Ended { delivery, request, started_at, outcome } = ended;
-        let Some(Known::Sending { due, since, charged, held_slot, again, cancelled }) = self.known.remove(&delivery)
-        else {
-            return;
-        };
-        self.release(&due, since, now, charged, held_slot);
+        let Some(Known::Sending { due, slot, again, cancelled }) = self.known.remove(&delivery) else { return };
         let ended_at = started_at.plus(outcome.duration);
         let verdict = self.judge(&due, &outcome, ended_at);
         self.learn(now, &due, &outcome, &verdict);
@@ -58,7 +54,8 @@ impl Scheduler {
             }),
             Next::Retry { .. } | Next::Delivered | Next::Failed => None,
         };
-        self.known.insert(delivery, Known::Recording { attempts_made: due.attempts_made.saturating_add(1), then });
+        let attempts_made = due.attempts_made.saturating_add(1);
+        self.known.insert(delivery, Known::Recording { attempts_made, then, slot: Some(slot) });
         self.unrecorded += 1;
         let mut timing = outcome.timing;
         timing.queue = started_at.since(due.due_at);
@@ -75,7 +72,6 @@ impl Scheduler {
         };
         let settlement = Settlement { delivery, webhook: due.webhook, attempt: Some(attempt), next };
         self.out.push(Output::Settle(Box::new(settlement)));
-        self.enqueue(now, due.webhook);
     }
 
     fn judge(&mut self, due: &Due, outcome: &Outcome, ended_at: Timestamp) -> Verdict {
@@ -106,12 +102,14 @@ impl Scheduler {
         }
     }
 
-    fn release(&mut self, due: &Due, since: Timestamp, now: Timestamp, charged: u64, held_slot: HeldSlot) {
+    /// Gives a slot back.
+    fn release(&mut self, webhook: u32, slot: Slot, now: Timestamp) {
+        let Slot { since, charged, ration } = slot;
         self.in_flight -= 1;
-        if held_slot == HeldSlot::Failing {
+        if ration == Ration::Failing {
             self.failing_in_flight -= 1;
         }
-        let Some(lane) = self.lanes.get_mut(&due.webhook) else { return };
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
         lane.in_flight -= 1;
         let held = u64::try_from(now.since(since).as_micros()).unwrap_or(u64::MAX).min(60_000_000);
         lane.mean_held = (lane.mean_held * 7 + held) / 8;
@@ -120,14 +118,15 @@ impl Scheduler {
             lane.cost = lane.cost.saturating_add_signed(difference);
         }
         let account = lane.webhook.account;
-        self.charge(held_slot, account, difference);
-        self.close(due.webhook);
+        self.charge(ration, account, difference);
+        self.close(webhook);
+        self.enqueue(now, webhook);
     }
 
-    pub(super) fn charge(&mut self, held_slot: HeldSlot, account: u32, micros: i64) {
-        match held_slot {
-            HeldSlot::Ordinary => self.turns.charge(account, micros),
-            HeldSlot::Failing => self.failing_turns.charge(account, micros),
+    pub(super) fn charge(&mut self, ration: Ration, account: u32, micros: i64) {
+        match ration {
+            Ration::Ordinary => self.turns.charge(account, micros),
+            Ration::Failing => self.failing_turns.charge(account, micros),
         }
     }
 
@@ -170,6 +169,7 @@ impl Scheduler {
         if was_failing != self.lanes.get(&webhook).is_some_and(Lane::failing) {
             // It waits in the other ration's turns from now on.
             self.leave_turns(webhook);
+            self.enqueue(now, webhook);
         }
     }
 
@@ -181,9 +181,12 @@ impl Scheduler {
             lane.on_disk.settled_meanwhile.insert(delivery);
         }
         if let Some(Known::Recording { .. }) = self.known.get(&delivery)
-            && let Some(Known::Recording { then, .. }) = self.known.remove(&delivery)
+            && let Some(Known::Recording { then, slot, .. }) = self.known.remove(&delivery)
         {
             self.unrecorded -= 1;
+            if let Some(slot) = slot {
+                self.release(webhook, slot, now);
+            }
             if let Some(job) = then {
                 self.learn_of(now, job);
             }
@@ -191,9 +194,8 @@ impl Scheduler {
     }
 
     pub(super) fn gone(&mut self, now: Timestamp, delivery: DeliveryId) {
-        if let Some(Known::Sending { due, since, charged, held_slot, .. }) = self.known.remove(&delivery) {
-            self.release(&due, since, now, charged, held_slot);
-            self.enqueue(now, due.webhook);
+        if let Some(Known::Sending { due, slot, .. }) = self.known.remove(&delivery) {
+            self.release(due.webhook, slot, now);
         }
     }
 }

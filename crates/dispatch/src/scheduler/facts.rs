@@ -99,7 +99,7 @@ impl Scheduler {
     fn replayed(&mut self, now: Timestamp, due: Due) {
         match self.known.get_mut(&due.delivery) {
             Some(Known::Sending { again, .. }) => *again = Some(due),
-            Some(Known::Recording { attempts_made, then }) => {
+            Some(Known::Recording { attempts_made, then, .. }) => {
                 *then = Some(Job { due: Due { attempts_made: *attempts_made, ..due }, event: None });
             }
             Some(Known::Planned(at)) => {

@@ -31,15 +31,15 @@ pub(crate) struct Report {
     pub(crate) cores: usize,
     /// Kept connections of the load.
     pub(crate) connections: usize,
-    /// Bare exchanges per second.
+    /// Bare exchanges per second: the mean of three measurements, before, between and after.
     pub(crate) bare_per_second: f64,
     /// Events accepted per second, each a request of its own, fsynced before its answer; nobody takes them.
     pub(crate) accepted_per_second: f64,
     /// Events per second that were accepted, sent, answered with 200 and recorded.
     pub(crate) end_to_end_per_second: f64,
-    /// `accepted_per_second` ÷ `bare_per_second`.
+    /// `accepted_per_second` ÷ the mean of the bare exchanges before and after it.
     pub(crate) accepted_ratio: f64,
-    /// `end_to_end_per_second` ÷ `bare_per_second`.
+    /// `end_to_end_per_second` ÷ the mean of the bare exchanges before and after it.
     pub(crate) end_to_end_ratio: f64,
     /// Events per second at which latency was measured.
     pub(crate) rate: u32,

@@ -5,6 +5,7 @@ mod api;
 mod certificates;
 mod crash;
 mod dns;
+mod first_start;
 mod hostile;
 mod page;
 mod python;

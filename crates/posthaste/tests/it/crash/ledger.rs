@@ -63,6 +63,9 @@ struct Arrived {
     came: Came,
 }
 
+/// Requests in flight per webhook at most, as the settings have it by default: sent, and their outcome not yet on disk.
+const IN_FLIGHT_PER_WEBHOOK: usize = 10;
+
 /// The ledger, written by the load and the receiver at once.
 #[derive(Debug, Default)]
 pub(super) struct Ledger(Mutex<Book>);
@@ -113,6 +116,11 @@ impl Ledger {
         nothing_missing(&book, &delivered);
         timestamps_unique(&book);
         let repeats = repeats(&of, &book);
+        let in_flight_max = WEBHOOKS.len() * IN_FLIGHT_PER_WEBHOOK;
+        assert!(
+            repeats.iter().all(|repeats| *repeats <= in_flight_max),
+            "more came again after a kill than can have been in flight ({in_flight_max}): {repeats:?}"
+        );
         format!(
             "{} kills: {} events acknowledged, {} deliveries, {} requests; {} of them were in flight at a kill and came again, \
              at most {} of one kill",

@@ -2,6 +2,7 @@
 //! and the rules of the tree.
 
 mod api;
+mod bench;
 mod certificates;
 mod crash;
 mod dns;

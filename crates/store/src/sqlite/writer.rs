@@ -164,12 +164,12 @@ impl Writer {
         self.figures.waiting_events.fetch_sub(batch.events.len(), Ordering::Relaxed);
         self.figures.waiting_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
         match written {
-            Ok((mut answers, facts)) => {
+            Ok((answers, facts)) => {
                 self.committed(started, facts);
+                let mut answers = answers.into_iter();
                 for (number, answer) in batch.accepts {
-                    let rest = answers.split_off(number.min(answers.len()));
                     // Whoever asked may have gone.
-                    let _ = answer.send(std::mem::replace(&mut answers, rest));
+                    let _ = answer.send(answers.by_ref().take(number).collect());
                 }
                 for answer in batch.settles {
                     let _ = answer.send(Ok(()));

@@ -1,0 +1,41 @@
+//! `posthaste bench` runs and gives its figures. How large they are is not judged here: a machine that is busy with other
+//! tests says nothing about speed.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::wait;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bench_measures_everything_in_one_run() {
+    let _machine = wait::the_machine().await;
+    let scratch = tempfile::tempdir().expect("a folder");
+    let output = tokio::task::spawn_blocking({
+        let scratch = scratch.path().to_owned();
+        move || {
+            Command::new(env!("CARGO_BIN_EXE_posthaste"))
+                .args(["--json", "bench", "--seconds", "2", "--connections", "8", "--rate", "50", "--scratch"])
+                .arg(scratch)
+                .output()
+                .expect("the binary runs")
+        }
+    })
+    .await
+    .expect("no panic");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    println!("a dev build beside other tests: {out}");
+    let report: Value = serde_json::from_str(&out).expect("one JSON document");
+    for figure in
+        ["bare_per_second", "accepted_per_second", "end_to_end_per_second", "end_to_end_ratio", "hanging_p99_ratio"]
+    {
+        assert!(report[figure].as_f64().is_some_and(|figure| figure > 0.0), "{figure} in {report}");
+    }
+    for latency in ["latency", "beside_a_hanging_one"] {
+        let latency = &report[latency];
+        assert!(latency["samples"] == 90, "100 events, a tenth of which goes to the tenth webhook: {latency}");
+        assert!(latency["p50_ms"].as_f64() <= latency["p99_ms"].as_f64(), "{latency}");
+    }
+    assert!(scratch.path().read_dir().expect("it is there").next().is_none(), "the measured stores are removed");
+}

@@ -9,8 +9,10 @@ use crate::custom_headers::CustomHeaders;
 use crate::endpoint_url::EndpointUrl;
 use crate::event_filter::EventFilter;
 use crate::id::{AccountId, WebhookId};
+use crate::key::Account;
 use crate::policy::Policy;
 use crate::retry::RetrySchedule;
+use crate::secret::SigningSecret;
 use crate::signature::SigningSecrets;
 use crate::time::Timestamp;
 
@@ -97,6 +99,41 @@ pub struct Webhook {
 }
 
 impl Webhook {
+    /// A new, active webhook of `account` in its first version, with nothing but what it cannot be without. It gets its
+    /// number from the store.
+    #[must_use]
+    pub fn new(
+        account: &Account,
+        id: WebhookId,
+        url: Arc<EndpointUrl>,
+        events: EventFilter,
+        secret: SigningSecret,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            number: 0,
+            id,
+            account: account.number,
+            account_id: account.id.clone(),
+            name: url.host().to_string(),
+            url,
+            events,
+            headers: CustomHeaders::default(),
+            secrets: SigningSecrets { current: secret, previous: None },
+            pause: None,
+            timeout: None,
+            retry_schedule: None,
+            rate_limit: None,
+            max_in_flight: None,
+            http2: false,
+            created_at: now,
+            updated_at: now,
+            version: 1,
+            failing_since: None,
+            temporary: false,
+        }
+    }
+
     /// The deadline of its attempts.
     #[must_use]
     pub fn timeout(&self, policy: &Policy) -> Duration {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::attempt::LoggedAttempt;
-use domain::custom_headers::CustomHeaders;
 use domain::delivery::{Delivery, Due, Settlement};
 use domain::directory::SharedDirectory;
 use domain::endpoint_url::EndpointUrl;
@@ -14,7 +13,6 @@ use domain::event_filter::EventFilter;
 use domain::id::{DeliveryId, EventId};
 use domain::key::Account;
 use domain::secret::SigningSecret;
-use domain::signature::SigningSecrets;
 use domain::store::{AcceptError, Accepted, Change, ChangeError, Fact};
 use domain::time::Timestamp;
 use domain::vault::Vault;
@@ -179,28 +177,10 @@ impl Disk {
         self.made += 1;
         let id = format!("account-{account}").parse().expect("an id");
         let Some(account) = self.directory.read().account(&id).cloned() else { return Vec::new() };
-        let webhook = Webhook {
-            number: 0,
-            id: format!("wh_{}", self.made).parse().expect("an id"),
-            account: account.number,
-            account_id: account.id.clone(),
-            name: format!("Receiver {}", self.made),
-            url: Arc::new(EndpointUrl::stored("https://example.com/hook").expect("a URL")),
-            events: EventFilter::stored(vec![filter.to_owned()]),
-            headers: CustomHeaders::default(),
-            secrets: SigningSecrets { current: SigningSecret::from_bytes(&[3; 32]), previous: None },
-            pause: None,
-            timeout: None,
-            retry_schedule: None,
-            rate_limit: rate,
-            max_in_flight: None,
-            http2: false,
-            created_at: now,
-            updated_at: now,
-            version: 1,
-            failing_since: None,
-            temporary: false,
-        };
+        let id = format!("wh_{}", self.made).parse().expect("an id");
+        let url = Arc::new(EndpointUrl::stored("https://example.com/hook").expect("a URL"));
+        let (events, secret) = (EventFilter::stored(vec![filter.to_owned()]), SigningSecret::from_bytes(&[3; 32]));
+        let webhook = Webhook { rate_limit: rate, ..Webhook::new(&account, id, url, events, secret, now) };
         self.change(now, Change::PutWebhook(Box::new(webhook))).expect(SOUND)
     }
 }

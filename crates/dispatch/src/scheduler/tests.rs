@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::attempt::{Answer, ErrorCode, Failure, Outcome, Reason, Timing};
-use domain::custom_headers::CustomHeaders;
 use domain::delivery::{Due, Next, Settlement};
 use domain::endpoint_url::EndpointUrl;
 use domain::event::Event;
 use domain::event_filter::EventFilter;
 use domain::id::{DeliveryId, EventId};
+use domain::key::Account;
 use domain::policy::Policy;
 use domain::secret::SigningSecret;
-use domain::signature::SigningSecrets;
 use domain::store::Fact;
 use domain::time::Timestamp;
 use domain::webhook::{Pause, PauseCause, Webhook};
@@ -144,28 +143,18 @@ impl Bench {
 }
 
 fn webhook(number: u32, account: u32) -> Webhook {
-    Webhook {
-        number,
-        id: format!("wh_{number}").parse().expect("an id"),
-        account,
-        account_id: format!("a{account}").parse().expect("an id"),
-        name: "A receiver".to_owned(),
-        url: Arc::new(EndpointUrl::stored("https://example.com/hook").expect("a URL")),
-        events: EventFilter::stored(vec!["*".to_owned()]),
-        headers: CustomHeaders::default(),
-        secrets: SigningSecrets { current: SigningSecret::from_bytes(&[1; 32]), previous: None },
-        pause: None,
-        timeout: None,
-        retry_schedule: None,
-        rate_limit: None,
-        max_in_flight: None,
-        http2: false,
+    let account = Account {
+        number: account,
+        id: format!("a{account}").parse().expect("an id"),
+        name: "An account".to_owned(),
         created_at: START,
         updated_at: START,
         version: 1,
-        failing_since: None,
-        temporary: false,
-    }
+    };
+    let id = format!("wh_{number}").parse().expect("an id");
+    let url = Arc::new(EndpointUrl::stored("https://example.com/hook").expect("a URL"));
+    let (events, secret) = (EventFilter::stored(vec!["*".to_owned()]), SigningSecret::from_bytes(&[1; 32]));
+    Webhook { number, ..Webhook::new(&account, id, url, events, secret, START) }
 }
 
 fn answered(status: u16, ms: u64) -> Outcome {

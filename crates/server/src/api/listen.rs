@@ -11,12 +11,10 @@ use axum::response::Response;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use domain::attempt::{ANSWER_KEPT_MAX, Answer, ErrorCode, Failure, Outcome, Timing};
-use domain::custom_headers::CustomHeaders;
 use domain::endpoint_url::EndpointUrl;
 use domain::event_filter::EventFilter;
 use domain::id::WebhookId;
 use domain::secret::SigningSecret;
-use domain::signature::SigningSecrets;
 use domain::store::Change;
 use domain::webhook::Webhook;
 use futures_util::stream;
@@ -144,29 +142,9 @@ async fn listen(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
 fn temporary(api: &Api, at: &InAccount, name: &str, events: EventFilter) -> Result<Webhook, Problem> {
     let id: WebhookId = api.new_id("wh").parse().map_err(|_| Problem::not_found())?;
     let url = listen_url(&id).ok_or_else(Problem::not_found)?;
-    let now = api.now();
-    Ok(Webhook {
-        number: 0,
-        id,
-        account: at.account.number,
-        account_id: at.account.id.clone(),
-        name: name.chars().take(super::webhook_input::NAME_MAX).collect(),
-        url: Arc::new(url),
-        events,
-        headers: CustomHeaders::default(),
-        secrets: SigningSecrets { current: SigningSecret::from_bytes(&api.chance()), previous: None },
-        pause: None,
-        timeout: None,
-        retry_schedule: None,
-        rate_limit: None,
-        max_in_flight: None,
-        http2: false,
-        created_at: now,
-        updated_at: now,
-        version: 1,
-        failing_since: None,
-        temporary: true,
-    })
+    let secret = SigningSecret::from_bytes(&api.chance());
+    let name = name.chars().take(super::webhook_input::NAME_MAX).collect();
+    Ok(Webhook { name, temporary: true, ..Webhook::new(&at.account, id, Arc::new(url), events, secret, api.now()) })
 }
 
 /// A listener; dropping it takes its webhook away.

@@ -7,7 +7,6 @@ use axum::response::Response;
 use domain::id::WebhookId;
 use domain::key::Account;
 use domain::secret::SigningSecret;
-use domain::signature::SigningSecrets;
 use domain::store::{Change, ChangeError};
 use domain::webhook::Webhook;
 use http::header::IF_MATCH;
@@ -132,28 +131,9 @@ async fn read_new(api: &Api, account: &Account, input: &mut Input<'_>) -> Option
     }
     let draft = Draft::read(api, input, None).await;
     let (url, events) = (draft.url.clone()?, draft.events.clone()?);
-    let now = api.now();
     let mut webhook = Webhook {
-        number: 0,
-        id: id?,
-        account: account.number,
-        account_id: account.id.clone(),
         name: url.host().to_string().chars().take(super::webhook_input::NAME_MAX).collect(),
-        url,
-        events,
-        headers: domain::custom_headers::CustomHeaders::default(),
-        secrets: SigningSecrets { current: secret?, previous: None },
-        pause: None,
-        timeout: None,
-        retry_schedule: None,
-        rate_limit: None,
-        max_in_flight: None,
-        http2: false,
-        created_at: now,
-        updated_at: now,
-        version: 1,
-        failing_since: None,
-        temporary: false,
+        ..Webhook::new(account, id?, url, events, secret?, api.now())
     };
     draft.apply(&mut webhook);
     Some(webhook)

@@ -54,7 +54,7 @@ impl OnDisk {
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) webhook: Arc<Webhook>,
-    /// First attempts, oldest first.
+    /// First attempts of events that were just accepted, oldest first.
     pub(crate) new: VecDeque<Job>,
     /// Retries, replays and what was loaded from disk, in the order in which they came due.
     pub(crate) old: VecDeque<Job>,
@@ -134,12 +134,13 @@ impl Lane {
         self.new.len() + self.old.len() + self.tests.len()
     }
 
-    /// Puts a job where its reason belongs.
+    /// Puts a job where it belongs. What comes from disk keeps its order, whether it was tried before or not: what a pause
+    /// has held is sent oldest first.
     pub(crate) fn push(&mut self, job: Job) {
         match job.due.reason {
             Reason::Test => self.tests.push_back(job),
-            Reason::First => self.new.push_back(job),
-            Reason::Retry | Reason::Replay => self.old.push_back(job),
+            Reason::First if job.event.is_some() => self.new.push_back(job),
+            Reason::First | Reason::Retry | Reason::Replay => self.old.push_back(job),
         }
     }
 

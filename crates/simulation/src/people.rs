@@ -52,6 +52,10 @@ pub(crate) fn act(world: &mut World) -> Result<(), Violation> {
 /// Makes a change; a refusal is told and changes nothing.
 fn change(world: &mut World, what: &str, change: Change) -> Result<(), Violation> {
     let now = world.now();
+    if !matches!(change, Change::Resume { held: Held::Deliver, .. }) {
+        // What was held goes another way from here on.
+        world.resumed.clear();
+    }
     match world.disk.change(now, change) {
         Ok(facts) => {
             world.tell(format!("somebody {what}"));
@@ -87,8 +91,11 @@ pub(crate) fn resume(world: &mut World, webhook: u32) -> Result<(), Violation> {
     active.updated_at = world.now();
     let held = if world.chance.u8(..5) == 0 { Held::Cancel } else { Held::Deliver };
     let rate = world.chance.bool().then_some(5);
-    let webhook = Box::new(active);
-    change(world, &format!("resumes webhook {}: {held:?}", webhook.number), Change::Resume { webhook, held, rate })
+    let (number, webhook) = (active.number, Box::new(active));
+    if held == Held::Deliver {
+        world.expect_held(number);
+    }
+    change(world, &format!("resumes webhook {number}: {held:?}"), Change::Resume { webhook, held, rate })
 }
 
 fn replay_or_cancel(world: &mut World, replay: bool) -> Result<(), Violation> {
@@ -98,6 +105,7 @@ fn replay_or_cancel(world: &mut World, replay: bool) -> Result<(), Violation> {
         return change(world, &format!("cancels {delivery}"), Change::Cancel(delivery));
     }
     let now = world.now();
+    world.resumed.clear();
     match world.disk.change(now, Change::Replay(delivery)) {
         Ok(facts) => {
             world.tell(format!("somebody replays {delivery}"));

@@ -1,6 +1,6 @@
 //! One run: the real scheduler and the real store, virtual time, scripted receivers, people, crashes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +48,15 @@ enum Write {
     Settle(Box<Settlement>),
 }
 
+impl Write {
+    fn settles(&self) -> Option<DeliveryId> {
+        match self {
+            Self::Settle(settlement) => Some(settlement.delivery),
+            Self::Post(_) => None,
+        }
+    }
+}
+
 /// What a run has come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
@@ -76,6 +85,8 @@ pub(crate) struct World {
     writes: Vec<Write>,
     committing: bool,
     in_flight: BTreeMap<DeliveryId, u32>,
+    /// What each webhook held when it was resumed, oldest first, as far as it has not been sent since.
+    pub(crate) resumed: BTreeMap<u32, VecDeque<DeliveryId>>,
     /// The time that passes steadily.
     steady: Timestamp,
     /// What the wall clock shows beyond it.
@@ -135,6 +146,7 @@ impl World {
             writes: Vec::new(),
             committing: false,
             in_flight: BTreeMap::new(),
+            resumed: BTreeMap::new(),
             steady: START,
             wall_offset: 0,
             clock_stepped: false,
@@ -384,6 +396,7 @@ impl World {
         let Some(event) = start.event.clone().or_else(|| self.disk.load(delivery.event)) else {
             return Err(Violation(format!("I1: the event of {delivery} is gone")));
         };
+        self.in_turn(webhook, delivery)?;
         let (outgoing, request) = build_request(&self.policy, &start, &event, now);
         let delays = start.webhook.schedule(&self.policy).delays();
         let least = delays.get(usize::from(retries_made).wrapping_sub(1)).copied().unwrap_or_default();
@@ -401,6 +414,29 @@ impl World {
         Ok(())
     }
 
+    /// I14: what a resumed webhook held is sent oldest first.
+    fn in_turn(&mut self, webhook: u32, delivery: DeliveryId) -> Result<(), Violation> {
+        let Some(held) = self.resumed.get_mut(&webhook) else { return Ok(()) };
+        match held.iter().position(|held| *held == delivery) {
+            None => Ok(()),
+            Some(0) => {
+                held.pop_front();
+                Ok(())
+            }
+            Some(place) => Err(Violation(format!("I14: {delivery} is sent before {place} older ones that were held"))),
+        }
+    }
+
+    /// A webhook has been resumed: what it holds, less what is being sent or recorded, goes out oldest first.
+    pub(crate) fn expect_held(&mut self, webhook: u32) {
+        let now = self.now();
+        let recording: Vec<DeliveryId> = self.writes.iter().filter_map(Write::settles).collect();
+        let mut held: VecDeque<DeliveryId> =
+            self.disk.backlog(webhook, None, now, BACKLOG_MAX).into_iter().map(|due| due.delivery).collect();
+        held.retain(|id| !self.in_flight.contains_key(id) && !recording.contains(id));
+        self.resumed.insert(webhook, held);
+    }
+
     fn change_moods(&mut self) {
         for webhook in self.disk.webhook_numbers() {
             let mood = Mood::any(&mut self.chance);
@@ -413,14 +449,13 @@ impl World {
     fn crash(&mut self, when: &str) -> Result<(), Violation> {
         self.tell(format!("crash {when}, {} in flight, {} writes lost", self.in_flight.len(), self.writes.len()));
         let lost = std::mem::take(&mut self.writes);
-        let ended = lost.iter().filter_map(|write| match write {
-            Write::Settle(settlement) => Some(settlement.delivery),
-            Write::Post(_) => None,
-        });
+        let ended = lost.iter().filter_map(Write::settles);
         let mut unrecorded: Vec<_> = self.in_flight.keys().copied().chain(ended).collect();
         unrecorded.extend(self.disk.uncommitted());
         self.ledger.crashed(unrecorded.into_iter());
         self.in_flight.clear();
+        // What was held is found again by its due times.
+        self.resumed.clear();
         self.committing = false;
         self.agenda.retain(|_, action| !matches!(action, Action::Commit | Action::Tick));
         self.next_tick = None;

@@ -31,7 +31,8 @@ use crate::turns::Turns;
 const KNOWN_MAX: usize = 200_000;
 /// How many rows one load of a webhook's backlog brings at most.
 pub const BACKLOG_MAX: usize = 500;
-/// How many ends of attempts may wait to be recorded before no further attempt starts.
+/// How many ends may wait to be recorded before no further attempt starts. Attempts hold their slots until then, so this
+/// bounds only deliveries that are given up without one.
 const UNRECORDED_MAX: usize = 10_000;
 /// For how long a webhook must fail before the store is told.
 const FAILING_RECORDED_AFTER: Duration = Duration::from_secs(60);

@@ -103,7 +103,7 @@ pub struct Due {
     pub due_at: Timestamp,
     /// Attempts already made, replays included; the next one's number is one more.
     pub attempts_made: u16,
-    /// Retries of the present schedule already made, the next attempt not included.
+    /// Retries of the present schedule, the next attempt included if it is one.
     pub retries_made: u16,
     /// Why the next attempt is made.
     pub reason: Reason,
@@ -120,7 +120,7 @@ pub enum Next {
     Retry {
         /// Not before this instant.
         due_at: Timestamp,
-        /// Retries of the schedule made by then, the planned one not included.
+        /// Retries of the present schedule, the planned attempt included if it is one.
         retries_made: u16,
         /// Why the planned attempt is made.
         reason: Reason,

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use domain::attempt::{Answer, Attempt, Reason, Timing};
-use domain::custom_headers::CustomHeaders;
 use domain::delivery::{Next, Settlement};
 use domain::directory::SharedDirectory;
 use domain::endpoint_url::EndpointUrl;
@@ -19,7 +18,7 @@ use domain::event::NewEvent;
 use domain::event_filter::EventFilter;
 use domain::id::DeliveryId;
 use domain::secret::SigningSecret;
-use domain::signature::{SentRequest, SigningSecrets};
+use domain::signature::SentRequest;
 use domain::store::{Change, Fact, Store};
 use domain::time::{Clock, Timestamp};
 use domain::vault::Vault;
@@ -160,28 +159,9 @@ async fn open(dir: &std::path::Path) -> (Arc<SqliteStore>, Arc<AtomicUsize>) {
     let (store, _) = SqliteStore::open(settings).expect("it opens");
     let store = Arc::new(store);
     let account = directory.read().accounts().next().expect("there is one").clone();
-    let webhook = Webhook {
-        number: 0,
-        id: "wh_bench".parse().expect("an id"),
-        account: account.number,
-        account_id: account.id.clone(),
-        name: "bench".to_owned(),
-        url: Arc::new(EndpointUrl::stored("https://hooks.example.com/in").expect("a URL")),
-        events: EventFilter::stored(vec!["*".to_owned()]),
-        headers: CustomHeaders::default(),
-        secrets: SigningSecrets { current: SigningSecret::from_bytes(&[1; 32]), previous: None },
-        pause: None,
-        timeout: None,
-        retry_schedule: None,
-        rate_limit: None,
-        max_in_flight: None,
-        http2: false,
-        created_at: Timestamp(0),
-        updated_at: Timestamp(0),
-        version: 1,
-        failing_since: None,
-        temporary: false,
-    };
+    let url = Arc::new(EndpointUrl::stored("https://hooks.example.com/in").expect("a URL"));
+    let (events, secret) = (EventFilter::stored(vec!["*".to_owned()]), SigningSecret::from_bytes(&[1; 32]));
+    let webhook = Webhook::new(&account, "wh_bench".parse().expect("an id"), url, events, secret, Timestamp(0));
     if !directory.read().has_webhook(&webhook.id) {
         store.change(Change::PutWebhook(Box::new(webhook)), None).await.expect("a new webhook");
     }

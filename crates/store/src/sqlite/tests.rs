@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 
-use domain::custom_headers::CustomHeaders;
 use domain::delivery::{DeliveryStatus, Next, Settlement};
 use domain::directory::SharedDirectory;
 use domain::endpoint_url::EndpointUrl;
@@ -14,7 +13,6 @@ use domain::event_filter::EventFilter;
 use domain::filter::{CodePattern, DeliveryFilter};
 use domain::id::{DeliveryId, EventId};
 use domain::secret::SigningSecret;
-use domain::signature::SigningSecrets;
 use domain::store::{AcceptError, Accepted, Change, DeliveryQuery, StoreError};
 use domain::time::{Clock, Timestamp};
 use domain::vault::Vault;
@@ -63,29 +61,10 @@ fn writer() -> (Writer, Dir) {
     };
     let (mut engine, _) = Engine::open(parts).expect("it opens");
     engine.begin().expect("it begins");
-    let account_id = directory.read().account_numbered(1).expect("it exists").id.clone();
-    let webhook = Webhook {
-        number: 0,
-        id: "wh_one".parse().expect("an id"),
-        account: 1,
-        account_id,
-        name: "one".to_owned(),
-        url: Arc::new(EndpointUrl::stored("https://example.com/").expect("a URL")),
-        events: EventFilter::stored(vec!["*".to_owned()]),
-        headers: CustomHeaders::default(),
-        secrets: SigningSecrets { current: SigningSecret::from_bytes(&[9; 32]), previous: None },
-        pause: None,
-        timeout: None,
-        retry_schedule: None,
-        rate_limit: None,
-        max_in_flight: None,
-        http2: false,
-        created_at: NOW,
-        updated_at: NOW,
-        version: 1,
-        failing_since: None,
-        temporary: false,
-    };
+    let account = directory.read().account_numbered(1).expect("it exists").clone();
+    let url = Arc::new(EndpointUrl::stored("https://example.com/").expect("a URL"));
+    let (events, secret) = (EventFilter::stored(vec!["*".to_owned()]), SigningSecret::from_bytes(&[9; 32]));
+    let webhook = Webhook::new(&account, "wh_one".parse().expect("an id"), url, events, secret, NOW);
     engine.change(NOW, Change::PutWebhook(Box::new(webhook)), None).expect("a new webhook");
     engine.commit().expect("it commits");
     let checkpoints = Checkpoints::start(&engine.shared.file).expect("it starts");

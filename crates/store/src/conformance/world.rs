@@ -14,7 +14,7 @@ use domain::filter::DeliveryFilter;
 use domain::id::{DeliveryId, EventId};
 use domain::key::Account;
 use domain::secret::SigningSecret;
-use domain::signature::{SentRequest, SigningSecrets};
+use domain::signature::SentRequest;
 use domain::store::{Accepted, Change, ChangeError, Changed, DeliveryQuery, Fact, Store};
 use domain::time::{Clock, Timestamp};
 use domain::webhook::{Pause, PauseCause, Webhook};
@@ -91,31 +91,19 @@ impl<'a> World<'a> {
     }
 
     pub(super) async fn new_webhook(&self, account: u32, id: &str, events: &[&str]) -> u32 {
-        let account_id = {
+        let account = {
             let directory = self.opened.directory.read();
-            directory.account_numbered(account).expect("the account exists").id.clone()
+            directory.account_numbered(account).expect("the account exists").clone()
         };
+        let url = Arc::new(EndpointUrl::stored("https://example.com/in").expect("a URL"));
+        let events = EventFilter::stored(events.iter().map(|&text| text.to_owned()).collect());
+        let secret = SigningSecret::from_bytes(&[9; 32]);
         let webhook = Webhook {
-            number: 0,
-            id: id.parse().expect("an id"),
-            account,
-            account_id,
-            name: "a webhook".to_owned(),
-            url: Arc::new(EndpointUrl::stored("https://example.com/in").expect("a URL")),
-            events: EventFilter::stored(events.iter().map(|&text| text.to_owned()).collect()),
             headers: CustomHeaders::stored(vec![("X-Api-Key".to_owned(), "canary-header".to_owned())]),
-            secrets: SigningSecrets { current: SigningSecret::from_bytes(&[9; 32]), previous: None },
-            pause: None,
             timeout: Some(Duration::from_millis(2_500)),
-            retry_schedule: None,
             rate_limit: Some(7),
-            max_in_flight: None,
             http2: true,
-            created_at: self.now(),
-            updated_at: self.now(),
-            version: 1,
-            failing_since: None,
-            temporary: false,
+            ..Webhook::new(&account, id.parse().expect("an id"), url, events, secret, self.now())
         };
         self.change(Change::PutWebhook(Box::new(webhook))).await.expect("a new webhook");
         self.webhook(id).number

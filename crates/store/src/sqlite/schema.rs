@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::fault::{Fault, OpenError};
 
 /// One step from each layout to the next; the first makes the tables in an empty file.
-const STEPS: [&str; 1] = [include_str!("schema_1.sql")];
+const STEPS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 /// Files up to this size are checked page by page at every start; larger ones by their checksums as they are read.
 const CHECKED_WHOLE_MAX: u64 = 64 * 1024 * 1024;
 

@@ -17,7 +17,7 @@ use domain::store::{Change, Fact, Store};
 use domain::time::Clock;
 use domain::vault::Vault;
 use outbound::Network;
-use server::{App, Carrier, Live};
+use server::{App, Carrier, Dashboard, Live};
 use store::sqlite::{Limits, OpenError, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
@@ -47,6 +47,8 @@ pub(crate) struct Start<'a> {
     pub(crate) directory: SharedDirectory,
     /// Who else wants to know what is committed.
     pub(crate) tap: Option<UnboundedSender<Fact>>,
+    /// Whether this is `dev`, which the dashboard says.
+    pub(crate) development: bool,
 }
 
 /// A running service.
@@ -70,7 +72,7 @@ pub(crate) struct Service {
 /// # Errors
 /// The setting with which it cannot be started.
 pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
-    let Start { settings, data, key, listener, directory, tap } = start;
+    let Start { settings, data, key, listener, directory, tap, development } = start;
     let catalogue = Arc::new(catalogue(settings)?);
     let network = Arc::new(network(settings)?);
     let metrics = metrics_listener(settings).await?;
@@ -122,6 +124,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         facts,
     );
     remove_temporary(&*store, &directory).await?;
+    let ui = Dashboard { development, ..Dashboard::default() };
     let app = || App {
         store: store.clone(),
         directory: directory.clone(),
@@ -137,6 +140,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         platform_key: settings.platform_key.as_ref().map(|key| hash_key(key)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         live: live.clone(),
+        dashboard: ui.clone(),
         random: Arc::new(chance::fill),
     };
     let (stop, stopped) = watch::channel(false);

@@ -3,6 +3,8 @@
 mod accept_events;
 mod accounts;
 mod attempt_json;
+mod brand;
+mod current_session;
 mod deliveries;
 mod delivery_json;
 mod egress_ips;
@@ -46,6 +48,8 @@ pub(crate) fn operations() -> Vec<Operation> {
         stream::operations(),
         listen::operations(),
         keys::operations(),
+        current_session::operations(),
+        brand::operations(),
         event_types::operations(),
         egress_ips::operations(),
         operations::operations(),

@@ -21,6 +21,7 @@ use domain::transport::Names;
 use crate::api::Streams;
 use crate::body::Budget;
 use crate::carrier::Carrier;
+use crate::dashboard::Dashboard;
 use crate::limits::Limits;
 use crate::live::Live;
 use crate::stopping::Stopping;
@@ -59,6 +60,8 @@ pub struct App {
     pub live: Live,
     /// The transport of temporary webhooks, which stands in front of the network.
     pub carrier: Carrier,
+    /// The dashboard, which is served beside the API.
+    pub dashboard: Dashboard,
     /// Chance, for ids and secrets.
     pub random: Random,
 }

@@ -8,6 +8,7 @@ mod app;
 mod auth;
 mod body;
 mod carrier;
+mod dashboard;
 mod docs_page;
 mod framing;
 mod idempotency;
@@ -26,6 +27,7 @@ mod strict_head;
 
 pub use app::{App, Random};
 pub use carrier::Carrier;
+pub use dashboard::{Dashboard, DashboardFile};
 pub use live::Live;
 pub use router::{metrics_router, router};
 pub use serve::{serve, serve_metrics};

@@ -8,10 +8,11 @@ use tower::util::MapResponseLayer;
 
 use crate::api;
 use crate::app::{Api, App};
-use crate::problem::{self, Problem};
+use crate::dashboard;
+use crate::problem;
 use crate::stopping::Stopping;
 
-/// The whole API.
+/// The whole API, and the dashboard beside it.
 pub fn router(app: App) -> Router {
     router_until(app, Stopping::default())
 }
@@ -28,7 +29,7 @@ pub(crate) fn router_until(app: App, stopping: Stopping) -> Router {
         answering.live.metrics().answered(response.status());
         problem::render(&answering, response)
     };
-    router.fallback(async || Problem::not_found()).layer(MapResponseLayer::new(finish)).with_state(api)
+    router.fallback(dashboard::serve).layer(MapResponseLayer::new(finish)).with_state(api)
 }
 
 /// The figures alone, open: for `--metrics-listen`.

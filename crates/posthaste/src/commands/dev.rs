@@ -128,6 +128,7 @@ async fn start(options: &Options, mut settings: Settings) -> Result<Running, Sto
         listener: api.listener,
         directory,
         tap: Some(tap),
+        development: true,
     })
     .await?;
     let key = key(&settings, &service, &data).await?;

@@ -76,6 +76,7 @@ async fn start(settings: &Settings, data: &Path, console: &Console) -> Result<Se
         listener,
         directory: SharedDirectory::default(),
         tap: None,
+        development: false,
     })
     .await?;
     if let Some(file) = found.made {

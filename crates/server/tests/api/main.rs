@@ -1,6 +1,7 @@
 //! The API as its users see it: requests go through the router, and the store below is the real one.
 
 mod accounts;
+mod dashboard;
 mod deliveries;
 mod description;
 mod dispatcher;

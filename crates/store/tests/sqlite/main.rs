@@ -4,4 +4,5 @@ mod conformance;
 mod crashes;
 mod damage;
 mod engine;
+mod layout_1;
 mod support;

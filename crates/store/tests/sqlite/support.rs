@@ -69,13 +69,17 @@ pub(crate) struct Open {
 }
 
 pub(crate) fn parts(dir: &Path, key: u8, limits: Limits) -> (Parts<'_>, SharedDirectory) {
+    parts_with(dir, &[key; 32], limits)
+}
+
+pub(crate) fn parts_with<'a>(dir: &'a Path, key: &[u8; 32], limits: Limits) -> (Parts<'a>, SharedDirectory) {
     let directory = SharedDirectory::default();
     let mut count = 0u8;
     let chance = Box::new(move |bytes: &mut [u8]| {
         count = count.wrapping_add(1);
         bytes.fill(count);
     });
-    let vault = Vault::new(&[key; 32]);
+    let vault = Vault::new(key);
     (Parts { dir, vault, directory: directory.clone(), limits, chance, now: NOW }, directory)
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::id::{EventId, PLACES_MAX};
 use crate::time::Timestamp;
+use crate::trace::TraceParent;
 use crate::webhook::Webhook;
 
 /// An accepted event.
@@ -27,6 +28,8 @@ pub struct Event {
     pub test: bool,
     /// Whether its data broke its type's schema, and was taken all the same (`flag`).
     pub flagged: bool,
+    /// Where it came from in the producer's traces.
+    pub trace: Option<TraceParent>,
 }
 
 /// An event that has passed every check and waits for its transaction.
@@ -42,6 +45,8 @@ pub struct NewEvent {
     pub test_for: Option<u32>,
     /// Whether its data broke its type's schema.
     pub flagged: bool,
+    /// Where it comes from in the producer's traces.
+    pub trace: Option<TraceParent>,
     /// The key under which the request may come again.
     pub idempotency: Option<Idempotency>,
 }

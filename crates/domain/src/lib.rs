@@ -24,6 +24,7 @@ pub mod secret;
 pub mod signature;
 pub mod store;
 pub mod time;
+pub mod trace;
 pub mod transport;
 pub mod vault;
 pub mod webhook;

@@ -275,6 +275,7 @@ impl World {
                 data: format!(r#"{{"n":{}}}"#, self.chance.u32(..)).into(),
                 test_for: None,
                 flagged: false,
+                trace: None,
                 idempotency: None,
             })
             .collect();

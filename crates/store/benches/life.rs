@@ -225,6 +225,7 @@ fn event(data: &bytes::Bytes) -> NewEvent {
         data: data.clone(),
         test_for: None,
         flagged: false,
+        trace: None,
         idempotency: None,
     }
 }

@@ -92,6 +92,7 @@ impl Bench {
             targets,
             test,
             flagged: false,
+            trace: None,
         };
         self.take(Input::Fact(Fact::Accepted { event: Arc::new(event), on_disk }));
         id
@@ -108,6 +109,7 @@ impl Bench {
             targets: vec![start.due.webhook],
             test: false,
             flagged: false,
+            trace: None,
         };
         let (_, request) = build_request(&self.policy, start, &event, self.now);
         let started_at = self.now;
@@ -399,6 +401,7 @@ fn what_a_load_brings_of_a_delivery_settled_meanwhile_is_not_sent_again() {
         targets: vec![1],
         test: false,
         flagged: false,
+        trace: None,
     };
     let (_, request) = build_request(&policy, &start, &event, START);
     let ended = Ended { delivery: due.delivery, request, started_at: START, outcome: answered(200, 1) };

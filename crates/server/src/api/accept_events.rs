@@ -10,6 +10,7 @@ use domain::catalogue::EventType;
 use domain::event::NewEvent;
 use domain::id::AccountId;
 use domain::store::{AcceptError, Accepted};
+use domain::trace::TraceParent;
 use http::header::HeaderMap;
 use http::{Method, StatusCode};
 use utoipa::ToSchema;
@@ -103,6 +104,7 @@ async fn post(State(api): State<Arc<Api>>, request: Request) -> Result<Response,
 
 async fn one(api: &Api, caller: &Caller, headers: &HeaderMap, text: &str) -> Result<Response, Problem> {
     let mut event = prepare(api, caller, text)?;
+    event.trace = trace(headers);
     event.idempotency = idempotency::of(headers, caller, Some(event.account), "/v1/events", text.as_bytes())?;
     let accepted = api.store.accept(vec![event]).await.pop();
     match accepted {
@@ -113,6 +115,15 @@ async fn one(api: &Api, caller: &Caller, headers: &HeaderMap, text: &str) -> Res
         }
         Some(Err(error)) => Err(refusal(error)),
         None => Err(Problem::unavailable("store_stopped", "The store did not answer.")),
+    }
+}
+
+/// Where the producer's trace is, if it says so in a way that can be read.
+pub(super) fn trace(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut given = headers.get_all("traceparent").iter();
+    match (given.next(), given.next()) {
+        (Some(one), None) => TraceParent::parse(one.to_str().ok()?),
+        _ => None,
     }
 }
 
@@ -164,6 +175,7 @@ pub(super) fn prepare(api: &Api, caller: &Caller, text: &str) -> Result<NewEvent
         data: Bytes::copy_from_slice(data.get().as_bytes()),
         test_for: None,
         flagged,
+        trace: None,
         idempotency: None,
     })
 }

@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::accept_events::{prepare, refusal, write_accepted};
+use super::accept_events::{prepare, refusal, trace, write_accepted};
 use crate::app::Api;
 use crate::auth::Caller;
 use crate::problem::Problem;
@@ -98,6 +98,7 @@ pub(super) async fn accept(
     texts: Vec<&str>,
 ) -> Result<Response, Problem> {
     let key = idempotency::of(headers, caller, None, "/v1/events", text.as_bytes())?;
+    let trace = trace(headers);
     let mut results: Vec<Result<Option<Accepted>, Problem>> = Vec::with_capacity(texts.len());
     let mut events = Vec::with_capacity(texts.len());
     for (place, text) in texts.into_iter().enumerate() {
@@ -105,6 +106,7 @@ pub(super) async fn accept(
             tokio::task::yield_now().await;
         }
         results.push(prepare(api, caller, text).map(|mut event| {
+            event.trace = trace;
             event.idempotency = key.as_ref().map(|key| in_batch(key, events.len(), event.account));
             events.push(event);
             None

@@ -131,6 +131,7 @@ fn read(api: &Api, at: &InAccount, text: &str) -> Result<NewEvent, Problem> {
         data,
         test_for: None,
         flagged,
+        trace: None,
         idempotency: None,
     })
 }

@@ -6,11 +6,15 @@ use std::sync::Arc;
 use domain::delivery::DeliveryStatus;
 use domain::event::NewEvent;
 use domain::store::{AcceptError, Fact};
+use domain::trace::TraceParent;
 
 use super::Subject;
 use super::world::{End, World, event, first, id, idempotency, typed};
 
-/// An event goes to the webhooks that take its type, keeps its bytes, and is told with its deliveries.
+/// Where the producer's trace is.
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// An event goes to the webhooks that take its type, keeps its bytes and its trace, and is told with its deliveries.
 pub async fn an_event_goes_to_whom_it_is_for(subject: &mut dyn Subject) {
     let world = World::new(subject).await;
     let account = world.account();
@@ -18,7 +22,7 @@ pub async fn an_event_goes_to_whom_it_is_for(subject: &mut dyn Subject) {
     let alerts = world.new_webhook(account, "wh_alerts", &["alert.*"]).await;
     world.new_webhook(account, "wh_other", &["watchlist.domain_added"]).await;
     world.told();
-    let accepted = world.accept(NewEvent { flagged: true, ..event(account) }).await;
+    let accepted = world.accept(NewEvent { flagged: true, trace: TraceParent::parse(TRACE), ..event(account) }).await;
     assert_eq!((accepted.deliveries, accepted.repeated), (2, false));
     assert_eq!(accepted.timestamp, world.now());
 
@@ -30,6 +34,7 @@ pub async fn an_event_goes_to_whom_it_is_for(subject: &mut dyn Subject) {
     assert_eq!(stored, *told);
     assert_eq!(&stored.data[..], br#"{"domain":"newstartup.com","n":1e400}"#);
     assert!(stored.flagged && !stored.test);
+    assert_eq!(stored.trace.map(|trace| trace.to_string()).as_deref(), Some(TRACE));
     assert_eq!(world.store().load(vec![accepted.id]).await, Ok(vec![Arc::clone(told)]));
 
     let delivery = world.delivery(account, id(accepted.id, 1)).await;

@@ -208,7 +208,15 @@ pub(super) fn event(account: u32) -> NewEvent {
 
 pub(super) fn typed(account: u32, event_type: &str) -> NewEvent {
     let data = Bytes::from_static(br#"{"domain":"newstartup.com","n":1e400}"#);
-    NewEvent { account, event_type: event_type.into(), data, test_for: None, flagged: false, idempotency: None }
+    NewEvent {
+        account,
+        event_type: event_type.into(),
+        data,
+        test_for: None,
+        flagged: false,
+        trace: None,
+        idempotency: None,
+    }
 }
 
 /// An idempotency key and a request, told apart by a byte each.

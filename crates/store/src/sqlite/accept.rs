@@ -99,6 +99,7 @@ impl Engine {
                 targets,
                 test: new.test_for.is_some(),
                 flagged: new.flagged,
+                trace: new.trace,
             });
             events::insert(&mut statements.event, &event, event_type, stamp.lead, buffer)?;
             let mut on_disk = vec![false; event.targets.len()];

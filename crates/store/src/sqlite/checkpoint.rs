@@ -34,6 +34,8 @@ pub(super) struct Checkpoints {
 struct Log {
     pages: i64,
     copied: i64,
+    /// Something was in the way.
+    busy: bool,
 }
 
 impl Checkpoints {
@@ -74,9 +76,11 @@ impl Checkpoints {
         }
     }
 
-    /// Copies everything, and empties the log, unless a reader is in the way.
-    pub(super) fn last(&self, engine: &Engine) {
-        report(&checkpoint(&engine.conn, "TRUNCATE"));
+    /// Copies everything, and empties the log; returns whether that could be done, since a reader may be in the way.
+    pub(super) fn empty(&self, engine: &Engine) -> bool {
+        let copied = checkpoint(&engine.conn, "TRUNCATE");
+        report(&copied);
+        copied.is_ok_and(|log| !log.busy)
     }
 }
 
@@ -92,7 +96,7 @@ impl Drop for Checkpoints {
 
 fn checkpoint(conn: &Connection, mode: &str) -> Result<Log, rusqlite::Error> {
     conn.prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))?
-        .query_row([], |row| Ok(Log { pages: row.get(1)?, copied: row.get(2)? }))
+        .query_row([], |row| Ok(Log { pages: row.get(1)?, copied: row.get(2)?, busy: row.get(0)? }))
 }
 
 /// A failed copy loses nothing: the log still has the pages, and a disk that fails is met by the next commit.

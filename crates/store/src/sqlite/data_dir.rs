@@ -12,6 +12,11 @@ const DATABASE: &str = "posthaste.db";
 /// The name of the file that is locked while a process serves the directory.
 const LOCK: &str = "lock";
 
+/// The database of a data directory.
+pub(super) fn database(dir: &Path) -> PathBuf {
+    dir.join(DATABASE)
+}
+
 /// A data directory, locked until this is dropped.
 #[derive(Debug)]
 pub(super) struct DataDir {
@@ -33,7 +38,7 @@ impl DataDir {
             Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(dir.to_owned())),
             Err(TryLockError::Error(error)) => return Err(unusable(&lock_file, &error)),
         }
-        let database = dir.join(DATABASE);
+        let database = database(dir);
         private(&database).map_err(|error| unusable(&database, &error))?;
         // The new names must outlive a power cut, as the rows in them do.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| unusable(dir, &error))?;

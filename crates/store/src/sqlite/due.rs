@@ -121,10 +121,25 @@ pub(super) fn oldest(
     Ok(found.transpose()?.map(|(at, _)| Timestamp(at)))
 }
 
-/// Nothing of a webhook waits any more.
-pub(super) fn delete_of_webhook(conn: &Connection, webhook: u32) -> Result<(), Fault> {
-    conn.prepare_cached("DELETE FROM due WHERE webhook = ?1")?.execute([webhook])?;
+/// Nothing of an event waits any more.
+pub(super) fn delete_of_event(conn: &Connection, event: EventId) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "DELETE FROM due WHERE event = ?1 AND webhook IN (SELECT webhook FROM deliveries WHERE event = ?1)",
+    )?
+    .execute([event.0 as i64])?;
     Ok(())
+}
+
+/// Compares the checksum of every row.
+pub(super) fn verify(conn: &Connection) -> Result<u64, Fault> {
+    let mut statement = conn.prepare(concat!("SELECT ", columns!(), " FROM due"))?;
+    let mut rows = statement.query([])?;
+    let mut count = 0;
+    while let Some(row) = rows.next()? {
+        read(row)?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 fn read(row: &Row<'_>) -> Result<Due, Fault> {

@@ -1,60 +1,158 @@
 //! Erasing an account: nothing of it is left, in the tables or between them.
+//!
+//! One transaction closes the account: its own row, its keys and its webhooks with their secrets are gone, and a row of
+//! `erasures` remembers what is left to do. Its events follow in bounded batches, also after a crash. At last SQLite's log
+//! is emptied, which held what was there before; then the row goes too.
 
-use std::sync::Arc;
+use domain::store::{ChangeError, Fact, StoreError};
+use rusqlite::{Connection, OptionalExtension as _};
 
-use domain::store::{ChangeError, Fact};
-use domain::webhook::Webhook;
-
+use super::checksum::Checksum;
 use super::engine::{Engine, Entry};
 use super::fault::Fault;
 use super::{accounts, deliveries, due, events, keys, webhooks};
 
-/// How many events are read at once.
-const AT_ONCE: usize = 1_000;
+/// What a batch of an erasure did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Erased {
+    /// There was nothing to erase.
+    Nothing,
+    /// There is more to erase.
+    Some,
+    /// All rows of this account are erased; [`Engine::erasure_ends`] once the log is emptied.
+    All(u32),
+}
+
+/// Where rows of an account are, and that they go with it. A test over the tables keeps the list whole.
+#[cfg(test)]
+const WITH_THE_ACCOUNT: &[&str] =
+    &["accounts", "webhooks", "webhooks_gone", "keys", "events", "deliveries", "attempts", "due", "erasures"];
+/// Tables that hold nothing of an account, or forget it by themselves: what an idempotency key was answered is sealed, and
+/// goes after a day.
+#[cfg(test)]
+const WITHOUT: &[&str] = &["marks", "event_types", "idempotency"];
 
 impl Engine {
-    /// Deletes an account for good, with all that it owns.
+    /// Closes an account: it is gone for everybody, and its erasure is certain.
     pub(super) fn delete_account(&mut self, number: u32) -> Result<(), ChangeError> {
         let directory = self.shared.directory.read();
         if directory.account_numbered(number).is_none() {
             return Err(ChangeError::NotFound);
         }
-        let webhooks: Vec<_> = directory.webhooks_of(number).cloned().collect();
+        let gone: Vec<_> = directory.webhooks_of(number).cloned().collect();
         drop(directory);
-        // What is erased is overwritten, so that the file no longer holds it.
-        self.conn.execute_batch("PRAGMA secure_delete = ON").map_err(Fault::from)?;
-        let erased = self.erase(number, &webhooks);
-        self.conn.execute_batch("PRAGMA secure_delete = FAST").map_err(Fault::from)?;
-        erased?;
+        self.overwriting(|engine| {
+            for webhook in &gone {
+                webhooks::delete(&engine.conn, webhook, false)?;
+            }
+            keys::delete_of_account(&engine.conn, number)?;
+            accounts::delete(&engine.conn, number)?;
+            put(&engine.conn, number)
+        })?;
         let fresh = self.shared.fresh();
         let rows: Vec<_> = fresh.iter().filter(|(_, delivery)| delivery.account == number).map(|(id, _)| id).collect();
         drop(fresh);
         self.staged.rows.extend(rows);
-        for webhook in webhooks {
+        for webhook in gone {
             self.staged.facts.push(Fact::WebhookDeleted { webhook: webhook.number });
         }
         self.staged.directory.push(Entry::AccountGone(number));
         Ok(())
     }
 
-    /// Deletes the rows of an account and of all that it owns.
-    fn erase(&self, number: u32, webhooks: &[Arc<Webhook>]) -> Result<(), Fault> {
-        for webhook in webhooks {
-            webhooks::delete(&self.conn, webhook, false)?;
-            due::delete_of_webhook(&self.conn, webhook.number)?;
+    /// Erases up to `budget` events of a closed account, with their deliveries and attempts. In a transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`], after which the transaction cannot be committed.
+    pub fn erase(&mut self, budget: usize) -> Result<Erased, StoreError> {
+        let Some(account) = first(&self.conn)? else { return Ok(Erased::Nothing) };
+        Ok(self.overwriting(|engine| engine.erase_events(account, budget))?)
+    }
+
+    /// The log is emptied: nothing of the account is left, and nothing of its erasure. In a transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`], after which the transaction cannot be committed.
+    pub fn erasure_ends(&mut self, account: u32) -> Result<(), StoreError> {
+        let ended = self
+            .conn
+            .prepare_cached("DELETE FROM erasures WHERE account = ?1")
+            .map_err(Fault::from)?
+            .execute([account]);
+        ended.map_err(Fault::from)?;
+        Ok(())
+    }
+
+    fn erase_events(&mut self, account: u32, budget: usize) -> Result<Erased, Fault> {
+        let oldest = events::oldest_of_account(&self.conn, account, budget)?;
+        for event in &oldest {
+            due::delete_of_event(&self.conn, *event)?;
+            deliveries::delete_of_event(&self.conn, *event)?;
+            events::delete(&self.conn, *event)?;
         }
-        loop {
-            let oldest = events::oldest_of_account(&self.conn, number, AT_ONCE)?;
-            if oldest.is_empty() {
-                break;
-            }
-            for event in oldest {
-                deliveries::delete_of_event(&self.conn, event)?;
-                events::delete(&self.conn, event)?;
-            }
+        if oldest.len() == budget {
+            return Ok(Erased::Some);
         }
-        webhooks::delete_gone_of_account(&self.conn, number)?;
-        keys::delete_of_account(&self.conn, number)?;
-        accounts::delete(&self.conn, number)
+        webhooks::delete_gone_of_account(&self.conn, account)?;
+        Ok(Erased::All(account))
+    }
+
+    /// What is deleted is overwritten, so that the file no longer holds it.
+    fn overwriting<T>(&mut self, erase: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.conn.execute_batch("PRAGMA secure_delete = ON")?;
+        let erased = erase(self);
+        self.conn.execute_batch("PRAGMA secure_delete = FAST")?;
+        erased
+    }
+}
+
+fn put(conn: &Connection, account: u32) -> Result<(), Fault> {
+    conn.prepare_cached("INSERT INTO erasures (account, crc) VALUES (?1, ?2)")?
+        .execute((account, sum(account).sum()))?;
+    Ok(())
+}
+
+/// The first account whose erasure has not ended.
+fn first(conn: &Connection) -> Result<Option<u32>, Fault> {
+    let found: Option<(u32, i64)> = conn
+        .prepare_cached("SELECT account, crc FROM erasures ORDER BY account LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((account, crc)) = found else { return Ok(None) };
+    sum(account).verify(crc, || format!("erasure of account {account}"))?;
+    Ok(Some(account))
+}
+
+/// Compares the checksum of every row.
+pub(super) fn verify(conn: &Connection) -> Result<u64, Fault> {
+    let mut statement = conn.prepare("SELECT account, crc FROM erasures")?;
+    let mut rows = statement.query([])?;
+    let mut count = 0;
+    while let Some(row) = rows.next()? {
+        let account: u32 = row.get(0)?;
+        sum(account).verify(row.get(1)?, || format!("erasure of account {account}"))?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn sum(account: u32) -> Checksum {
+    Checksum::of("erasures").numbers([account.into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::schema::tests::{columns, empty};
+
+    #[test]
+    fn no_table_is_forgotten() {
+        for column in columns(&empty()) {
+            let table = &*column.table;
+            assert!(
+                WITH_THE_ACCOUNT.contains(&table) != WITHOUT.contains(&table),
+                "{table}: either its rows go with their account, here, or it holds nothing of an account"
+            );
+        }
     }
 }

@@ -31,6 +31,11 @@ impl EventTypes {
         Ok(types)
     }
 
+    /// How many there are.
+    pub(super) const fn len(&self) -> usize {
+        self.names.len()
+    }
+
     /// The number of a name, if it has one.
     pub(super) fn number(&self, name: &str) -> Option<u32> {
         self.numbers.get(name).copied()

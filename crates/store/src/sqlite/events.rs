@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use domain::event::Event;
 use domain::id::EventId;
+use domain::trace::TraceParent;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 
 use super::checksum::Checksum;
@@ -18,13 +19,13 @@ const FLAGGED: i64 = 2;
 /// What [`read`] reads, in its order.
 macro_rules! columns {
     () => {
-        "key, account, type, lead, marked, crc, targets, data"
+        "key, account, type, lead, marked, crc, targets, data, trace"
     };
 }
 
 /// The statement for [`insert`].
 pub(super) fn prepare_insert(conn: &Connection) -> Result<CachedStatement<'_>, Fault> {
-    let sql = concat!("INSERT INTO events (", columns!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+    let sql = concat!("INSERT INTO events (", columns!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
     Ok(conn.prepare_cached(sql)?)
 }
 
@@ -42,8 +43,15 @@ pub(super) fn insert(
     }
     let marked = if event.test { TEST } else { 0 } | if event.flagged { FLAGGED } else { 0 };
     let key = event.id.0 as i64;
-    let crc = sum([key, event.account.into(), event_type.into(), lead, marked], buffer, &event.data).sum();
-    statement.execute(params![key, event.account, event_type, lead, marked, crc, &*buffer, &event.data[..]])?;
+    let trace = event.trace.map(TraceParent::to_bytes);
+    let crc = sum(
+        [key, event.account.into(), event_type.into(), lead, marked],
+        buffer,
+        &event.data,
+        trace.as_ref().map(|trace| &trace[..]),
+    )
+    .sum();
+    statement.execute(params![key, event.account, event_type, lead, marked, crc, &*buffer, &event.data[..], trace])?;
     Ok(())
 }
 
@@ -128,7 +136,9 @@ fn read(row: &Row<'_>, types: &EventTypes) -> Result<Arc<Event>, Fault> {
     let id = EventId(key as u64);
     let (targets, data) = (row.get_ref(6)?.as_blob(), row.get_ref(7)?.as_blob());
     let (Ok(targets), Ok(data)) = (targets, data) else { return Err(Fault::damaged(id, "not a row of an event")) };
-    sum([key, account.into(), event_type.into(), lead, marked], targets, data).verify(crc, || format!("event {id}"))?;
+    let trace = row.get_ref(8)?.as_blob_or_null().map_err(|error| Fault::damaged(id, error))?;
+    sum([key, account.into(), event_type.into(), lead, marked], targets, data, trace)
+        .verify(crc, || format!("event {id}"))?;
     let targets = targets.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
     Ok(Arc::new(Event {
         id,
@@ -139,6 +149,7 @@ fn read(row: &Row<'_>, types: &EventTypes) -> Result<Arc<Event>, Fault> {
         targets,
         test: marked & TEST != 0,
         flagged: marked & FLAGGED != 0,
+        trace: trace.and_then(TraceParent::from_bytes),
     }))
 }
 
@@ -147,6 +158,11 @@ pub(super) fn lead(event: &Event) -> i64 {
     event.timestamp.0 - micros(event.id).0
 }
 
-fn sum(numbers: [i64; 5], targets: &[u8], data: &[u8]) -> Checksum {
-    Checksum::of("events").numbers(numbers).bytes(targets).bytes(data)
+/// Rows without a trace have the sum that layout 1 gave them.
+fn sum(numbers: [i64; 5], targets: &[u8], data: &[u8], trace: Option<&[u8]>) -> Checksum {
+    let sum = Checksum::of("events").numbers(numbers).bytes(targets).bytes(data);
+    match trace {
+        Some(trace) => sum.bytes(trace),
+        None => sum,
+    }
 }

@@ -9,6 +9,7 @@ use rusqlite::{CachedStatement, Connection, params};
 
 use super::checksum::Checksum;
 use super::fault::Fault;
+use super::reseal::Keys;
 use super::stamps::Stamp;
 
 /// What a key was answered.
@@ -109,6 +110,42 @@ pub(super) fn prune(conn: &Connection, now: Timestamp, budget: usize) -> Result<
         "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE at <= ?1 ORDER BY at LIMIT ?2)",
     )?;
     Ok(statement.execute(params![now.minus(IDEMPOTENCY_KEPT).0, budget as i64])?)
+}
+
+/// Seals every answer anew; returns how many.
+pub(super) fn reseal(conn: &Connection, keys: &mut Keys<'_>) -> Result<usize, Fault> {
+    let mut statement = conn.prepare("SELECT key, request, at, answer FROM idempotency WHERE answer IS NOT NULL")?;
+    let mut rows = statement.query([])?;
+    let mut anew = Vec::new();
+    while let Some(row) = rows.next()? {
+        let idempotency = Idempotency { key: row.get(0)?, request: row.get(1)? };
+        let answer = keys.reseal(&context(&idempotency.key), &row.get::<_, Vec<u8>>(3)?)?;
+        anew.push((idempotency, row.get(2)?, answer));
+    }
+    let mut put_statement = prepare_put(conn)?;
+    for (idempotency, at, answer) in &anew {
+        let columns = Columns { at: *at, event: None, lead: None, deliveries: None, answer: Some(answer) };
+        put(&mut put_statement, idempotency, &columns)?;
+    }
+    Ok(anew.len())
+}
+
+/// Compares the checksum of every row.
+pub(super) fn verify(conn: &Connection) -> Result<u64, Fault> {
+    let mut statement =
+        conn.prepare("SELECT key, request, at, event, lead, deliveries, answer, crc FROM idempotency")?;
+    let mut rows = statement.query([])?;
+    let mut count = 0;
+    while let Some(row) = rows.next()? {
+        let damaged = |error| Fault::damaged("answer of an idempotency key", error);
+        let answer = row.get_ref(6)?.as_blob_or_null().map_err(damaged)?;
+        let columns =
+            Columns { at: row.get(2)?, event: row.get(3)?, lead: row.get(4)?, deliveries: row.get(5)?, answer };
+        let sum = columns.sum(&row.get(0)?, &row.get(1)?);
+        sum.verify(row.get(7)?, || "answer of an idempotency key".to_owned())?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 fn put(statement: &mut CachedStatement<'_>, idempotency: &Idempotency, columns: &Columns<'_>) -> Result<(), Fault> {

@@ -45,6 +45,19 @@ pub(super) fn set_number(conn: &Connection, name: &str, value: i64) -> Result<()
     set(conn, name, &value.to_le_bytes())
 }
 
+/// Compares the checksum of every row.
+pub(super) fn verify(conn: &Connection) -> Result<u64, Fault> {
+    let mut statement = conn.prepare("SELECT name, value, crc FROM marks")?;
+    let mut rows = statement.query([])?;
+    let mut count = 0;
+    while let Some(row) = rows.next()? {
+        let (name, value): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        sum(&name, &value).verify(row.get(2)?, || format!("mark {name}"))?;
+        count += 1;
+    }
+    Ok(count)
+}
+
 fn sum(name: &str, value: &[u8]) -> Checksum {
     Checksum::of("marks").text(name).bytes(value)
 }

@@ -7,7 +7,9 @@
 mod accept;
 mod accounts;
 mod attempts;
+mod backup;
 mod change;
+mod check;
 mod checkpoint;
 mod checksum;
 mod counts;
@@ -28,6 +30,7 @@ mod marks;
 mod reader;
 mod readers;
 mod recover;
+mod reseal;
 mod retain;
 mod schema;
 mod search;
@@ -42,10 +45,14 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use backup::{copy, opens_with};
+pub use check::{Checked, check, check_file};
 pub use engine::{Chance, Engine, Parts};
+pub use erase::Erased;
 pub use fault::OpenError;
 pub use limits::Limits;
 pub use reader::Reader;
+pub use reseal::rotate;
 pub use retain::Retained;
 pub use store::{Settings, SqliteStore};
 pub use writer::{FactsHook, FatalHook, Figures};

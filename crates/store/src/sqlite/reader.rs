@@ -71,7 +71,7 @@ impl Reader {
         let types = self.shared.types();
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
-            found.extend(events::get(&self.conn, &types, *id)?);
+            found.extend(events::get(&self.conn, &types, *id)?.filter(|event| self.is_open(event.account)));
         }
         Ok(found)
     }
@@ -82,7 +82,7 @@ impl Reader {
     /// [`StoreError`].
     pub fn event(&self, account: u32, id: EventId) -> Result<Option<Arc<Event>>, StoreError> {
         let found = events::get(&self.conn, &self.shared.types(), id)?;
-        Ok(found.filter(|event| event.account == account))
+        Ok(found.filter(|event| event.account == account && self.is_open(account)))
     }
 
     /// As [`domain::store::Store::events`].
@@ -95,6 +95,9 @@ impl Reader {
         before: Option<EventId>,
         limit: usize,
     ) -> Result<Page<Arc<Event>, EventId>, StoreError> {
+        if !self.is_open(account) {
+            return Ok(Page { rows: Vec::new(), next: None });
+        }
         let below = before.map_or(u64::MAX, |id| id.0);
         let mut rows = events::of_account(&self.conn, &self.shared.types(), account, below, limit + 1)?;
         let more = rows.len() > limit;
@@ -118,6 +121,9 @@ impl Reader {
         let stored = deliveries::get(&snapshot, id)?;
         let has_row = stored.is_some();
         let Some(row) = stored.or(fresh).filter(|row| row.account == account) else { return Ok(None) };
+        if !self.is_open(account) {
+            return Ok(None);
+        }
         let mut logged = Vec::new();
         if has_row {
             logged.extend(deliveries::first_attempt(&snapshot, id)?);
@@ -137,6 +143,9 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn deliveries(&self, query: &DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {
+        if !self.is_open(query.account) {
+            return Ok(Page { rows: Vec::new(), next: None });
+        }
         Ok(list::deliveries(self, query)?)
     }
 
@@ -169,6 +178,11 @@ impl Reader {
         let fresh = self.shared.fresh().iter().map(|(_, delivery)| delivery.due_at).find(|at| *at <= now);
         let stored = due::oldest(&self.conn, now, |webhook| self.is_active(webhook))?;
         Ok(fresh.into_iter().chain(stored).min())
+    }
+
+    /// Whether the account is there: what is left of a closed one until it is erased is shown to nobody.
+    fn is_open(&self, account: u32) -> bool {
+        self.shared.directory.read().account_numbered(account).is_some()
     }
 
     fn is_active(&self, webhook: u32) -> bool {

@@ -6,6 +6,7 @@ use domain::id::DeliveryId;
 use domain::key::Account;
 use domain::store::Fact;
 use domain::time::Timestamp;
+use domain::vault::Vault;
 use rusqlite::Connection;
 
 use super::data_dir::DataDir;
@@ -31,14 +32,13 @@ impl Engine {
             None => {
                 let first = conn.unchecked_transaction().map_err(Fault::from)?;
                 let nonce = nonce(&mut chance);
-                marks::set(&first, marks::KEY_CHECK, &vault.seal(KEY_CHECK_CONTEXT, KEY_CHECK, nonce))?;
+                marks::set(&first, marks::KEY_CHECK, &seal_key_check(&vault, nonce))?;
                 let mut account = first_account(now)?;
                 accounts::insert(&first, &mut account)?;
                 first.commit().map_err(Fault::from)?;
             }
-            Some(sealed) => {
-                vault.open(KEY_CHECK_CONTEXT, &sealed).map_err(|_| RecoverFault::OtherKey)?;
-            }
+            Some(sealed) if !opens(&vault, &sealed) => return Err(RecoverFault::OtherKey),
+            Some(_) => {}
         }
         let types = EventTypes::load(&conn)?;
         let gone =
@@ -91,6 +91,7 @@ impl Engine {
         let from = marks::number(&self.conn, marks::ROWS_BELOW)?.unwrap_or(0) as u64;
         let mut rows = deliveries::ids_from(&self.conn, from)?.into_iter().peekable();
         let types = self.shared.types();
+        let directory = self.shared.directory.read();
         let mut fresh = self.shared.fresh_mut();
         let turn = &mut self.turn;
         events::each_from(&self.conn, &types, from, |event| {
@@ -103,6 +104,10 @@ impl Engine {
                     *place = true;
                 }
             }
+            // A closed account's events are being erased: nobody waits for them any more.
+            if directory.account_numbered(event.account).is_none() {
+                return Ok(());
+            }
             let event_type = types.number(&event.event_type).unwrap_or_default();
             for (place, _) in (0u16..).zip(&on_disk).filter(|(_, on_disk)| !**on_disk) {
                 let delivery = fresh_delivery(&event, place, event_type, micros(event.id), *turn);
@@ -114,6 +119,16 @@ impl Engine {
             Ok(())
         })
     }
+}
+
+/// The text by which a key is known again.
+pub(super) fn seal_key_check(vault: &Vault, nonce: [u8; 24]) -> Vec<u8> {
+    vault.seal(KEY_CHECK_CONTEXT, KEY_CHECK, nonce)
+}
+
+/// Whether this key sealed that text.
+pub(super) fn opens(vault: &Vault, sealed: &[u8]) -> bool {
+    vault.open(KEY_CHECK_CONTEXT, sealed).is_ok()
 }
 
 fn first_account(now: Timestamp) -> Result<Account, Fault> {

@@ -89,6 +89,7 @@ fn accept(queue: &Sender<Message>, bytes: usize) -> Answered {
         data: vec![b'x'; bytes].into(),
         test_for: None,
         flagged: false,
+        trace: None,
         idempotency: None,
     };
     queue.send(Message::Accept(vec![event], answer)).expect("it is open");

@@ -68,18 +68,39 @@ impl Columns {
     }
 }
 
+/// Compares the checksum of every row; no key is needed for that.
+pub(super) fn verify(conn: &Connection) -> Result<u64, Fault> {
+    let mut count = 0;
+    each(conn, |_, _| {
+        count += 1;
+        Ok(())
+    })?;
+    Ok(count)
+}
+
 /// All webhooks, oldest first. `account_id` names an account by its number.
 pub(super) fn load(
     conn: &Connection,
     vault: &Vault,
     account_id: impl Fn(u32) -> Option<AccountId>,
 ) -> Result<Vec<Webhook>, Fault> {
+    let mut webhooks = Vec::new();
+    each(conn, |id, columns| {
+        let account_id = account_id(columns.account)
+            .ok_or_else(|| Fault::damaged(format_args!("webhook {id}"), "without account"))?;
+        webhooks.push(read(&columns, id, account_id, vault)?);
+        Ok(())
+    })?;
+    Ok(webhooks)
+}
+
+/// Calls `take` with the id and the columns of every row, oldest first, after their checksum was compared.
+fn each(conn: &Connection, mut take: impl FnMut(&str, Columns) -> Result<(), Fault>) -> Result<(), Fault> {
     let mut statement = conn.prepare(
         "SELECT number, id, account, version, failing_since, profile, secret_version, secret, previous_secret, headers, crc
          FROM webhooks ORDER BY number",
     )?;
     let mut rows = statement.query([])?;
-    let mut webhooks = Vec::new();
     while let Some(row) = rows.next()? {
         let id: String = row.get(1)?;
         let columns = Columns {
@@ -96,11 +117,9 @@ pub(super) fn load(
         if columns.sum(&id) != row.get::<_, i64>(10)? {
             return Err(Fault::Damaged(format!("webhook {id}")));
         }
-        let account_id = account_id(columns.account)
-            .ok_or_else(|| Fault::damaged(format_args!("webhook {id}"), "without account"))?;
-        webhooks.push(read(&columns, &id, account_id, vault)?);
+        take(&id, columns)?;
     }
-    Ok(webhooks)
+    Ok(())
 }
 
 fn read(columns: &Columns, id: &str, account_id: AccountId, vault: &Vault) -> Result<Webhook, Fault> {

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::checkpoint::Checkpoints;
 use super::engine::Engine;
+use super::erase::Erased;
 
 /// Bounds of one transaction, so that its first request does not wait for too many others.
 const EVENTS_AT_ONCE: usize = 4_096;
@@ -26,6 +27,8 @@ const FULL_RETRY: Duration = Duration::from_millis(250);
 /// How many events one batch of retention looks at, and how much later the next one comes while there is more to do.
 const RETAINED_AT_ONCE: usize = 500;
 const RETAIN_AGAIN: Duration = Duration::from_millis(50);
+/// How many events of a closed account go in one transaction.
+const ERASED_AT_ONCE: usize = 200;
 
 /// The answers to events, in their order.
 type Answers = Vec<Result<Accepted, AcceptError>>;
@@ -49,6 +52,8 @@ pub struct Figures {
     pub commits: AtomicU64,
     /// Microseconds from the start of the latest transaction to its end, fsync included.
     pub commit_micros: AtomicU64,
+    /// Events that retention has deleted.
+    pub retained_events: AtomicU64,
     /// Deliveries that wait in memory, without a row.
     pub fresh: AtomicUsize,
     /// Milliseconds by which the latest event's timestamp led the clock: over 5,000, the clock was set back.
@@ -145,13 +150,13 @@ impl Writer {
             match apart {
                 Some(Message::Change(change, answer)) => self.change(*change, answer)?,
                 Some(Message::Stop) => {
-                    self.checkpoints.last(&self.engine);
+                    self.checkpoints.empty(&self.engine);
                     return Ok(());
                 }
                 Some(Message::Accept(..) | Message::Settle(..)) | None => {}
             }
             if Instant::now() >= retain_at && full.is_empty() {
-                retain_at = Instant::now() + self.retain()?;
+                retain_at = Instant::now() + self.erase()?.min(self.retain()?);
             }
             self.checkpoints.keep_up(&self.engine);
         }
@@ -213,7 +218,6 @@ impl Writer {
         answer: oneshot::Sender<Result<Changed, ChangeError>>,
     ) -> Result<(), String> {
         let started = Instant::now();
-        let erases = matches!(change, Change::DeleteAccount(_));
         let made = self.engine.begin().map_err(ChangeError::from).and_then(|()| {
             let changed = self.engine.change(self.clock.now(), change, keep)?;
             Ok((changed, self.engine.commit()?))
@@ -221,10 +225,6 @@ impl Writer {
         let (told, fatal) = match made {
             Ok((changed, facts)) => {
                 self.committed(started, facts);
-                if erases {
-                    // What was erased is to be gone from the log of pages as well.
-                    self.checkpoints.last(&self.engine);
-                }
                 (Ok(changed), Ok(()))
             }
             Err(error) => {
@@ -241,23 +241,49 @@ impl Writer {
         fatal
     }
 
+    /// Erases a bounded part of an account that was closed; says how much later to go on.
+    fn erase(&mut self) -> Result<Duration, String> {
+        let erased = self.apart(|engine| engine.erase(ERASED_AT_ONCE))?;
+        match erased {
+            None | Some(Erased::Nothing) => Ok(IDLE),
+            Some(Erased::Some) => Ok(RETAIN_AGAIN),
+            // A reader may have the log's old pages in use.
+            Some(Erased::All(_)) if !self.checkpoints.empty(&self.engine) => Ok(RETAIN_AGAIN),
+            Some(Erased::All(account)) => {
+                self.apart(|engine| engine.erasure_ends(account))?;
+                tracing::info!(account_number = account, "an account was erased");
+                Ok(RETAIN_AGAIN)
+            }
+        }
+    }
+
+    /// A transaction of its own; `None` if it could not be made now, and is to be tried again.
+    fn apart<T>(&mut self, work: impl FnOnce(&mut Engine) -> Result<T, StoreError>) -> Result<Option<T>, String> {
+        let done = self.engine.begin().and_then(|()| {
+            let done = work(&mut self.engine)?;
+            self.engine.commit()?;
+            Ok(done)
+        });
+        match done {
+            Ok(done) => Ok(Some(done)),
+            Err(StoreError::Stopped(why)) => Err(why),
+            Err(error @ (StoreError::Busy | StoreError::Damaged(_))) => {
+                tracing::warn!(%error, "old rows could not be deleted; it is tried again");
+                self.engine.rollback().map_err(|error| error.to_string())?;
+                Ok(None)
+            }
+        }
+    }
+
     /// Deletes a bounded part of what has been kept long enough; says how much later to go on.
     fn retain(&mut self) -> Result<Duration, String> {
         let now = self.clock.now();
         let keep = self.retention.unwrap_or(Duration::MAX);
-        let retained = self.engine.begin().and_then(|()| {
-            let retained = self.engine.retain(now, keep, RETAINED_AT_ONCE)?;
-            self.engine.commit()?;
-            Ok(retained)
-        });
-        match retained {
-            Ok(retained) => Ok(if retained.more { RETAIN_AGAIN } else { IDLE }),
-            Err(StoreError::Stopped(why)) => Err(why),
-            Err(StoreError::Busy | StoreError::Damaged(_)) => {
-                self.engine.rollback().map_err(|error| error.to_string())?;
-                Ok(IDLE)
-            }
+        let retained = self.apart(|engine| engine.retain(now, keep, RETAINED_AT_ONCE))?;
+        if let Some(retained) = retained {
+            self.figures.retained_events.fetch_add(retained.events as u64, Ordering::Relaxed);
         }
+        Ok(if retained.is_some_and(|retained| retained.more) { RETAIN_AGAIN } else { IDLE })
     }
 
     fn committed(&mut self, started: Instant, facts: Vec<Fact>) {

@@ -9,7 +9,6 @@ use domain::delivery::Next;
 use domain::event::{Idempotency, NewEvent};
 use domain::id::DeliveryId;
 use domain::secret::SigningSecret;
-use domain::store::Change;
 use domain::time::Timestamp;
 use store::sqlite::{Limits, OpenError};
 
@@ -75,27 +74,6 @@ fn retention_counts_from_the_end_and_spares_what_is_unfinished() {
     assert_eq!(reader.load(&[nobody, events[0], events[1], events[2], events[3]]).map(|found| found.len()), Ok(2));
     assert_eq!(reader.delivery(ACCOUNT, id(1), NOW), Ok(None));
     assert_eq!(list(&reader, NOW).map(|rows| rows.len()), Ok(3));
-}
-
-#[test]
-fn an_erased_account_leaves_no_byte() {
-    let dir = Dir::new();
-    let mut open = open(&dir);
-    let webhook = open.new_webhook("wh_canary");
-    for event in open.accept(NOW, 20) {
-        let delivery = DeliveryId { event, place: 0 };
-        open.settle(NOW, settlement(delivery, webhook, 1, NOW, Next::Delivered));
-    }
-    assert!(open.change(NOW, Change::DeleteAccount(ACCOUNT)));
-    drop(open);
-    for file in std::fs::read_dir(&dir.0).expect("it exists") {
-        let path = file.expect("an entry").path();
-        let bytes = std::fs::read(&path).expect("it is read");
-        for canary in [&b"canary-payload"[..], b"wh_canary", &[7; 100]] {
-            let found = bytes.windows(canary.len()).position(|window| window == canary);
-            assert_eq!(found, None, "{canary:?} in {}", path.display());
-        }
-    }
 }
 
 #[test]

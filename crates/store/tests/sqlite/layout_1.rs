@@ -166,7 +166,7 @@ fn what_waited_goes_on_and_what_was_held_is_held() {
         rows,
         [(id("dlv_3627s5v1xmj0001"), 2, 2, Reason::Retry), (id("dlv_3627s5v21e20001"), 2, 2, Reason::Retry)]
     );
-    let retried = due[0].clone();
+    let retried = due[0];
     open.settle(LATER, settlement(retried.delivery, retried.webhook, 3, LATER, Next::Delivered));
     let fresh = id("dlv_3627s64kzhg0002");
     open.settle(LATER, settlement(fresh, webhook(&open, "Slow").number, 1, LATER, Next::Delivered));

@@ -1,8 +1,11 @@
 //! The store in one SQLite file, from outside: the suite of all stores, and what holds for this one besides.
 
+mod backup;
 mod conformance;
 mod crashes;
 mod damage;
 mod engine;
+mod erasing;
 mod layout_1;
+mod reseal;
 mod support;

@@ -173,6 +173,7 @@ pub(crate) fn event() -> NewEvent {
         data: Bytes::from_static(br#"{"domain":"canary-payload"}"#),
         test_for: None,
         flagged: false,
+        trace: None,
         idempotency: None,
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use domain::audit::By;
 use domain::delivery::Settlement;
 use domain::directory::SharedDirectory;
 use domain::in_flight::InFlight;
@@ -270,7 +271,7 @@ impl Driver {
                 let store = Arc::clone(&self.sender.store);
                 tokio::spawn(async move {
                     // Lost, it is told again by the next failure after a restart.
-                    let _ = store.change(Change::Failing { webhook, since }, None).await;
+                    let _ = store.change(Change::Failing { webhook, since }, By::us(), None).await;
                 });
             }
         }
@@ -295,7 +296,7 @@ async fn pause(store: Arc<dyn Store>, directory: SharedDirectory, number: u32, p
         let mut paused = (*webhook).clone();
         paused.version += 1;
         paused.pause = Some(pause.clone());
-        match store.change(Change::PutWebhook(Box::new(paused)), None).await {
+        match store.change(Change::PutWebhook(Box::new(paused)), By::us(), None).await {
             // Somebody changed it meanwhile: read it again.
             Err(ChangeError::Stale) => {}
             Err(error) => {

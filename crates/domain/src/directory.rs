@@ -71,6 +71,12 @@ impl Directory {
         self.keys.get(hash)
     }
 
+    /// The key of this id, whosever it is.
+    #[must_use]
+    pub fn key_of_id(&self, id: &KeyId) -> Option<&Arc<ApiKey>> {
+        self.keys.values().find(|key| key.id == *id)
+    }
+
     /// The keys limited to `account`, or the platform's own for `None`; newest first.
     #[must_use]
     pub fn keys_of(&self, account: Option<u32>) -> Vec<Arc<ApiKey>> {

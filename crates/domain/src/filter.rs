@@ -220,7 +220,7 @@ fn once<T>(into: &mut Option<T>, key: &str, value: T) -> Result<(), String> {
 }
 
 /// The instant that `text` names, or the one a span before `now`.
-fn instant(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+pub(crate) fn instant(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let at = match parse_span(text) {
         Ok(span) => now.minus(span),
         Err(_) => text.parse().map_err(|_| {

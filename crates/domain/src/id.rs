@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::time::Timestamp;
+
 /// Crockford's base 32 in lower case: no `i`, `l`, `o`, `u`, sorts like the number.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
@@ -81,6 +83,42 @@ fn event_key(digits: &str) -> Result<u64, BadId> {
     let key = decode(digits)?;
     // SQLite's and PostgreSQL's integers are signed: keys stay below 2^63.
     if key >> 63 != 0 { Err(BadId) } else { Ok(key) }
+}
+
+/// An entry of the audit log, `aud_…`. The key is made like an event's: its microsecond and a residue; keys only grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AuditId(pub u64);
+
+impl AuditId {
+    /// The smallest id that can be given at this instant.
+    #[must_use]
+    pub const fn first_at(at: Timestamp) -> Self {
+        Self(EventId::first_at(if at.0 < 0 { 0 } else { at.0 }).0)
+    }
+
+    /// When the entry was written.
+    #[must_use]
+    pub const fn at(self) -> Timestamp {
+        Timestamp((self.0 >> EVENT_RESIDUE_BITS) as i64)
+    }
+}
+
+impl fmt::Display for AuditId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::with_capacity(4 + EVENT_DIGITS);
+        text.push_str("aud_");
+        encode(self.0, EVENT_DIGITS, &mut text);
+        f.write_str(&text)
+    }
+}
+
+impl FromStr for AuditId {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        let digits = text.strip_prefix("aud_").ok_or(BadId)?;
+        event_key(digits).map(Self)
+    }
 }
 
 /// A delivery, `dlv_…`: one event on its way to the webhook at `place` of the event's list.
@@ -220,6 +258,7 @@ macro_rules! serde_as_text {
 serde_as_text!(EventId);
 serde_as_text!(DeliveryId);
 serde_as_text!(AttemptId);
+serde_as_text!(AuditId);
 
 fn token(text: &str, prefix: &str) -> bool {
     text.strip_prefix(prefix).is_some_and(|rest| {
@@ -256,6 +295,8 @@ mod tests {
             assert_eq!(attempt.to_string().parse(), Ok(attempt));
         }
         assert_eq!(event.to_string().parse(), Ok(event));
+        let entry = AuditId::first_at(Timestamp(1_795_464_000_123_456));
+        assert_eq!((entry.to_string().parse(), entry.at().0), (Ok(entry), 1_795_464_000_123_456));
         assert_eq!(delivery.to_string().parse(), Ok(delivery));
         assert!(delivery.to_string()[4..].starts_with(&event.to_string()[4..]));
     }

@@ -36,6 +36,17 @@ pub enum Scope {
     EventsWrite,
 }
 
+impl Scope {
+    /// Its name, in the API and on disk.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::EventsWrite => "events:write",
+        }
+    }
+}
+
 /// An API key; the key itself is shown once and kept as its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {

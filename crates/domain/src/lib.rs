@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod attempt;
+pub mod audit;
 pub mod brand;
 pub mod catalogue;
 pub mod custom_headers;

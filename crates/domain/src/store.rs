@@ -8,10 +8,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::attempt::LoggedAttempt;
+use crate::audit::{Act, AuditQuery, By, Entry};
 use crate::delivery::{Delivery, Due, Settlement};
 use crate::event::{Event, Idempotency, NewEvent};
 use crate::filter::DeliveryFilter;
-use crate::id::{DeliveryId, EventId, KeyId};
+use crate::id::{AuditId, DeliveryId, EventId, KeyId};
 use crate::key::{Account, ApiKey};
 use crate::time::Timestamp;
 use crate::webhook::{Held, Webhook};
@@ -94,6 +95,8 @@ pub enum Change {
     Replay(DeliveryId),
     /// Cancel an unfinished delivery.
     Cancel(DeliveryId),
+    /// Change nothing, and say in the audit log that something was done: a secret was shown.
+    Note(Act),
 }
 
 /// The answer that an idempotency key is to be remembered with, in the same transaction as the change.
@@ -229,8 +232,12 @@ pub trait Store: Send + Sync {
     /// Records the ends of attempts; answers after the fsync.
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError>;
 
-    /// Makes a change; answers after its fsync. With `keep`, the change is made once per idempotency key.
-    async fn change(&self, change: Change, keep: Option<Keep>) -> Result<Changed, ChangeError>;
+    /// Makes a change; answers after its fsync. With `keep`, the change is made once per idempotency key. What it was and
+    /// `by` whom is in the audit log with the same transaction; only [`Change::Failing`], our own bookkeeping, is not.
+    async fn change(&self, change: Change, by: By, keep: Option<Keep>) -> Result<Changed, ChangeError>;
+
+    /// Entries of the audit log, newest first.
+    async fn audit(&self, query: AuditQuery) -> Result<Page<Entry, AuditId>, StoreError>;
 
     /// The deliveries that are due before `until`, by due time, from after `after` on; paused webhooks' left out.
     async fn due(

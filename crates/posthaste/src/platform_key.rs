@@ -1,5 +1,6 @@
 //! The first platform key: where the settings give none, one is made at the first start, and printed once.
 
+use domain::audit::By;
 use domain::directory::SharedDirectory;
 use domain::id;
 use domain::key::{ApiKey, hash_key};
@@ -42,7 +43,7 @@ pub(crate) async fn make(store: &dyn Store, name: &str, now: Timestamp) -> Resul
         created_at: now,
         expires_at: None,
     };
-    let made = store.change(Change::PutKey(stored), None).await;
+    let made = store.change(Change::PutKey(stored), By::us(), None).await;
     made.map_err(|error| Stop::failure(format!("The platform key could not be stored: {error}.")))?;
     Ok(key)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dispatch::Dispatch;
 use domain::address::AddressRules;
+use domain::audit::By;
 use domain::catalogue::Catalogue;
 use domain::directory::SharedDirectory;
 use domain::endpoint_url::UrlRules;
@@ -254,7 +255,7 @@ async fn remove_temporary(store: &dyn Store, directory: &SharedDirectory) -> Res
     let left: Vec<u32> =
         directory.read().webhooks().filter(|webhook| webhook.temporary).map(|webhook| webhook.number).collect();
     for number in left {
-        let removed = store.change(Change::DeleteWebhook(number), None).await;
+        let removed = store.change(Change::DeleteWebhook(number), By::us(), None).await;
         removed.map_err(|error| Stop::failure(format!("A temporary webhook could not be removed: {error}.")))?;
     }
     Ok(())

@@ -3,6 +3,7 @@
 mod accept_events;
 mod accounts;
 mod attempt_json;
+mod audit;
 mod brand;
 mod current_session;
 mod deliveries;
@@ -48,6 +49,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         stream::operations(),
         listen::operations(),
         keys::operations(),
+        audit::operations(),
         current_session::operations(),
         brand::operations(),
         event_types::operations(),

@@ -1,5 +1,6 @@
 //! What the API works with: the store, the directory and the seams, as the binary hands them in.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -130,10 +131,22 @@ impl Api {
         bytes
     }
 
-    /// The id of a request, for the problem document and the log line about it.
-    pub(crate) fn new_request_id(&self) -> String {
-        let count = self.requests.fetch_add(1, Ordering::Relaxed);
-        format!("req_{:08x}{count:06x}", self.request_prefix)
+    /// The id of a new request: for its answer, the log line about it, and the audit log.
+    pub(crate) fn new_request_id(&self) -> RequestId {
+        RequestId { prefix: self.request_prefix, count: self.requests.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+/// The id of a request; put into every request before anything else sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestId {
+    prefix: u64,
+    count: u64,
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "req_{:08x}{:06x}", self.prefix, self.count)
     }
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use domain::address::IpRange;
+use domain::audit::{Actor, ActorKind, By};
 use domain::id::{AccountId, DeliveryId, EventId, WebhookId};
 use domain::key::{Account, ApiKey, Scope, hash_key};
 use domain::webhook::Webhook;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 
-use crate::app::Api;
+use crate::app::{Api, RequestId};
 use crate::problem::Problem;
 
 /// Longer texts are no keys, and are not worth a hash.
@@ -28,6 +29,10 @@ pub(crate) struct Caller {
     pub(crate) hash: [u8; 32],
     /// The key; `None` for the one of the settings.
     key: Option<Arc<ApiKey>>,
+    /// The request that it came with.
+    request: Option<RequestId>,
+    /// Where from.
+    address: IpAddr,
 }
 
 impl Caller {
@@ -44,6 +49,16 @@ impl Caller {
     /// The name of the caller's key, as the log and a pause say it.
     pub(crate) fn name(&self) -> &str {
         self.key.as_ref().map_or("platform", |key| &key.name)
+    }
+
+    /// The caller as the audit log names who makes a change.
+    pub(crate) fn by(&self) -> By {
+        let (kind, id) = match &self.key {
+            Some(key) => (ActorKind::Key, Some(key.id.to_string())),
+            None => (ActorKind::Settings, None),
+        };
+        let actor = Actor { kind, id, name: self.name().to_owned() };
+        By { actor, request: self.request.map(|id| id.to_string()), address: Some(self.address) }
     }
 
     /// The key; `None` for the one of the settings.
@@ -92,14 +107,16 @@ pub(crate) fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> 
     let Some(token) = bearer(parts) else { return Err(Problem::unauthorized()) };
     let now = api.now();
     let has_not_ended = |key: &Arc<ApiKey>| key.expires_at.is_none_or(|ends| now < ends);
-    let Some(caller) = find(token, api).filter(|caller| caller.key.as_ref().is_none_or(has_not_ended)) else {
-        let address = address(parts, &api.trusted_proxies);
+    let address = address(parts, &api.trusted_proxies);
+    let found = find(token, api).filter(|(_, key)| key.as_ref().is_none_or(has_not_ended));
+    let Some((hash, key)) = found else {
         // A valid key passes whatever its address did before: behind one address there may be many callers.
         return Err(match api.sign_ins.take(address, now) {
             Ok(()) => Problem::unauthorized(),
             Err(wait) => Problem::too_many("too_many_sign_ins", wait, "Too many wrong keys came from your address."),
         });
     };
+    let caller = Caller { hash, key, request: parts.extensions.get().copied(), address };
     if !caller.is_platform() {
         api.calls.take(caller.hash, now).map_err(|wait| {
             Problem::too_many(
@@ -137,17 +154,18 @@ fn bearer(parts: &Parts) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-fn find(token: &str, api: &Api) -> Option<Caller> {
+/// The hash of a token that opens something, and its key; no key for the one of the settings.
+fn find(token: &str, api: &Api) -> Option<([u8; 32], Option<Arc<ApiKey>>)> {
     if token.len() > KEY_LENGTH_MAX {
         return None;
     }
     // Only hashes are compared: how long a look-up takes tells nothing about a key.
     let hash = hash_key(token);
     if api.platform_key.is_some_and(|known| equal(&known, &hash)) {
-        return Some(Caller { hash, key: None });
+        return Some((hash, None));
     }
     let key = api.directory.read().key(&hash).cloned()?;
-    equal(&key.hash, &hash).then_some(Caller { hash, key: Some(key) })
+    equal(&key.hash, &hash).then_some((hash, Some(key)))
 }
 
 /// Compares without stopping at the first difference.

@@ -4,6 +4,7 @@
 //! once one acts, and all get its answer.
 
 use axum::response::Response;
+use domain::audit::By;
 use domain::event::Idempotency;
 use domain::store::{Change, Changed, Keep};
 use http::{HeaderMap, StatusCode};
@@ -121,11 +122,12 @@ fn read(kept: &[u8]) -> Result<Response, Problem> {
 pub(crate) async fn change(
     api: &Api,
     change: Change,
+    by: By,
     idempotency: Option<Idempotency>,
     answer: Answer,
 ) -> Result<(Response, bool), domain::store::ChangeError> {
     let keep = idempotency.map(|idempotency| Keep { idempotency, answer: json::write(&answer) });
-    match api.store.change(change, keep).await? {
+    match api.store.change(change, by, keep).await? {
         Changed::Made => Ok((answer.into_response(), true)),
         Changed::Repeated(kept) => {
             let response = read(&kept).map_err(|_| {

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::app::Api;
+use crate::app::RequestId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -252,14 +252,17 @@ impl Problem {
     }
 }
 
-/// Writes the document of a response that is a problem; every other response passes unchanged.
-pub(crate) fn render(api: &Api, mut response: Response) -> Response {
+/// Gives the answer its request's id, and writes the document of one that is a problem.
+pub(crate) fn render(id: RequestId, mut response: Response) -> Response {
+    let request_id = id.to_string();
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let problem = response.extensions_mut().remove::<Problem>().unwrap_or_else(|| Problem::from_status(status));
-    let request_id = api.new_request_id();
     if status.is_server_error() {
         tracing::warn!(%request_id, status = status.as_u16(), code = problem.code, "request failed");
     }
@@ -276,9 +279,6 @@ pub(crate) fn render(api: &Api, mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.remove(http::header::CONTENT_LENGTH);
-    if let Ok(id) = HeaderValue::from_str(&request_id) {
-        headers.insert(REQUEST_ID, id);
-    }
     if let Some(wait) = problem.retry_after {
         // Rounded up: who comes back after that many seconds is not too early.
         let seconds = wait.as_millis().div_ceil(1_000).max(1);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
 use axum::response::Response;
-use tower::util::MapResponseLayer;
 
 use crate::api;
 use crate::app::{Api, App};
@@ -24,12 +25,17 @@ pub(crate) fn router_until(app: App, stopping: Stopping) -> Router {
     for operation in api::operations() {
         router = router.route(operation.path, operation.handler);
     }
-    let answering = Arc::clone(&api);
-    let finish = move |response: Response| {
-        answering.live.metrics().answered(response.status());
-        problem::render(&answering, response)
-    };
-    router.fallback(dashboard::serve).layer(MapResponseLayer::new(finish)).with_state(api)
+    let around = middleware::from_fn_with_state(Arc::clone(&api), around);
+    router.fallback(dashboard::serve).layer(around).with_state(api)
+}
+
+/// What every request and every answer goes through: the request gets its id, the answer carries it.
+async fn around(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+    let id = api.new_request_id();
+    request.extensions_mut().insert(id);
+    let response = next.run(request).await;
+    api.live.metrics().answered(response.status());
+    problem::render(id, response)
 }
 
 /// The figures alone, open: for `--metrics-listen`.

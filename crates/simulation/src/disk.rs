@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::attempt::LoggedAttempt;
+use domain::audit::By;
 use domain::delivery::{Delivery, Due, Settlement};
 use domain::directory::SharedDirectory;
 use domain::endpoint_url::EndpointUrl;
@@ -106,7 +107,7 @@ impl Disk {
     /// Makes a change in a transaction of its own.
     pub(crate) fn change(&mut self, now: Timestamp, change: Change) -> Result<Vec<Fact>, ChangeError> {
         self.begin();
-        match self.engine().change(now, change, None) {
+        match self.engine().change(now, change, &By::us(), None) {
             Ok(_) => Ok(self.commit()),
             Err(error) => {
                 self.engine().rollback().expect(SOUND);

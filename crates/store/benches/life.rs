@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use domain::attempt::{Answer, Attempt, Reason, Timing};
+use domain::audit::By;
 use domain::delivery::{Next, Settlement};
 use domain::directory::SharedDirectory;
 use domain::endpoint_url::EndpointUrl;
@@ -163,7 +164,7 @@ async fn open(dir: &std::path::Path) -> (Arc<SqliteStore>, Arc<AtomicUsize>) {
     let (events, secret) = (EventFilter::stored(vec!["*".to_owned()]), SigningSecret::from_bytes(&[1; 32]));
     let webhook = Webhook::new(&account, "wh_bench".parse().expect("an id"), url, events, secret, Timestamp(0));
     if !directory.read().has_webhook(&webhook.id) {
-        store.change(Change::PutWebhook(Box::new(webhook)), None).await.expect("a new webhook");
+        store.change(Change::PutWebhook(Box::new(webhook)), By::us(), None).await.expect("a new webhook");
     }
     let settled = Arc::<AtomicUsize>::default();
     tokio::spawn(dispatch(Arc::clone(&store), told, Arc::clone(&settled)));

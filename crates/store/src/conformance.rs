@@ -4,6 +4,7 @@
 //! A test of a store gives a [`Subject`], and calls every function with a new one.
 
 pub mod accepting;
+pub mod auditing;
 pub mod changing;
 pub mod listing;
 pub mod pausing;

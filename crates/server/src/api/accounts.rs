@@ -140,7 +140,8 @@ async fn create(State(api): State<Arc<Api>>, Platform(caller): Platform, body: J
     let account = Account { number: 0, id, name, created_at: now, updated_at: now, version: 1 };
     let id = account.id.clone();
     let answer = Answer::new(StatusCode::CREATED, &row(&api, &account)).etag(1).location(format!("/v1/accounts/{id}"));
-    let (response, made) = idempotency::change(&api, Change::PutAccount(account), idempotency, answer).await?;
+    let (response, made) =
+        idempotency::change(&api, Change::PutAccount(account), caller.by(), idempotency, answer).await?;
     if made {
         tracing::info!(account = %id, by = caller.name(), "account created");
     }
@@ -164,7 +165,7 @@ async fn change(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
         account.updated_at = api.now();
         account.name = name.clone().unwrap_or(account.name);
         let answer = json::with_etag(json::ok(&row(&api, &account)), account.version);
-        match api.store.change(Change::PutAccount(account), None).await {
+        match api.store.change(Change::PutAccount(account), at.caller.by(), None).await {
             Ok(_) => {
                 tracing::info!(account = %before.id, by = at.caller.name(), "account changed");
                 return Ok(answer);
@@ -179,7 +180,7 @@ async fn change(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
 async fn delete(State(api): State<Arc<Api>>, at: InAccount, headers: HeaderMap) -> Result<Response, Problem> {
     at.caller.require_platform()?;
     check_match(&headers, at.account.version)?;
-    api.store.change(Change::DeleteAccount(at.account.number), None).await?;
+    api.store.change(Change::DeleteAccount(at.account.number), at.caller.by(), None).await?;
     tracing::info!(account = %at.account.id, by = at.caller.name(), "account deleted");
     Ok(json::no_content())
 }

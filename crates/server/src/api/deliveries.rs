@@ -170,7 +170,7 @@ async fn replay(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
     delivery.status = if paused { DeliveryStatus::Held } else { DeliveryStatus::Pending };
     (delivery.retries_made, delivery.next_attempt_at, delivery.ended_at) = (0, Some(now), None);
     let answer = Answer::new(StatusCode::ACCEPTED, &DeliveryJson::new(&delivery, false, now));
-    let (response, made) = idempotency::change(&api, Change::Replay(id), idempotency, answer).await?;
+    let (response, made) = idempotency::change(&api, Change::Replay(id), at.caller.by(), idempotency, answer).await?;
     if made {
         tracing::info!(account = %at.account.id, delivery = %id, by = at.caller.name(), "delivery replayed");
     }
@@ -190,7 +190,7 @@ async fn cancel(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
     delivery.status = DeliveryStatus::Cancelled;
     (delivery.next_attempt_at, delivery.ended_at) = (None, Some(now));
     let answer = Answer::new(StatusCode::OK, &DeliveryJson::new(&delivery, false, now));
-    let (response, made) = idempotency::change(&api, Change::Cancel(id), idempotency, answer).await?;
+    let (response, made) = idempotency::change(&api, Change::Cancel(id), at.caller.by(), idempotency, answer).await?;
     if made {
         tracing::info!(account = %at.account.id, delivery = %id, by = at.caller.name(), "delivery cancelled");
     }

@@ -178,7 +178,7 @@ async fn create(
     let id = key.id.clone();
     let shown = KeyOnce { row: row(&key), key: text };
     let answer = Answer::new(StatusCode::CREATED, &shown).location(format!("{base}/{id}"));
-    let (response, made) = idempotency::change(api, Change::PutKey(key), idempotency, answer).await?;
+    let (response, made) = idempotency::change(api, Change::PutKey(key), caller.by(), idempotency, answer).await?;
     if made {
         tracing::info!(key = %id, by = caller.name(), "key created");
     }
@@ -279,7 +279,7 @@ async fn revoke(api: &Api, caller: &Caller, account: Option<u32>, id: KeyId) -> 
             "This is the last platform key; without one nobody could manage anything. Create another one first.",
         ));
     }
-    api.store.change(Change::RevokeKey(id.clone()), None).await?;
+    api.store.change(Change::RevokeKey(id.clone()), caller.by(), None).await?;
     tracing::info!(key = %id, by = caller.name(), "key revoked");
     Ok(json::no_content())
 }

@@ -11,6 +11,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use domain::attempt::{ANSWER_KEPT_MAX, Answer, ErrorCode, Failure, Outcome, Timing};
+use domain::audit::By;
 use domain::endpoint_url::EndpointUrl;
 use domain::event_filter::EventFilter;
 use domain::id::WebhookId;
@@ -124,12 +125,12 @@ async fn listen(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
         "events": texts,
         "secret": webhook.secrets.current.reveal(),
     });
-    if let Err(error) = api.store.change(Change::PutWebhook(Box::new(webhook)), None).await {
+    if let Err(error) = api.store.change(Change::PutWebhook(Box::new(webhook)), at.caller.by(), None).await {
         api.carrier.close(&url);
         return Err(error.into());
     }
     tracing::info!(account = %at.account.id, webhook = %id, by = at.caller.name(), "listening");
-    let guard = Listening { api: Arc::clone(&api), account: at.account.number, id, url };
+    let guard = Listening { api: Arc::clone(&api), account: at.account.number, by: at.caller.by(), id, url };
     let carrying = Carrying { guard, requests, greeting: Some(greeting.to_string()) };
     let mut response = Response::new(Body::from_stream(stream::unfold(carrying, Carrying::step)));
     let headers = response.headers_mut();
@@ -151,6 +152,7 @@ fn temporary(api: &Api, at: &InAccount, name: &str, events: EventFilter) -> Resu
 struct Listening {
     api: Arc<Api>,
     account: u32,
+    by: By,
     id: WebhookId,
     url: Arc<EndpointUrl>,
 }
@@ -161,9 +163,9 @@ impl Drop for Listening {
         let number = self.api.directory.read().webhook(self.account, &self.id).map(|webhook| webhook.number);
         // The stream may be dropped while the runtime ends; then the next start takes the webhook away.
         if let (Some(number), Ok(runtime)) = (number, tokio::runtime::Handle::try_current()) {
-            let store = Arc::clone(&self.api.store);
+            let (store, by) = (Arc::clone(&self.api.store), self.by.clone());
             runtime.spawn(async move {
-                if let Err(error) = store.change(Change::DeleteWebhook(number), None).await {
+                if let Err(error) = store.change(Change::DeleteWebhook(number), by, None).await {
                     tracing::warn!(webhook = number, %error, "a temporary webhook was left behind");
                 }
             });

@@ -46,7 +46,7 @@ where
                 return Ok((self.show)(&before).into_response());
             };
             let answer = (self.show)(after(&change).unwrap_or(&before));
-            match idempotency::change(api, change, self.idempotency.clone(), answer).await {
+            match idempotency::change(api, change, at.caller.by(), self.idempotency.clone(), answer).await {
                 Ok((response, made)) => {
                     if made {
                         tracing::info!(account = %at.account.id, webhook = %before.id, by = at.caller.name(), "{}", self.said);
@@ -72,6 +72,7 @@ fn after(change: &Change) -> Option<&Webhook> {
         | Change::PutKey(_)
         | Change::RevokeKey(_)
         | Change::Replay(_)
-        | Change::Cancel(_) => None,
+        | Change::Cancel(_)
+        | Change::Note(_) => None,
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
+use domain::audit::{Action, of_webhook};
 use domain::secret::SigningSecret;
 use domain::store::Change;
 use domain::time::{Timestamp, parse_span};
@@ -145,6 +146,9 @@ fn uncached(mut response: Response) -> Response {
 
 async fn show(State(api): State<Arc<Api>>, at: InAccount) -> Result<Response, Problem> {
     let webhook = at.webhook(&api)?;
+    // First it is in the log that the secret was shown, then it is shown.
+    let note = of_webhook::act(Action::SecretRevealed, &webhook);
+    api.store.change(Change::Note(note), at.caller.by(), None).await?;
     tracing::info!(account = %at.account.id, webhook = %webhook.id, by = at.caller.name(), "signing secret shown");
     Ok(uncached(answer(&api, &webhook).into_response()))
 }
@@ -180,8 +184,13 @@ async fn confirm(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> 
     at.webhook(&api)?;
     let idempotency = idempotency::of_body(&at.caller, Some(at.account.number), &body)?;
     Input::parse_optional(body.text()?, &[])?.check()?;
-    let make =
-        |mut webhook: Webhook| Ok(webhook.secrets.previous.take().map(|_old| Change::PutWebhook(Box::new(webhook))));
+    let make = |mut webhook: Webhook| {
+        Ok(Some(match webhook.secrets.previous.take() {
+            Some(_old) => Change::PutWebhook(Box::new(webhook)),
+            // There is nothing to end, but the answer shows the secret.
+            None => Change::Note(of_webhook::act(Action::SecretRevealed, &webhook)),
+        }))
+    };
     let show = |webhook: &Webhook| answer(&api, webhook);
     Act { idempotency, said: "signing secret confirmed", make, show }.run(&api, &at).await.map(uncached)
 }

@@ -113,7 +113,7 @@ async fn create(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
     let answer = Answer::new(StatusCode::CREATED, &shown).etag(webhook.version).location(location);
     let id = webhook.id.clone();
     let (response, made) =
-        idempotency::change(&api, Change::PutWebhook(Box::new(webhook)), idempotency, answer).await?;
+        idempotency::change(&api, Change::PutWebhook(Box::new(webhook)), at.caller.by(), idempotency, answer).await?;
     if made {
         tracing::info!(account = %account.id, webhook = %id, by = at.caller.name(), "webhook created");
     }
@@ -178,7 +178,7 @@ async fn change(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
         let mut webhook = next_version(&api, &before);
         draft.apply(&mut webhook);
         let answer = json::with_etag(json::ok(&WebhookJson::new(&webhook, &api.policy)), webhook.version);
-        match api.store.change(Change::PutWebhook(Box::new(webhook)), None).await {
+        match api.store.change(Change::PutWebhook(Box::new(webhook)), at.caller.by(), None).await {
             Ok(_) => {
                 tracing::info!(account = %at.account.id, webhook = %before.id, by = at.caller.name(), "webhook changed");
                 return Ok(answer);
@@ -218,7 +218,7 @@ pub(super) fn check_match(headers: &HeaderMap, version: u64) -> Result<(), Probl
 async fn delete(State(api): State<Arc<Api>>, at: InAccount, headers: HeaderMap) -> Result<Response, Problem> {
     let webhook = at.webhook(&api)?;
     check_match(&headers, webhook.version)?;
-    api.store.change(Change::DeleteWebhook(webhook.number), None).await?;
+    api.store.change(Change::DeleteWebhook(webhook.number), at.caller.by(), None).await?;
     tracing::info!(account = %at.account.id, webhook = %webhook.id, by = at.caller.name(), "webhook deleted");
     Ok(json::no_content())
 }

@@ -1,5 +1,6 @@
 //! Keys: shown once, never stronger than who makes them, revoked at once.
 
+use domain::audit::By;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -96,7 +97,9 @@ async fn the_last_platform_key_cannot_be_revoked() {
         created_at: domain::time::Timestamp(NOW),
         expires_at: None,
     };
-    domain::store::Store::change(world.store.as_ref(), domain::store::Change::PutKey(own), None).await.expect("a key");
+    domain::store::Store::change(world.store.as_ref(), domain::store::Change::PutKey(own), By::us(), None)
+        .await
+        .expect("a key");
     app.platform_key = None;
     world.router = server::router(app);
     let delete = async |id: &str| world.ask(Method::DELETE, &format!("/v1/keys/{id}")).key("phk_first").send().await;

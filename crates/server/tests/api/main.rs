@@ -1,6 +1,7 @@
 //! The API as its users see it: requests go through the router, and the store below is the real one.
 
 mod accounts;
+mod audit;
 mod dashboard;
 mod deliveries;
 mod description;

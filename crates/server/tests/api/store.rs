@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use domain::attempt::LoggedAttempt;
+use domain::audit::{AuditQuery, By, Entry};
 use domain::delivery::{Delivery, Due, Settlement};
 use domain::directory::SharedDirectory;
 use domain::event::{Event, Idempotency, NewEvent};
-use domain::id::{DeliveryId, EventId};
+use domain::id::{AuditId, DeliveryId, EventId};
 use domain::store::{
     AcceptError, Accepted, Change, ChangeError, Changed, Counts, DeliveryQuery, Keep, Page, Store, StoreError,
 };
@@ -86,11 +87,11 @@ impl Store for EngineStore {
         self.commit(&mut engine)
     }
 
-    async fn change(&self, change: Change, keep: Option<Keep>) -> Result<Changed, ChangeError> {
+    async fn change(&self, change: Change, by: By, keep: Option<Keep>) -> Result<Changed, ChangeError> {
         self.ready()?;
         let mut engine = self.engine();
         engine.begin()?;
-        match engine.change(self.clock.now(), change, keep) {
+        match engine.change(self.clock.now(), change, &by, keep) {
             Ok(changed) => {
                 self.commit(&mut engine)?;
                 Ok(changed)
@@ -100,6 +101,10 @@ impl Store for EngineStore {
                 Err(error)
             }
         }
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Page<Entry, AuditId>, StoreError> {
+        self.reader().audit(&query)
     }
 
     async fn due(

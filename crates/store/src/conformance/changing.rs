@@ -1,5 +1,6 @@
 //! Changes: versions, idempotency, deletion, and whose anything is.
 
+use domain::audit::By;
 use domain::delivery::DeliveryStatus;
 use domain::id::WebhookId;
 use domain::key::{ApiKey, Scope};
@@ -45,14 +46,14 @@ pub async fn a_change_is_made_once_per_key(subject: &mut dyn Subject) {
     let keep = |request| Some(Keep { idempotency: idempotency(1, request), answer: b"secret answer".to_vec() });
     let change = Change::PutWebhook(world.paused("wh_one"));
     assert_eq!(world.store().kept(idempotency(1, 1)).await, Ok(None));
-    let failed = world.store().change(Change::DeleteWebhook(999), keep(1)).await;
+    let failed = world.store().change(Change::DeleteWebhook(999), By::us(), keep(1)).await;
     assert_eq!(failed, Err(ChangeError::NotFound));
     assert_eq!(world.store().kept(idempotency(1, 1)).await, Ok(None));
-    assert_eq!(world.store().change(change.clone(), keep(1)).await, Ok(Changed::Made));
+    assert_eq!(world.store().change(change.clone(), By::us(), keep(1)).await, Ok(Changed::Made));
     world.restart().await;
     let repeated = Changed::Repeated(b"secret answer".to_vec());
-    assert_eq!(world.store().change(change.clone(), keep(1)).await, Ok(repeated.clone()));
-    assert_eq!(world.store().change(change, keep(2)).await, Err(ChangeError::OtherRequest));
+    assert_eq!(world.store().change(change.clone(), By::us(), keep(1)).await, Ok(repeated.clone()));
+    assert_eq!(world.store().change(change, By::us(), keep(2)).await, Err(ChangeError::OtherRequest));
     assert_eq!(world.store().kept(idempotency(1, 1)).await, Ok(Some(repeated)));
     assert_eq!(world.store().kept(idempotency(1, 2)).await, Err(ChangeError::OtherRequest));
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::attempt::{Answer, Attempt, ErrorCode, Failure, Reason, Timing};
+use domain::audit::By;
 use domain::custom_headers::CustomHeaders;
 use domain::delivery::{Delivery, Due, Next, Settlement};
 use domain::endpoint_url::EndpointUrl;
@@ -127,7 +128,7 @@ impl<'a> World<'a> {
     }
 
     pub(super) async fn change(&self, change: Change) -> Result<Changed, ChangeError> {
-        self.store().change(change, None).await
+        self.store().change(change, By::us(), None).await
     }
 
     pub(super) async fn accept(&self, event: NewEvent) -> Accepted {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use domain::attempt::Reason;
+use domain::audit::{Act, Action, By, of_webhook};
 use domain::id::{DeliveryId, KeyId};
 use domain::key::{Account, ApiKey};
 use domain::store::{Change, ChangeError, Changed, Fact, Keep};
@@ -15,13 +16,19 @@ use super::engine::{Engine, Entry};
 use super::fault::Fault;
 use super::fresh::FreshDelivery;
 use super::idempotency::{self, Found, Kept};
-use super::{accounts, deliveries, due, keys, webhooks};
+use super::{accounts, audit, deliveries, due, keys, webhooks};
 
 /// How many deliveries are read at once where all of a webhook's are gone through.
 const AT_ONCE: usize = 1_000;
 
 impl Engine {
-    pub(super) fn make(&mut self, now: Timestamp, change: Change, keep: Option<Keep>) -> Result<Changed, ChangeError> {
+    pub(super) fn make(
+        &mut self,
+        now: Timestamp,
+        change: Change,
+        by: &By,
+        keep: Option<Keep>,
+    ) -> Result<Changed, ChangeError> {
         if let Some(keep) = &keep {
             match idempotency::find(&self.conn, &self.shared.vault, &keep.idempotency, now)? {
                 Found::New => {}
@@ -29,17 +36,25 @@ impl Engine {
                 Found::Same(kept) => return Ok(Changed::Repeated(answer_of(kept))),
             }
         }
-        match change {
-            Change::PutAccount(account) => self.put_account(account)?,
-            Change::DeleteAccount(number) => self.delete_account(number)?,
+        // Each says what it has done: no change goes by without its entries in the audit log.
+        let acts = match change {
+            Change::PutAccount(account) => vec![self.put_account(account)?],
+            Change::DeleteAccount(number) => vec![self.delete_account(number)?],
             Change::PutWebhook(webhook) => self.put_webhook(*webhook)?,
             Change::Resume { webhook, held, rate } => self.resume(now, *webhook, held, rate)?,
-            Change::DeleteWebhook(number) => self.delete_webhook(now, number)?,
-            Change::Failing { webhook, since } => self.failing(webhook, since)?,
-            Change::PutKey(key) => self.put_key(key)?,
-            Change::RevokeKey(id) => self.revoke_key(id)?,
-            Change::Replay(id) => self.replay(now, id)?,
-            Change::Cancel(id) => self.cancel(now, id)?,
+            Change::DeleteWebhook(number) => vec![self.delete_webhook(now, number)?],
+            Change::Failing { webhook, since } => {
+                self.failing(webhook, since)?;
+                Vec::new()
+            }
+            Change::PutKey(key) => vec![self.put_key(key)?],
+            Change::RevokeKey(id) => vec![self.revoke_key(&id)?],
+            Change::Replay(id) => vec![self.replay(now, id)?],
+            Change::Cancel(id) => vec![self.cancel(now, id)?],
+            Change::Note(act) => vec![self.note(act)?],
+        };
+        for act in acts {
+            audit::insert(&self.conn, now, by, act)?;
         }
         if let Some(Keep { idempotency, answer }) = keep {
             let nonce = self.nonce();
@@ -48,9 +63,16 @@ impl Engine {
         Ok(Changed::Made)
     }
 
-    fn put_account(&mut self, mut account: Account) -> Result<(), ChangeError> {
+    /// An act that changes nothing here.
+    fn note(&self, act: Act) -> Result<Act, ChangeError> {
+        let directory = self.shared.directory.read();
+        let known = act.account.is_none_or(|account| directory.account_numbered(account).is_some());
+        if known { Ok(act) } else { Err(ChangeError::NotFound) }
+    }
+
+    fn put_account(&mut self, mut account: Account) -> Result<Act, ChangeError> {
         let stored = self.shared.directory.read().account(&account.id).cloned();
-        match stored {
+        match &stored {
             Some(_) if account.version == 1 => return Err(ChangeError::Exists),
             Some(stored) if account.version != stored.version + 1 => return Err(ChangeError::Stale),
             Some(stored) => {
@@ -60,23 +82,24 @@ impl Engine {
             None if account.version == 1 => accounts::insert(&self.conn, &mut account)?,
             None => return Err(ChangeError::NotFound),
         }
+        let act = Act::of_account(stored.as_deref(), &account);
         self.staged.directory.push(Entry::Account(account));
-        Ok(())
+        Ok(act)
     }
 
-    fn put_webhook(&mut self, webhook: Webhook) -> Result<(), ChangeError> {
+    fn put_webhook(&mut self, webhook: Webhook) -> Result<Vec<Act>, ChangeError> {
         let stored = self.shared.directory.read().webhook_numbered(webhook.number).cloned();
         let resumed = stored.is_some_and(|stored| stored.pause.is_some()) && webhook.pause.is_none();
         let number = webhook.number;
-        self.write_webhook(webhook)?;
+        let acts = self.write_webhook(webhook)?;
         if resumed {
             self.staged.facts.push(Fact::Resumed { webhook: number, rate: None });
         }
-        Ok(())
+        Ok(acts)
     }
 
     /// Writes a webhook; if this pauses it, rows for what of it waits in memory only.
-    fn write_webhook(&mut self, mut webhook: Webhook) -> Result<(), ChangeError> {
+    fn write_webhook(&mut self, mut webhook: Webhook) -> Result<Vec<Act>, ChangeError> {
         let directory = self.shared.directory.read();
         if directory.account_numbered(webhook.account).is_none() {
             return Err(ChangeError::NotFound);
@@ -98,6 +121,7 @@ impl Engine {
             }
             None | Some(_) => return Err(ChangeError::NotFound),
         }
+        let acts = of_webhook::acts(stored.as_deref(), &webhook);
         if webhook.pause.is_some() && stored.is_some_and(|stored| stored.pause.is_none()) {
             let waiting = self.fresh_of(webhook.number, |delivery| !delivery.test);
             self.spill(&waiting)?;
@@ -106,7 +130,7 @@ impl Engine {
         let webhook = Arc::new(webhook);
         self.staged.directory.push(Entry::Webhook(Arc::clone(&webhook)));
         self.staged.facts.push(Fact::Webhook(webhook));
-        Ok(())
+        Ok(acts)
     }
 
     fn store_webhook(&mut self, webhook: &Webhook) -> Result<(), Fault> {
@@ -128,15 +152,22 @@ impl Engine {
             .collect()
     }
 
-    fn resume(&mut self, now: Timestamp, webhook: Webhook, held: Held, rate: Option<u32>) -> Result<(), ChangeError> {
+    fn resume(
+        &mut self,
+        now: Timestamp,
+        webhook: Webhook,
+        held: Held,
+        rate: Option<u32>,
+    ) -> Result<Vec<Act>, ChangeError> {
         let number = webhook.number;
-        self.write_webhook(webhook)?;
+        let mut acts = self.write_webhook(webhook)?;
+        of_webhook::resumed(&mut acts, held, rate);
         if held == Held::Cancel {
             self.cancel_waiting(now, number, now.plus(std::time::Duration::from_micros(1)), true)?;
         }
         // Also after cancelling: retries that are planned for later were passed over while it was paused.
         self.staged.facts.push(Fact::Resumed { webhook: number, rate });
-        Ok(())
+        Ok(acts)
     }
 
     /// Cancels what waits on disk for a webhook and is due before `until`; tests only if not `held`.
@@ -159,7 +190,7 @@ impl Engine {
         }
     }
 
-    fn delete_webhook(&mut self, now: Timestamp, number: u32) -> Result<(), ChangeError> {
+    fn delete_webhook(&mut self, now: Timestamp, number: u32) -> Result<Act, ChangeError> {
         let stored = self.shared.directory.read().webhook_numbered(number).cloned();
         let webhook = stored.ok_or(ChangeError::NotFound)?;
         let mut insert = deliveries::prepare_insert(&self.conn)?;
@@ -179,7 +210,7 @@ impl Engine {
             logged: true,
         });
         self.staged.facts.push(Fact::WebhookDeleted { webhook: number });
-        Ok(())
+        Ok(of_webhook::act(Action::WebhookDeleted, &webhook))
     }
 
     fn failing(&mut self, number: u32, since: Option<Timestamp>) -> Result<(), ChangeError> {
@@ -191,7 +222,7 @@ impl Engine {
         Ok(())
     }
 
-    fn put_key(&mut self, key: ApiKey) -> Result<(), ChangeError> {
+    fn put_key(&mut self, key: ApiKey) -> Result<Act, ChangeError> {
         let directory = self.shared.directory.read();
         if key.account.is_some_and(|account| directory.account_numbered(account).is_none()) {
             return Err(ChangeError::NotFound);
@@ -202,19 +233,20 @@ impl Engine {
             return Err(ChangeError::Exists);
         }
         keys::insert(&self.conn, &key)?;
+        let act = Act::of_key(Action::KeyCreated, &key);
         self.staged.directory.push(Entry::Key(key));
-        Ok(())
+        Ok(act)
     }
 
-    fn revoke_key(&mut self, id: KeyId) -> Result<(), ChangeError> {
-        if !keys::delete(&self.conn, &id)? {
-            return Err(ChangeError::NotFound);
-        }
-        self.staged.directory.push(Entry::KeyGone(id));
-        Ok(())
+    fn revoke_key(&mut self, id: &KeyId) -> Result<Act, ChangeError> {
+        let known = self.shared.directory.read().key_of_id(id).cloned();
+        let key = known.ok_or(ChangeError::NotFound)?;
+        keys::delete(&self.conn, id)?;
+        self.staged.directory.push(Entry::KeyGone(id.clone()));
+        Ok(Act::of_key(Action::KeyRevoked, &key))
     }
 
-    fn replay(&mut self, now: Timestamp, id: DeliveryId) -> Result<(), ChangeError> {
+    fn replay(&mut self, now: Timestamp, id: DeliveryId) -> Result<Act, ChangeError> {
         let (mut row, has_row) = self.row_or_fresh(id)?;
         if self.shared.directory.read().webhook_numbered(row.webhook).is_none() {
             return Err(ChangeError::State("its webhook was deleted, so it cannot be sent again"));
@@ -231,10 +263,10 @@ impl Engine {
             self.staged.rows.insert(id);
         }
         self.staged.facts.push(Fact::Replayed(row.due(reason)));
-        Ok(())
+        Ok(self.act_on(Action::DeliveryReplayed, &row, id))
     }
 
-    fn cancel(&mut self, now: Timestamp, id: DeliveryId) -> Result<(), ChangeError> {
+    fn cancel(&mut self, now: Timestamp, id: DeliveryId) -> Result<Act, ChangeError> {
         let (mut row, has_row) = self.row_or_fresh(id)?;
         if row.state != State::Waiting {
             return Err(ChangeError::State("it has ended already, so it cannot be cancelled"));
@@ -248,7 +280,12 @@ impl Engine {
             self.staged.rows.insert(id);
         }
         self.staged.facts.push(Fact::Cancelled { delivery: id, webhook: row.webhook });
-        Ok(())
+        Ok(self.act_on(Action::DeliveryCancelled, &row, id))
+    }
+
+    fn act_on(&self, action: Action, row: &DeliveryRow, id: DeliveryId) -> Act {
+        let webhook = self.shared.directory.read().webhook_numbered(row.webhook).map(|webhook| webhook.id.clone());
+        Act::of_delivery(action, row.account, id, webhook.as_ref())
     }
 
     /// A delivery's row, or the one that it would have; and whether it has it.

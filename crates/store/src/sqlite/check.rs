@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::event_types::EventTypes;
 use super::fault::{Fault, OpenError};
-use super::{accounts, attempts, deliveries, due, erase, events, idempotency, keys, marks, schema, webhooks};
+use super::{accounts, attempts, audit, deliveries, due, erase, events, idempotency, keys, marks, schema, webhooks};
 
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,7 @@ pub(super) const TABLES: &[(&str, Rows)] = &[
     ("idempotency", idempotency::verify),
     ("marks", marks::verify),
     ("erasures", erase::verify),
+    ("audit", audit::verify),
 ];
 
 /// Checks the store of a data directory, while it is served or not, as it is at this moment.

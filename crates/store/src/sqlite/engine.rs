@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use domain::audit::By;
 use domain::delivery::Settlement;
 use domain::directory::SharedDirectory;
 use domain::event::{Event, NewEvent};
@@ -149,12 +150,18 @@ impl Engine {
         Ok(self.settle_all(now, settlements)?)
     }
 
-    /// Makes a change, in a transaction of its own.
+    /// Makes a change, in a transaction of its own, and writes what it was and by whom into the audit log.
     ///
     /// # Errors
     /// [`ChangeError`]: the transaction is to be rolled back.
-    pub fn change(&mut self, now: Timestamp, change: Change, keep: Option<Keep>) -> Result<Changed, ChangeError> {
-        self.make(now, change, keep)
+    pub fn change(
+        &mut self,
+        now: Timestamp,
+        change: Change,
+        by: &By,
+        keep: Option<Keep>,
+    ) -> Result<Changed, ChangeError> {
+        self.make(now, change, by, keep)
     }
 
     /// Ends the transaction: once this returns, it is on disk, and memory agrees with it.

@@ -4,13 +4,14 @@
 //! `erasures` remembers what is left to do. Its events follow in bounded batches, also after a crash. At last SQLite's log
 //! is emptied, which held what was there before; then the row goes too.
 
+use domain::audit::Act;
 use domain::store::{ChangeError, Fact, StoreError};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::checksum::Checksum;
 use super::engine::{Engine, Entry};
 use super::fault::Fault;
-use super::{accounts, deliveries, due, events, keys, webhooks};
+use super::{accounts, audit, deliveries, due, events, keys, webhooks};
 
 /// What a batch of an erasure did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub enum Erased {
 /// Where rows of an account are, and that they go with it. A test over the tables keeps the list whole.
 #[cfg(test)]
 const WITH_THE_ACCOUNT: &[&str] =
-    &["accounts", "webhooks", "webhooks_gone", "keys", "events", "deliveries", "attempts", "due", "erasures"];
+    &["accounts", "webhooks", "webhooks_gone", "keys", "events", "deliveries", "attempts", "due", "erasures", "audit"];
 /// Tables that hold nothing of an account, or forget it by themselves: what an idempotency key was answered is sealed, and
 /// goes after a day.
 #[cfg(test)]
@@ -34,11 +35,9 @@ const WITHOUT: &[&str] = &["marks", "event_types", "idempotency"];
 
 impl Engine {
     /// Closes an account: it is gone for everybody, and its erasure is certain.
-    pub(super) fn delete_account(&mut self, number: u32) -> Result<(), ChangeError> {
+    pub(super) fn delete_account(&mut self, number: u32) -> Result<Act, ChangeError> {
         let directory = self.shared.directory.read();
-        if directory.account_numbered(number).is_none() {
-            return Err(ChangeError::NotFound);
-        }
+        let act = Act::account_deleted(directory.account_numbered(number).ok_or(ChangeError::NotFound)?);
         let gone: Vec<_> = directory.webhooks_of(number).cloned().collect();
         drop(directory);
         self.overwriting(|engine| {
@@ -46,6 +45,7 @@ impl Engine {
                 webhooks::delete(&engine.conn, webhook, false)?;
             }
             keys::delete_of_account(&engine.conn, number)?;
+            audit::delete_of_account(&engine.conn, number)?;
             accounts::delete(&engine.conn, number)?;
             put(&engine.conn, number)
         })?;
@@ -57,7 +57,7 @@ impl Engine {
             self.staged.facts.push(Fact::WebhookDeleted { webhook: webhook.number });
         }
         self.staged.directory.push(Entry::AccountGone(number));
-        Ok(())
+        Ok(act)
     }
 
     /// Erases up to `budget` events of a closed account, with their deliveries and attempts. In a transaction.

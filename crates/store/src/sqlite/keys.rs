@@ -54,9 +54,10 @@ pub(super) fn insert(conn: &Connection, key: &ApiKey) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Deletes a key; returns whether there was one.
-pub(super) fn delete(conn: &Connection, id: &KeyId) -> Result<bool, Fault> {
-    Ok(conn.prepare_cached("DELETE FROM keys WHERE id = ?1")?.execute([id.as_str()])? > 0)
+/// Deletes a key.
+pub(super) fn delete(conn: &Connection, id: &KeyId) -> Result<(), Fault> {
+    conn.prepare_cached("DELETE FROM keys WHERE id = ?1")?.execute([id.as_str()])?;
+    Ok(())
 }
 
 /// Deletes an account's keys.

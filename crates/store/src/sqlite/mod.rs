@@ -7,6 +7,7 @@
 mod accept;
 mod accounts;
 mod attempts;
+mod audit;
 mod backup;
 mod change;
 mod check;

@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use domain::attempt::LoggedAttempt;
+use domain::audit::{AuditQuery, Entry};
 use domain::delivery::{Delivery, Due};
 use domain::event::{Event, Idempotency};
-use domain::id::{DeliveryId, EventId};
+use domain::id::{AuditId, DeliveryId, EventId};
 use domain::store::{ChangeError, Changed, Counts, DeliveryQuery, Page, StoreError};
 use domain::time::Timestamp;
 use rusqlite::{Connection, Transaction};
@@ -16,7 +17,7 @@ use super::fault::Fault;
 use super::idempotency::{Found, Kept};
 use super::shared::Shared;
 use super::view::View;
-use super::{attempts, counts, deliveries, due, events, idempotency, list, schema};
+use super::{attempts, audit, counts, deliveries, due, events, idempotency, list, schema};
 
 /// A connection that reads. Each call sees one state of the store: a commit's, whole.
 #[derive(Debug)]
@@ -168,6 +169,18 @@ impl Reader {
             Found::Same(Kept::Answer(answer)) => Ok(Some(Changed::Repeated(answer))),
             Found::Same(Kept::Event(..)) => Ok(Some(Changed::Repeated(Vec::new()))),
         }
+    }
+
+    /// As [`domain::store::Store::audit`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn audit(&self, query: &AuditQuery) -> Result<Page<Entry, AuditId>, StoreError> {
+        let mut rows = audit::list(&self.conn, query)?;
+        let more = rows.len() > query.limit;
+        rows.truncate(query.limit);
+        let next = rows.last().filter(|_| more).map(|entry| entry.id);
+        Ok(Page { rows, next })
     }
 
     /// As [`domain::store::Store::oldest_due`].

@@ -9,13 +9,15 @@ use domain::time::Timestamp;
 use super::deliveries::{self, DeliveryRow};
 use super::engine::Engine;
 use super::fault::Fault;
-use super::{events, idempotency};
+use super::{audit, events, idempotency};
 
 /// What a batch of retention did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retained {
     /// How many events went, with their deliveries and attempts.
     pub events: usize,
+    /// How many entries of the audit log went.
+    pub entries: usize,
     /// How many idempotency keys were forgotten.
     pub keys: usize,
     /// Whether there may be more to do at once. If not, the next call starts from the oldest event again.
@@ -24,8 +26,9 @@ pub struct Retained {
 
 impl Engine {
     /// Looks at up to `budget` events, from where the last call stopped, and deletes those whose deliveries have all ended
-    /// before `now` less `keep`: retention counts from a delivery's end, and never touches what is unfinished. Forgets up
-    /// to `budget` idempotency keys that have been kept long enough. In a transaction.
+    /// before `now` less `keep`: retention counts from a delivery's end, and never touches what is unfinished. Deletes up
+    /// to `budget` entries of the audit log that are older than that, and forgets up to `budget` idempotency keys that have
+    /// been kept long enough. In a transaction.
     ///
     /// # Errors
     /// [`StoreError`], after which the transaction cannot be committed.
@@ -56,6 +59,8 @@ impl Engine {
             Some((event, _)) if retained.more => event.0,
             Some(_) | None => 0,
         };
+        retained.entries = audit::prune(&self.conn, until, budget)?;
+        retained.more |= retained.entries == budget;
         retained.keys = idempotency::prune(&self.conn, now, budget)?;
         retained.more |= retained.keys == budget;
         Ok(retained)

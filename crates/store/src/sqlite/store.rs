@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::attempt::LoggedAttempt;
+use domain::audit::{AuditQuery, By, Entry};
 use domain::delivery::{Delivery, Due, Settlement};
 use domain::directory::SharedDirectory;
 use domain::event::{Event, Idempotency, NewEvent};
-use domain::id::{DeliveryId, EventId};
+use domain::id::{AuditId, DeliveryId, EventId};
 use domain::store::{
     AcceptError, Accepted, Change, ChangeError, Changed, Counts, DeliveryQuery, Fact, Keep, Page, Store, StoreError,
 };
@@ -168,11 +169,15 @@ impl Store for SqliteStore {
         answered.await.unwrap_or_else(|_| Err(self.why_stopped()))
     }
 
-    async fn change(&self, change: Change, keep: Option<Keep>) -> Result<Changed, ChangeError> {
+    async fn change(&self, change: Change, by: By, keep: Option<Keep>) -> Result<Changed, ChangeError> {
         let (answer, answered) = oneshot::channel();
         // If the thread has ended, so has the answer's other end.
-        let _ = self.queue.send(Message::Change(Box::new((change, keep)), answer));
+        let _ = self.queue.send(Message::Change(Box::new((change, by, keep)), answer));
         answered.await.unwrap_or_else(|_| Err(self.why_stopped().into()))
+    }
+
+    async fn audit(&self, query: AuditQuery) -> Result<Page<Entry, AuditId>, StoreError> {
+        self.readers.read(move |reader| reader.audit(&query)).await
     }
 
     async fn due(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 
+use domain::audit::By;
 use domain::delivery::{DeliveryStatus, Next, Settlement};
 use domain::directory::SharedDirectory;
 use domain::endpoint_url::EndpointUrl;
@@ -65,7 +66,7 @@ fn writer() -> (Writer, Dir) {
     let url = Arc::new(EndpointUrl::stored("https://example.com/").expect("a URL"));
     let (events, secret) = (EventFilter::stored(vec!["*".to_owned()]), SigningSecret::from_bytes(&[9; 32]));
     let webhook = Webhook::new(&account, "wh_one".parse().expect("an id"), url, events, secret, NOW);
-    engine.change(NOW, Change::PutWebhook(Box::new(webhook)), None).expect("a new webhook");
+    engine.change(NOW, Change::PutWebhook(Box::new(webhook)), &By::us(), None).expect("a new webhook");
     engine.commit().expect("it commits");
     let checkpoints = Checkpoints::start(&engine.shared.file).expect("it starts");
     let writer = Writer {

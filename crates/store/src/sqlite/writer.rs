@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
+use domain::audit::By;
 use domain::delivery::Settlement;
 use domain::event::NewEvent;
 use domain::store::{AcceptError, Accepted, Change, ChangeError, Changed, Fact, Keep, StoreError};
@@ -37,7 +38,7 @@ type Answers = Vec<Result<Accepted, AcceptError>>;
 pub(super) enum Message {
     Accept(Vec<NewEvent>, oneshot::Sender<Answers>),
     Settle(Vec<Settlement>, oneshot::Sender<Result<(), StoreError>>),
-    Change(Box<(Change, Option<Keep>)>, oneshot::Sender<Result<Changed, ChangeError>>),
+    Change(Box<(Change, By, Option<Keep>)>, oneshot::Sender<Result<Changed, ChangeError>>),
     Stop,
 }
 
@@ -214,12 +215,12 @@ impl Writer {
 
     fn change(
         &mut self,
-        (change, keep): (Change, Option<Keep>),
+        (change, by, keep): (Change, By, Option<Keep>),
         answer: oneshot::Sender<Result<Changed, ChangeError>>,
     ) -> Result<(), String> {
         let started = Instant::now();
         let made = self.engine.begin().map_err(ChangeError::from).and_then(|()| {
-            let changed = self.engine.change(self.clock.now(), change, keep)?;
+            let changed = self.engine.change(self.clock.now(), change, &by, keep)?;
             Ok((changed, self.engine.commit()?))
         });
         let (told, fatal) = match made {

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use domain::directory::SharedDirectory;
 use domain::vault::Vault;
-use store::conformance::{ManualClock, Opened, Subject, Told, accepting, changing, listing, pausing, sending};
+use store::conformance::{
+    ManualClock, Opened, Subject, Told, accepting, auditing, changing, listing, pausing, sending,
+};
 use store::sqlite::{Limits, Settings, SqliteStore};
 
 /// A store in a directory of its own.
@@ -91,6 +93,8 @@ behaviours! {
     pausing::a_paused_webhook_holds_what_is_due,
     pausing::resuming_delivers,
     pausing::resuming_cancels,
+    auditing::changes_are_told_with_their_actor,
+    auditing::an_account_s_part_goes_with_it,
     changing::a_webhook_keeps_everything,
     changing::a_change_is_made_once_per_key,
     changing::deleting_a_webhook_cancels_and_keeps_the_log,

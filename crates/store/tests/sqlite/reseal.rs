@@ -32,7 +32,7 @@ fn all_that_is_sealed_opens_with_the_new_key_only() {
     };
     let keep = Keep { idempotency: idempotency.clone(), answer: b"a kept answer".to_vec() };
     before.engine.begin().expect("it begins");
-    before.engine.change(NOW, Change::PutAccount(account), Some(keep)).expect("it is made");
+    before.engine.change(NOW, Change::PutAccount(account), &domain::audit::By::us(), Some(keep)).expect("it is made");
     before.engine.commit().expect("it commits");
     let (old, new) = (Vault::new(&[7; 32]), Vault::new(&[8; 32]));
     assert!(matches!(rotate(&dir.0, &old, &new, &mut chance()), Err(OpenError::Locked(_))), "it is being served");

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::attempt::{Answer, Attempt, ErrorCode, Failure, Reason, Timing};
+use domain::audit::By;
 use domain::custom_headers::CustomHeaders;
 use domain::delivery::{Delivery, Next, Settlement};
 use domain::directory::SharedDirectory;
@@ -99,7 +100,7 @@ pub(crate) fn open(dir: &Dir) -> Open {
 impl Open {
     pub(crate) fn change(&mut self, now: Timestamp, change: Change) -> bool {
         self.engine.begin().expect("it begins");
-        if self.engine.change(now, change, None).is_ok() {
+        if self.engine.change(now, change, &By::us(), None).is_ok() {
             self.engine.commit().expect("it commits");
             return true;
         }

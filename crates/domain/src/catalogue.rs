@@ -23,7 +23,7 @@
 //! name is there already is changed in what the file says; a new one must say everything but `enforcement`.
 
 mod event_type;
-mod raw_json;
+pub(crate) mod raw_json;
 mod shape;
 
 use std::collections::{HashMap, HashSet};

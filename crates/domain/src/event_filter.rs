@@ -34,6 +34,12 @@ impl EventPattern {
         &self.0
     }
 
+    /// Whether every type is meant.
+    #[must_use]
+    pub fn means_all(&self) -> bool {
+        &*self.0 == "*"
+    }
+
     /// Whether the type `name` is meant.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {

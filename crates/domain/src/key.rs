@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::id::{AccountId, KeyId};
+use crate::redaction::Redaction;
 use crate::time::Timestamp;
 
 /// A customer of the platform.
@@ -23,6 +24,39 @@ pub struct Account {
     pub updated_at: Timestamp,
     /// Grows with every change; the ETag.
     pub version: u64,
+    /// What it keeps of its log, and how it shows it.
+    pub log: LogRules,
+}
+
+impl Account {
+    /// A new account, as it is before it is stored.
+    #[must_use]
+    pub fn new(id: AccountId, name: impl Into<String>, now: Timestamp) -> Self {
+        Self {
+            number: 0,
+            id,
+            name: name.into(),
+            created_at: now,
+            updated_at: now,
+            version: 1,
+            log: LogRules::default(),
+        }
+    }
+}
+
+/// What an account keeps of its log, where that is not what the operator's settings say, and what it shows of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogRules {
+    /// For how long what has ended is kept.
+    #[serde(with = "crate::time::some_span_text", skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Duration>,
+    /// How many bytes are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_size: Option<u64>,
+    /// What is not shown of the events' data.
+    #[serde(skip_serializing_if = "Redaction::is_empty")]
+    pub redact: Redaction,
 }
 
 /// What a key may do.

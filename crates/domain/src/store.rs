@@ -4,6 +4,7 @@
 //! everything in memory can be rebuilt from there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -11,6 +12,7 @@ use crate::attempt::LoggedAttempt;
 use crate::audit::{Act, AuditQuery, By, Entry};
 use crate::delivery::{Delivery, Due, Settlement};
 use crate::event::{Event, Idempotency, NewEvent};
+use crate::event_filter::EventPattern;
 use crate::filter::DeliveryFilter;
 use crate::id::{AuditId, DeliveryId, EventId, KeyId};
 use crate::key::{Account, ApiKey};
@@ -50,12 +52,30 @@ pub enum StoreError {
     /// Too much waits to be written; try again in a moment.
     #[error("too much waits to be written")]
     Busy,
+    /// The disk is full, or what is kept has reached its size and nothing of it may go: nothing is accepted until there is
+    /// space again.
+    #[error("{0}")]
+    NoSpace(NoSpace),
     /// The store is stopping, or has stopped after a fault of the disk.
     #[error("the store has stopped: {0}")]
     Stopped(String),
     /// What was read is damaged: its checksum does not fit.
     #[error("damaged record: {0}")]
     Damaged(String),
+}
+
+/// Why there is no space for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoSpace {
+    /// The disk is full.
+    #[error("the disk is full")]
+    Disk,
+    /// Everything that is kept has reached the size that the operator gave, and what is left is unfinished.
+    #[error("what is kept has reached its size, and only unfinished deliveries are left")]
+    Store,
+    /// What is kept of this account has reached its size, and what is left is unfinished.
+    #[error("what is kept of the account has reached its size, and only unfinished deliveries are left")]
+    Account,
 }
 
 /// A change to accounts, webhooks, keys or one delivery.
@@ -185,7 +205,22 @@ pub struct Page<T, C> {
     pub rows: Vec<T>,
     /// Where the next page starts; `None` at the end.
     pub next: Option<C>,
+    /// Set when the page ends since the store has looked for long enough: everything accepted at this instant or after it
+    /// has been looked through, and `next` goes on before it.
+    pub searched_until: Option<Timestamp>,
 }
+
+impl<T, C> Page<T, C> {
+    /// A page with nothing on it, and nothing after it.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { rows: Vec::new(), next: None, searched_until: None }
+    }
+}
+
+/// For how long a list looks for what is rare before it answers with what it has found: the store's monotonic clock
+/// counts. However short it is, every page comes further than the one before.
+pub const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// Which deliveries a list shows.
 #[derive(Debug, Clone)]
@@ -206,6 +241,56 @@ pub struct DeliveryQuery {
     pub now: Timestamp,
     /// The deliveries in flight: they are `sending`.
     pub sending: Vec<DeliveryId>,
+    /// For how long the store looks at most; [`PATIENCE`] where nobody waits.
+    pub patience: Duration,
+}
+
+impl DeliveryQuery {
+    /// The newest deliveries of an account that the filter means, as they stand at `now`. The filter's webhook, if it has
+    /// one, has to be given as `webhook` too.
+    #[must_use]
+    pub const fn new(account: u32, filter: DeliveryFilter, now: Timestamp) -> Self {
+        Self {
+            account,
+            event: None,
+            filter,
+            webhook: None,
+            before: None,
+            limit: 100,
+            now,
+            sending: Vec::new(),
+            patience: PATIENCE,
+        }
+    }
+}
+
+/// Which events a list shows.
+#[derive(Debug, Clone)]
+pub struct EventQuery {
+    /// The number of the account.
+    pub account: u32,
+    /// Only of types that one of these means; empty for all.
+    pub events: Vec<EventPattern>,
+    /// Only accepted at this instant or after it.
+    pub since: Option<Timestamp>,
+    /// Only accepted before this instant.
+    pub until: Option<Timestamp>,
+    /// Only those whose id or data hold this text.
+    pub q: Option<String>,
+    /// Only events before this one.
+    pub before: Option<EventId>,
+    /// How many rows at most.
+    pub limit: usize,
+    /// As in [`DeliveryQuery`].
+    pub patience: Duration,
+}
+
+impl EventQuery {
+    /// The newest `limit` events of an account.
+    #[must_use]
+    pub const fn new(account: u32, limit: usize) -> Self {
+        Self { account, events: Vec::new(), since: None, until: None, q: None, before: None, limit, patience: PATIENCE }
+    }
 }
 
 /// What became of a webhook's deliveries in a window of time. Tests are left out.
@@ -262,13 +347,8 @@ pub trait Store: Send + Sync {
     /// An event of the account.
     async fn event(&self, account: u32, id: EventId) -> Result<Option<Arc<Event>>, StoreError>;
 
-    /// Events of the account, newest first, from before `before` on.
-    async fn events(
-        &self,
-        account: u32,
-        before: Option<EventId>,
-        limit: usize,
-    ) -> Result<Page<Arc<Event>, EventId>, StoreError>;
+    /// Events of an account, newest first.
+    async fn events(&self, query: EventQuery) -> Result<Page<Arc<Event>, EventId>, StoreError>;
 
     /// A delivery of the account, with its attempts, oldest first. `sending` is the caller's to add.
     async fn delivery(

@@ -159,6 +159,31 @@ pub mod span_text {
     }
 }
 
+/// [`span_text`] for an `Option`.
+pub mod some_span_text {
+    use super::{Deserialize, Deserializer, Duration, Serializer, parse_span, write_span};
+
+    /// Writes the span as text.
+    ///
+    /// # Errors
+    /// Only the serializer's own.
+    pub fn serialize<S: Serializer>(span: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
+        match span {
+            Some(span) => s.serialize_some(&write_span(*span)),
+            None => s.serialize_none(),
+        }
+    }
+
+    /// Reads the span from text.
+    ///
+    /// # Errors
+    /// When the text is no span.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+        let text = Option::<std::borrow::Cow<'de, str>>::deserialize(d)?;
+        text.map(|text| parse_span(&text)).transpose().map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

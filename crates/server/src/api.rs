@@ -1,12 +1,14 @@
 //! The resources, one per file: each with its operations, what it reads and what it writes.
 
 mod accept_events;
+mod account_log;
 mod accounts;
 mod attempt_json;
 mod audit;
 mod brand;
 mod current_session;
 mod deliveries;
+mod delivery_export;
 mod delivery_json;
 mod egress_ips;
 mod event_batch;
@@ -46,6 +48,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         url_check::operations(),
         events::operations(),
         deliveries::operations(),
+        delivery_export::operations(),
         stream::operations(),
         listen::operations(),
         keys::operations(),

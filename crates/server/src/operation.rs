@@ -4,6 +4,7 @@
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use http::Method;
+use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -61,17 +62,29 @@ pub(crate) fn shape<T: ToSchema>() -> Shape {
 
 /// The shape of a page of `T`s.
 pub(crate) fn page<T: ToSchema>() -> Shape {
-    use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
     let one = shape::<T>();
-    let cursor = ObjectBuilder::new()
-        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
-        .description(Some("The next page's cursor; null at the end."));
-    let page = ObjectBuilder::new()
-        .property("data", ArrayBuilder::new().items(one.schema))
-        .property("next_cursor", cursor)
-        .required("data")
-        .required("next_cursor");
+    Shape { schema: page_of(one.schema).into(), ..one }
+}
+
+/// The shape of a page of `T`s that says how far it has looked.
+fn searched_page<T: ToSchema>() -> Shape {
+    let one = shape::<T>();
+    let searched = text_or_null("Set when the page ends since it has looked for long enough: everything accepted at this instant or after it has been looked through.")
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)));
+    let page = page_of(one.schema).property("searched_until", searched).required("searched_until");
     Shape { schema: page.into(), ..one }
+}
+
+fn page_of(one: RefOr<Schema>) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .property("data", ArrayBuilder::new().items(one))
+        .property("next_cursor", text_or_null("The next page's cursor; null at the end."))
+        .required("data")
+        .required("next_cursor")
+}
+
+fn text_or_null(about: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Null])).description(Some(about))
 }
 
 /// The shape of a body that is no JSON.
@@ -154,6 +167,17 @@ impl Operation {
         self.query("limit", "Rows wanted: 1 to 100; 25 if not given.")
             .query("cursor", "The next_cursor of the page before.")
             .answers(200, "A page, newest first.", Some(page::<T>()))
+    }
+
+    /// It is a list that may have to look for long: [`Self::lists`], and its pages say how far they have looked.
+    pub(crate) fn searches<T: ToSchema>(self) -> Self {
+        let listing = self.lists::<T>();
+        listing.answers(
+            200,
+            "A page, newest first. What is rare is looked for within a time: a page that ends by it says in \
+             `searched_until` how far back it has looked, and `next_cursor` goes on from there.",
+            Some(searched_page::<T>()),
+        )
     }
 
     /// It honours `Idempotency-Key`.

@@ -1,7 +1,10 @@
 //! Lists, a page at a time: `limit`, an opaque `cursor`, and what the answer says about the next page.
 
+use std::time::Duration;
+
 use axum::response::Response;
 use data_encoding::BASE64URL_NOPAD;
+use domain::time::Timestamp;
 use http::HeaderValue;
 use http::header::LINK;
 use serde::Serialize;
@@ -147,17 +150,47 @@ pub(crate) fn no_parameters(pairs: &[(String, String)]) -> Result<(), Problem> {
     }
 }
 
+/// For how long a search looks before it answers: the first page at once with what is found among the newest, a further
+/// one, which somebody has asked for, for longer.
+pub(crate) const fn patience(further: bool) -> Duration {
+    if further { Duration::from_millis(500) } else { Duration::from_millis(10) }
+}
+
 #[derive(Serialize)]
 struct Written<'a, T> {
     data: &'a [T],
     next_cursor: Option<String>,
+    /// `None` leaves it out; `Some(None)` is null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    searched_until: Option<Option<Timestamp>>,
 }
 
 /// The answer with a page of a list: `{data, next_cursor}`, and `Link: rel="next"` if there is more.
 pub(crate) fn respond<T: Serialize>(list: List<'_>, uri: &http::Uri, rows: &[T], next: Option<String>) -> Response {
+    write(list, uri, rows, next, None)
+}
+
+/// [`respond`] for a list that may have looked for long enough: `{data, next_cursor, searched_until}`.
+pub(crate) fn respond_searched<T: Serialize>(
+    list: List<'_>,
+    uri: &http::Uri,
+    rows: &[T],
+    next: Option<String>,
+    searched_until: Option<Timestamp>,
+) -> Response {
+    write(list, uri, rows, next, Some(searched_until))
+}
+
+fn write<T: Serialize>(
+    list: List<'_>,
+    uri: &http::Uri,
+    rows: &[T],
+    next: Option<String>,
+    searched_until: Option<Option<Timestamp>>,
+) -> Response {
     let next_cursor = next.map(|position| list.write(&position));
     let link = next_cursor.as_ref().map(|cursor| link(uri, cursor));
-    let mut response = json::ok(&Written { data: rows, next_cursor });
+    let mut response = json::ok(&Written { data: rows, next_cursor, searched_until });
     if let Some(value) = link.and_then(|link| HeaderValue::from_str(&link).ok()) {
         response.headers_mut().insert(LINK, value);
     }

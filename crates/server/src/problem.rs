@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use domain::refusal::Refusal;
-use domain::store::{AcceptError, ChangeError, StoreError};
+use domain::store::{AcceptError, ChangeError, NoSpace, StoreError};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -203,6 +203,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy => Self::unavailable("overloaded", "Too much waits to be written. Try again in a moment."),
+            StoreError::NoSpace(why) => Self::no_space(why),
             StoreError::Stopped(why) => {
                 tracing::error!(%why, "the store has stopped");
                 Self::unavailable("store_stopped", "The store has stopped; nothing was accepted or changed.")
@@ -243,6 +244,23 @@ impl From<AcceptError> for Problem {
 }
 
 impl Problem {
+    fn no_space(why: NoSpace) -> Self {
+        match why {
+            NoSpace::Disk => Self::unavailable(
+                "disk_full",
+                "The server's disk is full: nothing is accepted or changed until there is space. Reading works; nothing that was accepted is lost.",
+            ),
+            NoSpace::Store => Self::unavailable(
+                "retention_size_reached",
+                "What is kept has reached the operator's retention-size, and all that is left is unfinished. Deliver it, cancel it, or raise retention-size.",
+            ),
+            NoSpace::Account => Self::unavailable(
+                "account_size_reached",
+                "What is kept of this account has reached its retention_size, and all that is left is unfinished. Deliver it, cancel it, or raise retention_size.",
+            ),
+        }
+    }
+
     fn other_request() -> Self {
         Self::new(
             StatusCode::UNPROCESSABLE_ENTITY,

@@ -163,14 +163,8 @@ impl Disk {
     }
 
     pub(crate) fn make_account(&mut self, n: u32) {
-        let account = Account {
-            number: 0,
-            id: format!("account-{n}").parse().expect("an id"),
-            name: format!("Account {n}"),
-            created_at: Timestamp(0),
-            updated_at: Timestamp(0),
-            version: 1,
-        };
+        let id = format!("account-{n}").parse().expect("an id");
+        let account = Account::new(id, format!("Account {n}"), Timestamp(0));
         self.change(Timestamp(0), Change::PutAccount(account)).expect(SOUND);
     }
 

@@ -145,14 +145,8 @@ impl Bench {
 }
 
 fn webhook(number: u32, account: u32) -> Webhook {
-    let account = Account {
-        number: account,
-        id: format!("a{account}").parse().expect("an id"),
-        name: "An account".to_owned(),
-        created_at: START,
-        updated_at: START,
-        version: 1,
-    };
+    let id = format!("a{account}").parse().expect("an id");
+    let account = Account { number: account, ..Account::new(id, "An account", START) };
     let id = format!("wh_{number}").parse().expect("an id");
     let url = Arc::new(EndpointUrl::stored("https://example.com/hook").expect("a URL"));
     let (events, secret) = (EventFilter::stored(vec!["*".to_owned()]), SigningSecret::from_bytes(&[1; 32]));

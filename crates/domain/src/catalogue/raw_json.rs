@@ -10,7 +10,7 @@ pub const NESTING_MAX: usize = 126;
 
 /// Why reading stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// It nests deeper than [`NESTING_MAX`].
     TooDeep,
     /// This reader cannot say; for a well-formed text only the shapes' walk stops so.
@@ -19,20 +19,25 @@ pub(super) enum Stop {
 
 /// A place in a text of JSON.
 #[derive(Debug)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
     /// The start of `text`.
-    pub(super) const fn new(text: &'a str) -> Self {
+    pub(crate) const fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
+    }
+
+    /// How many bytes have been consumed.
+    pub(crate) const fn at(&self) -> usize {
+        self.at
     }
 
     /// The next byte that is no white space, not consumed.
     #[inline]
-    pub(super) fn peek(&mut self) -> Result<u8, Stop> {
+    pub(crate) fn peek(&mut self) -> Result<u8, Stop> {
         let bytes = self.text.as_bytes();
         while let Some(&byte) = bytes.get(self.at) {
             if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
@@ -45,13 +50,13 @@ impl<'a> Cursor<'a> {
 
     /// Consumes the byte that [`Self::peek`] showed.
     #[inline]
-    pub(super) const fn advance(&mut self) {
+    pub(crate) const fn advance(&mut self) {
         self.at += 1;
     }
 
     /// Consumes one byte, which must be `wanted`.
     #[inline]
-    pub(super) fn expect(&mut self, wanted: u8) -> Result<(), Stop> {
+    pub(crate) fn expect(&mut self, wanted: u8) -> Result<(), Stop> {
         if self.peek()? != wanted {
             return Err(Stop::Unsure);
         }
@@ -61,7 +66,7 @@ impl<'a> Cursor<'a> {
 
     /// Consumes what follows an element: true for a comma, false for `close`.
     #[inline]
-    pub(super) fn more(&mut self, close: u8) -> Result<bool, Stop> {
+    pub(crate) fn more(&mut self, close: u8) -> Result<bool, Stop> {
         let byte = self.peek()?;
         self.advance();
         if byte == b',' {
@@ -75,7 +80,7 @@ impl<'a> Cursor<'a> {
 
     /// Consumes a string; what stands between its quotes, and whether there is an escape in it.
     #[inline]
-    pub(super) fn string(&mut self) -> Result<(&'a str, bool), Stop> {
+    pub(crate) fn string(&mut self) -> Result<(&'a str, bool), Stop> {
         self.expect(b'"')?;
         let bytes = self.text.as_bytes();
         let start = self.at;
@@ -98,7 +103,7 @@ impl<'a> Cursor<'a> {
 
     /// Consumes a number, `true`, `false` or `null`, as it is written.
     #[inline]
-    pub(super) fn word(&mut self) -> Result<&'a str, Stop> {
+    pub(crate) fn word(&mut self) -> Result<&'a str, Stop> {
         let start = self.at;
         let bytes = self.text.as_bytes();
         while bytes.get(self.at).is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')) {
@@ -108,7 +113,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Consumes one value that may nest `depth_left` levels.
-    pub(super) fn skip(&mut self, depth_left: usize) -> Result<(), Stop> {
+    pub(crate) fn skip(&mut self, depth_left: usize) -> Result<(), Stop> {
         match self.peek()? {
             b'"' => return self.string().map(drop),
             b'{' | b'[' => {}
@@ -134,7 +139,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Consumes one value that may nest `depth_left` levels, as a tree. Of equal keys the last one counts.
-    pub(super) fn read(&mut self, depth_left: usize) -> Result<Value, Stop> {
+    pub(crate) fn read(&mut self, depth_left: usize) -> Result<Value, Stop> {
         match self.peek()? {
             b'"' => {
                 let (raw, escaped) = self.string()?;
@@ -188,7 +193,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// The text that `raw` stands for. Half a surrogate pair becomes U+FFFD.
-fn unescape(raw: &str) -> String {
+pub(crate) fn unescape(raw: &str) -> String {
     let mut units: Vec<u16> = Vec::with_capacity(raw.len());
     let mut chars = raw.chars();
     let mut buffer = [0; 2];

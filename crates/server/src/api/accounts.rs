@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::account_log::{self, LogInput};
 use super::webhook_input::{not_null, read_name};
 use super::webhooks::check_match;
 use crate::app::Api;
@@ -42,6 +43,15 @@ struct AccountJson {
     name: String,
     /// How many webhooks it has.
     webhooks: usize,
+    /// For how long its ended deliveries are kept; null for the operator's `retention`.
+    #[schema(example = "30d")]
+    retention: Option<String>,
+    /// How much of its log is kept; null for as much as the operator's `retention-size` leaves.
+    #[schema(example = "5GiB")]
+    retention_size: Option<String>,
+    /// What the log does not show of its events' data, as JSON pointers in which `*` means every member or element.
+    #[schema(example = json!(["/contact/email"]))]
+    redact: Vec<String>,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -60,6 +70,17 @@ struct NewAccount {
     /// A label: 1 to 200 characters; the id if none is given.
     #[schema(example = "Acme Inc.")]
     name: Option<String>,
+    /// For how long its ended deliveries are kept: 1h to 3650d; null for the operator's `retention`.
+    #[schema(example = "30d")]
+    retention: Option<String>,
+    /// How much of its log is kept, such as 5GiB: the oldest that has ended goes first. Null for as much as the operator's
+    /// `retention-size` leaves.
+    #[schema(example = "5GiB")]
+    retention_size: Option<String>,
+    /// What the log does not show of its events' data: JSON pointers in which `*` means every member or element. What is
+    /// sent stays whole.
+    #[schema(example = json!(["/contact/email"]))]
+    redact: Option<Vec<String>>,
 }
 
 /// What can be changed of an account.
@@ -69,6 +90,17 @@ struct AccountInput {
     /// A label: 1 to 200 characters.
     #[schema(example = "Acme Inc.")]
     name: Option<String>,
+    /// For how long its ended deliveries are kept: 1h to 3650d; null for the operator's `retention`.
+    #[schema(example = "30d")]
+    retention: Option<String>,
+    /// How much of its log is kept, such as 5GiB: the oldest that has ended goes first. Null for as much as the operator's
+    /// `retention-size` leaves.
+    #[schema(example = "5GiB")]
+    retention_size: Option<String>,
+    /// What the log does not show of its events' data: JSON pointers in which `*` means every member or element. What is
+    /// sent stays whole.
+    #[schema(example = json!(["/contact/email"]))]
+    redact: Option<Vec<String>>,
 }
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -105,6 +137,9 @@ fn row(api: &Api, account: &Account) -> AccountJson {
         id: account.id.clone(),
         name: account.name.clone(),
         webhooks: api.directory.read().webhooks_of(account.number).count(),
+        retention: account_log::retention(account),
+        retention_size: account_log::retention_size(account),
+        redact: account.log.redact.texts().collect(),
         created_at: account.created_at,
         updated_at: account.updated_at,
     }
@@ -126,18 +161,20 @@ async fn create(State(api): State<Arc<Api>>, Platform(caller): Platform, body: J
     if let Some(response) = idempotency::repeated(&api, idempotency.as_ref()).await? {
         return Ok(response);
     }
-    let mut input = Input::parse(body.text()?, &["id", "name"])?;
+    let mut input = Input::parse(body.text()?, &[&["id", "name"][..], &account_log::NAMES].concat())?;
     let given: Option<String> = not_null(&mut input, "id", "id_invalid", "text");
     let id: Option<AccountId> = given.unwrap_or_else(|| api.new_id("acct")).parse().ok();
     if id.is_none() {
         input.fault("id", "id_invalid", "An account's id has 1 to 64 letters, digits, _ and -.");
     }
     let name = read_name(&mut input, "name");
+    let log = LogInput::read(&mut input);
     input.check()?;
     let Some(id) = id else { return Err(Problem::fault("/id", "id_invalid", "The id is missing.")) };
     let now = api.now();
     let name = name.unwrap_or_else(|| id.to_string());
-    let account = Account { number: 0, id, name, created_at: now, updated_at: now, version: 1 };
+    let mut account = Account::new(id, name, now);
+    log.apply(&mut account);
     let id = account.id.clone();
     let answer = Answer::new(StatusCode::CREATED, &row(&api, &account)).etag(1).location(format!("/v1/accounts/{id}"));
     let (response, made) =
@@ -154,8 +191,9 @@ async fn one(State(api): State<Arc<Api>>, at: InAccount) -> Result<Response, Pro
 
 async fn change(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
     at.caller.require_platform()?;
-    let mut input = Input::parse(body.text()?, &["name"])?;
+    let mut input = Input::parse(body.text()?, &[&["name"][..], &account_log::NAMES].concat())?;
     let name = read_name(&mut input, "name");
+    let log = LogInput::read(&mut input);
     input.check()?;
     for _ in 0..TRIES {
         let before = crate::auth::account(&api, &at.caller, Some(&at.account.id))?;
@@ -164,6 +202,7 @@ async fn change(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
         account.version += 1;
         account.updated_at = api.now();
         account.name = name.clone().unwrap_or(account.name);
+        log.apply(&mut account);
         let answer = json::with_etag(json::ok(&row(&api, &account)), account.version);
         match api.store.change(Change::PutAccount(account), at.caller.by(), None).await {
             Ok(_) => {

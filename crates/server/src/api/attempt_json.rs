@@ -1,11 +1,14 @@
 //! Attempts as the API writes them: what was sent, what came back, and where the time went.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use data_encoding::BASE64;
 use domain::attempt::{Answer, Attempt, LoggedAttempt, Reason};
 use domain::endpoint_url::EndpointUrl;
+use domain::event::Event;
 use domain::explain::{Case, explain};
 use domain::id::{AttemptId, DeliveryId};
 use domain::signature;
@@ -106,8 +109,11 @@ pub(crate) struct RequestJson {
     url: String,
     /// The headers in the order in which they went out; the values of the webhook's own headers are masked.
     headers: Vec<HeaderJson>,
-    /// The body, byte for byte.
+    /// The body, byte for byte, less what the account redacts.
     body: String,
+    /// How many bytes were sent.
+    #[serde(skip)]
+    sent_bytes: usize,
 }
 
 /// What came back.
@@ -159,7 +165,7 @@ impl AttemptJson {
         let schedule = if is_last { planned(context, Some(attempt)) } else { Vec::new() };
         let timeout = context.webhook.map_or(context.policy.timeout, |webhook| webhook.timeout(context.policy));
         let case = case(attempt, context.delivery.id, timeout).map(|case| Case {
-            request_bytes: request.body.len(),
+            request_bytes: request.sent_bytes,
             next_attempt_at: schedule.first().map(|planned| planned.at),
             last_attempt_at: schedule.last().map(|planned| planned.at),
             ..case
@@ -221,9 +227,10 @@ impl ErrorJson {
 
 impl RequestJson {
     fn new(attempt: &Attempt, context: Context<'_>) -> Self {
-        let Context { delivery, event, .. } = context;
-        let body =
-            event.map(|event| signature::body(&event.event_type, &delivery.webhook, event.timestamp, &event.data));
+        let Context { delivery, event, redact, .. } = context;
+        let with =
+            |event: &Event, data: &[u8]| signature::body(&event.event_type, &delivery.webhook, event.timestamp, data);
+        let body = event.map(|event| with(event, &event.data));
         let sent = &attempt.request;
         let mut headers: Vec<HeaderJson> = Vec::new();
         if let Ok(url) = EndpointUrl::stored(&sent.url) {
@@ -235,8 +242,14 @@ impl RequestJson {
         let ours = sent.headers(&delivery.event_type, delivery.id, attempt.number);
         headers.extend(ours.into_iter().map(|(name, value)| HeaderJson::text(name, value)));
         headers.extend(sent.custom.iter().map(|name| HeaderJson::text(name, MASK)));
-        let body = body.map_or_else(String::new, |body| String::from_utf8_lossy(&body).into_owned());
-        Self { method: "POST", url: sent.url.clone(), headers, body }
+        let sent_bytes = body.as_ref().map_or(0, Bytes::len);
+        // The headers are those of what was sent; the body is as the account lets it be seen.
+        let shown = event.and_then(|event| match redact.apply(&event.data) {
+            Cow::Borrowed(_) => body,
+            Cow::Owned(data) => Some(with(event, &data)),
+        });
+        let body = shown.map_or_else(String::new, |body| String::from_utf8_lossy(&body).into_owned());
+        Self { method: "POST", url: sent.url.clone(), headers, body, sent_bytes }
     }
 }
 

@@ -7,6 +7,7 @@ use axum::response::Response;
 use domain::delivery::Delivery;
 use domain::filter::DeliveryFilter;
 use domain::id::{DeliveryId, EventId};
+use domain::redaction::Redaction;
 use domain::store::{Change, DeliveryQuery, Page};
 use http::{Method, StatusCode, Uri};
 
@@ -26,16 +27,8 @@ const ONE: &str = "/v1/accounts/{account}/deliveries/{id}";
 
 pub(super) fn operations() -> Vec<Operation> {
     let list = Operation::new(&Method::GET, LIST, "list_deliveries", list, "List deliveries")
-        .about("The log: every delivery of the account that the filter means. Keys stand side by side as \"and\", the values of one key, separated by commas, as \"or\".")
-        .query("webhook", "Deliveries to this webhook.")
-        .query("event", "Of these types: names, groups such as alert.*, or *.")
-        .query("status", "In these states: pending, sending, delivered, failed, held, cancelled.")
-        .query("code", "Whose last attempt was answered with these: 404, or a class such as 5xx.")
-        .query("error", "Whose last attempt failed by these, such as response_timeout.")
-        .query("since", "Of events accepted since: a time, or a span back from now such as 24h.")
-        .query("until", "Of events accepted before: a time, or a span back from now.")
-        .query("q", "Whose ids or bodies hold this text.")
-        .lists::<DeliveryJson>();
+        .about("The log: every delivery of the account that the filter means. Keys stand side by side as \"and\", the values of one key, separated by commas, as \"or\".");
+    let list = takes_filter(list).searches::<DeliveryJson>();
     let one = Operation::new(&Method::GET, ONE, "get_delivery", one, "Get a delivery with its attempts").answers(
         200,
         "The delivery, its attempts, and the rest of its schedule.",
@@ -65,39 +58,53 @@ pub(super) fn operations() -> Vec<Operation> {
     vec![list, one, replay, cancel]
 }
 
+/// The parameters of the common filter.
+pub(super) fn takes_filter(operation: Operation) -> Operation {
+    operation
+        .query("webhook", "Deliveries to this webhook.")
+        .query("event", "Of these types: names, groups such as alert.*, or *.")
+        .query("status", "In these states: pending, sending, delivered, failed, held, cancelled.")
+        .query("code", "Whose last attempt was answered with these: 404, or a class such as 5xx.")
+        .query("error", "Whose last attempt failed by these, such as response_timeout.")
+        .query("since", "Of events accepted since: a time, or a span back from now such as 24h.")
+        .query("until", "Of events accepted before: a time, or a span back from now.")
+        .query("q", "Whose ids or bodies hold this text.")
+}
+
 async fn list(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Result<Response, Problem> {
     let of = List { name: "deliveries", account: at.account.number };
     let query = ListQuery::parse(uri.query(), of)?;
-    let now = api.now();
-    let pairs = query.rest.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    let filter = DeliveryFilter::parse(pairs, now).map_err(Problem::invalid)?;
-    let webhook = match &filter.webhook {
-        None => None,
-        Some(id) => {
-            let number = api.directory.read().webhook(at.account.number, id).map(|webhook| webhook.number);
-            // No such webhook, or another account's: it has no deliveries here.
-            let Some(number) = number else { return Ok(page::respond::<DeliveryJson>(of, &uri, &[], None)) };
-            Some(number)
-        }
+    let Some(wanted) = filtered(&api, at.account.number, &query.rest)? else {
+        return Ok(page::respond_searched::<DeliveryJson>(of, &uri, &[], None, None));
     };
     let before = query.before::<DeliveryId>()?;
-    let rows = DeliveryQuery {
-        account: at.account.number,
-        event: None,
-        filter,
-        webhook,
-        before,
-        limit: query.limit,
-        now,
-        sending: api.in_flight.all(),
-    };
-    let Page { rows, next } = api.store.deliveries(rows).await?;
-    let rows = rows_json(&api, &rows);
-    Ok(page::respond(of, &uri, &rows, next.map(|id| id.to_string())))
+    let patience = page::patience(before.is_some());
+    let wanted = DeliveryQuery { before, limit: query.limit, sending: api.in_flight.all(), patience, ..wanted };
+    let found = api.store.deliveries(wanted).await?;
+    let rows = rows_json(&api, &found.rows);
+    let next = found.next.map(|id| id.to_string());
+    Ok(page::respond_searched(of, &uri, &rows, next, found.searched_until))
+}
+
+/// The query for the pairs of a filter; `None` if it names a webhook that is none of the account's, which has no
+/// deliveries here.
+///
+/// # Errors
+/// 422 for every fault of the filter.
+pub(super) fn filtered(api: &Api, account: u32, pairs: &[(String, String)]) -> Result<Option<DeliveryQuery>, Problem> {
+    let now = api.now();
+    let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let filter = DeliveryFilter::parse(pairs, now).map_err(Problem::invalid)?;
+    let webhook = filter.webhook.as_ref().map(|id| api.directory.read().webhook(account, id).map(|found| found.number));
+    Ok(match webhook {
+        Some(None) => None,
+        Some(Some(number)) => Some(DeliveryQuery { webhook: Some(number), ..DeliveryQuery::new(account, filter, now) }),
+        None => Some(DeliveryQuery::new(account, filter, now)),
+    })
 }
 
 /// Rows of the log, as they stand now.
-fn rows_json(api: &Api, rows: &[Delivery]) -> Vec<DeliveryJson> {
+pub(super) fn rows_json(api: &Api, rows: &[Delivery]) -> Vec<DeliveryJson> {
     let now = api.now();
     rows.iter().map(|row| DeliveryJson::new(row, api.in_flight.since(row.id).is_some(), now)).collect()
 }
@@ -111,16 +118,12 @@ pub(super) async fn of_event(api: &Api, account: u32, event: EventId) -> Result<
     let mut before = None;
     loop {
         let query = DeliveryQuery {
-            account,
             event: Some(event),
-            filter: DeliveryFilter::default(),
-            webhook: None,
             before,
-            limit: 100,
-            now: api.now(),
             sending: api.in_flight.all(),
+            ..DeliveryQuery::new(account, DeliveryFilter::default(), api.now())
         };
-        let Page { rows, next } = api.store.deliveries(query).await?;
+        let Page { rows, next, .. } = api.store.deliveries(query).await?;
         all.extend(rows_json(api, &rows));
         before = next;
         if before.is_none() {
@@ -145,9 +148,21 @@ pub(super) async fn detail(api: &Api, account: u32, id: DeliveryId) -> Result<De
     let event = api.store.event(account, id.event).await?;
     let webhook = api.directory.read().webhook(account, &delivery.webhook).cloned();
     let row = DeliveryJson::new(&delivery, api.in_flight.since(id).is_some(), now);
-    let context =
-        Context { delivery: &delivery, event: event.as_deref(), webhook: webhook.as_deref(), policy: &api.policy };
+    let redact = redaction(api, account);
+    let context = Context {
+        delivery: &delivery,
+        event: event.as_deref(),
+        webhook: webhook.as_deref(),
+        policy: &api.policy,
+        redact: &redact,
+    };
     Ok(DeliveryDetailJson::new(row, context, &attempts))
+}
+
+/// What of the account's data is not shown.
+pub(super) fn redaction(api: &Api, account: u32) -> Redaction {
+    let directory = api.directory.read();
+    directory.account_numbered(account).map(|account| account.log.redact.clone()).unwrap_or_default()
 }
 
 /// The delivery as it is to be after a change: what the answer says, which is made before the change.

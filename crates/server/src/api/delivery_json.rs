@@ -5,6 +5,7 @@ use domain::delivery::{Delivery, DeliveryStatus};
 use domain::event::Event;
 use domain::id::{AccountId, DeliveryId, EventId, WebhookId};
 use domain::policy::Policy;
+use domain::redaction::Redaction;
 use domain::time::Timestamp;
 use domain::webhook::Webhook;
 use serde::Serialize;
@@ -127,6 +128,8 @@ pub(crate) struct Context<'a> {
     /// `None` once it is deleted.
     pub(crate) webhook: Option<&'a Webhook>,
     pub(crate) policy: &'a Policy,
+    /// What of the event's data is not shown.
+    pub(crate) redact: &'a Redaction,
 }
 
 impl DeliveryDetailJson {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use domain::event::Event;
+use domain::filter::DeliveryFilter;
 use domain::id::{AccountId, EventId};
-use domain::store::Page;
+use domain::store::EventQuery;
 use domain::time::Timestamp;
 use http::{Method, Uri};
 use serde::Serialize;
@@ -21,6 +22,9 @@ use crate::json;
 use crate::operation::{Operation, shape};
 use crate::page::{self, List, ListQuery};
 use crate::problem::Problem;
+
+/// What of the common filter means events.
+const FILTER_KEYS: [&str; 4] = ["event", "since", "until", "q"];
 
 /// An event.
 #[derive(Debug, Serialize, ToSchema)]
@@ -54,7 +58,7 @@ struct EventJson {
 struct EventDetailJson<'a> {
     #[serde(flatten)]
     event: EventJson,
-    /// What the producer sent.
+    /// What the producer sent, less what the account redacts.
     #[schema(value_type = Object)]
     data: Option<&'a RawValue>,
     /// Its deliveries, in the order in which the webhooks were created.
@@ -64,7 +68,11 @@ struct EventDetailJson<'a> {
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::new(&Method::GET, "/v1/accounts/{account}/events", "list_events", list, "List events")
-            .lists::<EventJson>(),
+            .query("event", "Of these types: names, groups such as alert.*, or *.")
+            .query("since", "Accepted since: a time, or a span back from now such as 24h.")
+            .query("until", "Accepted before: a time, or a span back from now.")
+            .query("q", "Whose id or data hold this text.")
+            .searches::<EventJson>(),
         Operation::new(&Method::GET, "/v1/accounts/{account}/events/{id}", "get_event", one, "Get an event").answers(
             200,
             "The event, its data and its deliveries.",
@@ -89,19 +97,29 @@ fn row(account: &AccountId, event: &Event) -> EventJson {
 async fn list(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Result<Response, Problem> {
     let of = List { name: "events", account: at.account.number };
     let query = ListQuery::parse(uri.query(), of)?;
-    query.nothing_else()?;
-    let Page { rows, next } = api.store.events(at.account.number, query.before()?, query.limit).await?;
-    let rows: Vec<_> = rows.iter().map(|event| row(&at.account.id, event)).collect();
-    Ok(page::respond(of, &uri, &rows, next.map(|id| id.to_string())))
+    let others: Vec<_> = query.rest.iter().filter(|(key, _)| !FILTER_KEYS.contains(&key.as_str())).cloned().collect();
+    page::no_parameters(&others)?;
+    let pairs = query.rest.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let DeliveryFilter { events, since, until, q, .. } =
+        DeliveryFilter::parse(pairs, api.now()).map_err(Problem::invalid)?;
+    let before = query.before::<EventId>()?;
+    let patience = page::patience(before.is_some());
+    let wanted =
+        EventQuery { events, since, until, q, before, patience, ..EventQuery::new(at.account.number, query.limit) };
+    let found = api.store.events(wanted).await?;
+    let rows: Vec<_> = found.rows.iter().map(|event| row(&at.account.id, event)).collect();
+    let next = found.next.map(|id| id.to_string());
+    Ok(page::respond_searched(of, &uri, &rows, next, found.searched_until))
 }
 
 async fn one(State(api): State<Arc<Api>>, at: InAccount) -> Result<Response, Problem> {
     let id = at.event()?;
     let event = api.store.event(at.account.number, id).await?.ok_or_else(Problem::not_found)?;
     let deliveries = deliveries::of_event(&api, at.account.number, id).await?;
+    let shown = at.account.log.redact.apply(&event.data);
     Ok(json::ok(&EventDetailJson {
         event: row(&at.account.id, &event),
-        data: serde_json::from_slice(&event.data).ok(),
+        data: serde_json::from_slice(&shown).ok(),
         deliveries,
     }))
 }

@@ -46,7 +46,7 @@ pub(super) fn operations() -> Vec<Operation> {
 pub(crate) struct Streams(Arc<std::sync::Mutex<HashMap<u32, usize>>>);
 
 /// One open stream; dropping it closes it.
-struct Open {
+pub(super) struct Open {
     streams: Streams,
     account: u32,
 }
@@ -56,14 +56,19 @@ impl Streams {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn open(&self, account: u32) -> Option<Open> {
+    /// Opens one.
+    ///
+    /// # Errors
+    /// 429 if the account has as many as it may.
+    pub(super) fn open(&self, account: u32) -> Result<Open, Problem> {
         let mut counts = self.counts();
         let count = counts.entry(account).or_default();
         if *count >= STREAMS_MAX {
-            return None;
+            let detail = "The account has 100 streams and exports open. Close one first.";
+            return Err(Problem::too_many("too_many_streams", Duration::from_secs(10), detail));
         }
         *count += 1;
-        Some(Open { streams: self.clone(), account })
+        Ok(Open { streams: self.clone(), account })
     }
 }
 
@@ -81,10 +86,7 @@ impl Drop for Open {
 
 async fn stream(State(api): State<Arc<Api>>, at: InAccount, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let messages = read(&api, &at, &uri)?;
-    let open = api.streams.open(at.account.number).ok_or_else(|| {
-        let detail = "The account has 100 streams open. Close one first.";
-        Problem::too_many("too_many_streams", Duration::from_secs(10), detail)
-    })?;
+    let open = api.streams.open(at.account.number)?;
     let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
     let (place, lost) = start(&api, last);
     let follower = Follower { api, caller: at.caller, messages, place, lost, greeted: false, _open: open };

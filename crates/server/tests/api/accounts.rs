@@ -39,10 +39,34 @@ async fn ids_and_names_are_judged() {
         (json!({"id": 7}), "id_invalid"),
         (json!({"name": ""}), "name_invalid"),
         (json!({"number": 1}), "unknown_field"),
+        (json!({"retention": "59m"}), "retention_invalid"),
+        (json!({"retention": 30}), "retention_invalid"),
+        (json!({"retention_size": "5GB"}), "retention_size_invalid"),
+        (json!({"retention_size": "1B"}), "retention_size_invalid"),
+        (json!({"redact": "/a"}), "redact_invalid"),
+        (json!({"redact": ["a"]}), "redact_invalid"),
     ] {
         let (status, faults) = world.post("/v1/accounts", &body).await.faults();
         assert_eq!((status, faults[0].1.as_str()), (422, code), "{body}");
     }
     let made = world.post("/v1/accounts", &json!({})).await.json();
     assert_eq!(made["name"], made["id"]);
+}
+
+#[tokio::test]
+async fn what_is_kept_and_shown_can_be_said_for_each_account() {
+    let world = World::new();
+    let made = world.post("/v1/accounts", &json!({"id": "acme", "retention": "7d", "redact": ["/email"]})).await.json();
+    assert_eq!(
+        (&made["retention"], &made["retention_size"], &made["redact"]),
+        (&json!("7d"), &json!(null), &json!(["/email"]))
+    );
+    let changed = world.patch("/v1/accounts/acme", &json!({"retention_size": "5GiB", "redact": []})).await.json();
+    assert_eq!(
+        (&changed["retention"], &changed["retention_size"], &changed["redact"]),
+        (&json!("7d"), &json!("5GiB"), &json!([]))
+    );
+    let back = world.patch("/v1/accounts/acme", &json!({"retention": null, "retention_size": null})).await.json();
+    assert_eq!((&back["retention"], &back["retention_size"]), (&json!(null), &json!(null)));
+    assert_eq!(world.get("/v1/accounts/acme").await.json(), back);
 }

@@ -194,3 +194,87 @@ async fn figures_count_what_became_of_deliveries() {
     assert!(text.contains("posthaste_attempts_total{outcome=\"success\"} 2\n"), "{text}");
     assert!(!text.contains("s3cr3t") && !text.contains("whsec_"));
 }
+
+#[tokio::test]
+async fn a_search_says_how_far_it_looked() {
+    let world = World::new();
+    world.webhook("default").await;
+    let event = world.event("default").await;
+    for path in [LIST, "/v1/accounts/default/events"] {
+        let found = world.get(&format!("{path}?q=rule")).await.json();
+        assert_eq!(found["data"].as_array().map(Vec::len), Some(1));
+        assert_eq!((&found["next_cursor"], &found["searched_until"]), (&Value::Null, &Value::Null), "to the end");
+        assert!(found.as_object().is_some_and(|page| page.contains_key("searched_until")));
+    }
+    let events = async |query: &str| world.get(&format!("/v1/accounts/default/events?{query}")).await.json();
+    assert_eq!(events("event=alert.*&since=1h").await["data"][0]["id"], json!(event));
+    assert_eq!(events("event=enrichment.failed").await["data"], json!([]));
+    assert_eq!(events("until=1h").await["data"], json!([]));
+    for query in ["status=failed", "webhook=wh_a", "colour=red", "event=", "since=yesterday"] {
+        let reply = world.get(&format!("/v1/accounts/default/events?{query}")).await;
+        assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_account_redacts_is_shown_nowhere() {
+    let world = World::new();
+    world.webhook("default").await;
+    let event = world.event("default").await;
+    let delivery = World::first_delivery(&event);
+    world.settle(delivery, 500, b"").await;
+    let request = async || world.get(&format!("{LIST}/{delivery}")).await.json()["attempts"][0]["request"].clone();
+    let before = request().await;
+    let changed = world.patch("/v1/accounts/default", &json!({"redact": ["/rule"]})).await;
+    assert_eq!((changed.status, &changed.json()["redact"]), (StatusCode::OK, &json!(["/rule"])));
+    let after = request().await;
+    let body = before["body"].as_str().expect("a body").replace(r#"{"rule":1}"#, r#"{"rule":"[redacted]"}"#);
+    assert_eq!(after["body"], json!(body));
+    assert_eq!(after["headers"], before["headers"], "they are those of what was sent");
+    assert_eq!(
+        world.get(&format!("/v1/accounts/default/events/{event}")).await.json()["data"],
+        json!({"rule": "[redacted]"})
+    );
+    let export = world.get(&format!("{LIST}/export?attempts=true")).await;
+    assert!(export.json()["attempts"][0]["request"]["body"].as_str().is_some_and(|body| body.contains("[redacted]")));
+    assert_eq!(world.get(&format!("{LIST}?q=%3A1%7D")).await.json()["data"], json!([]), "nor found");
+    let whole = world.patch("/v1/accounts/default", &json!({"redact": null})).await;
+    assert_eq!((whole.status, &whole.json()["redact"]), (StatusCode::OK, &json!([])));
+    assert_eq!(request().await, before);
+}
+
+#[tokio::test]
+async fn an_export_has_every_line_and_goes_on_where_it_was() {
+    let world = World::new();
+    world.webhook("default").await;
+    for n in 0..230 {
+        let delivery = World::first_delivery(&world.event("default").await);
+        if n % 2 == 0 {
+            world.settle(delivery, if n % 4 == 0 { 200 } else { 503 }, b"").await;
+        }
+    }
+    let export = async |query: &str| {
+        let reply = world.get(&format!("{LIST}/export?{query}")).await;
+        assert_eq!(
+            (reply.status, &reply.headers["content-type"]),
+            (StatusCode::OK, &"application/x-ndjson".parse().expect("a value"))
+        );
+        let text = String::from_utf8(reply.body.to_vec()).expect("UTF-8");
+        assert!(text.is_empty() || text.ends_with('\n'));
+        text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")).collect::<Vec<_>>()
+    };
+    let all = export("").await;
+    assert_eq!(all.len(), 230);
+    assert!(all.windows(2).all(|pair| pair[0]["id"].as_str() > pair[1]["id"].as_str()), "newest first");
+    assert_eq!(all[..100], *world.get(&format!("{LIST}?limit=100")).await.json()["data"].as_array().expect("rows"));
+    let last = all[149]["id"].as_str().expect("an id");
+    assert_eq!(export(&format!("cursor={last}")).await, all[150..]);
+    let failing = export("code=5xx&attempts=true").await;
+    assert_eq!(failing.len(), 57);
+    assert!(failing.iter().all(|row| row["attempts"][0]["status_code"] == 503));
+    assert!(export("webhook=wh_never").await.is_empty());
+    for query in ["cursor=x", "attempts=1", "colour=red", "limit=3", "cursor=a&cursor=b", "status=lost"] {
+        let reply = world.get(&format!("{LIST}/export?{query}")).await;
+        assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
+    }
+}

@@ -11,7 +11,8 @@ use domain::directory::SharedDirectory;
 use domain::event::{Event, Idempotency, NewEvent};
 use domain::id::{AuditId, DeliveryId, EventId};
 use domain::store::{
-    AcceptError, Accepted, Change, ChangeError, Changed, Counts, DeliveryQuery, Keep, Page, Store, StoreError,
+    AcceptError, Accepted, Change, ChangeError, Changed, Counts, DeliveryQuery, EventQuery, Keep, Page, Store,
+    StoreError,
 };
 use domain::time::{Clock, Timestamp};
 use domain::vault::Vault;
@@ -134,13 +135,8 @@ impl Store for EngineStore {
         self.reader().event(account, id)
     }
 
-    async fn events(
-        &self,
-        account: u32,
-        before: Option<EventId>,
-        limit: usize,
-    ) -> Result<Page<Arc<Event>, EventId>, StoreError> {
-        self.reader().events(account, before, limit)
+    async fn events(&self, query: EventQuery) -> Result<Page<Arc<Event>, EventId>, StoreError> {
+        self.reader().events(&query)
     }
 
     async fn delivery(

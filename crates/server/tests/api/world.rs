@@ -19,7 +19,7 @@ use domain::endpoint_url::UrlRules;
 use domain::in_flight::InFlight;
 use domain::key::hash_key;
 use domain::policy::Policy;
-use domain::store::Store as _;
+use domain::store::{EventQuery, Store as _};
 use domain::time::{Clock, Timestamp};
 use domain::transport::{Names, Outgoing, Transport};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -276,6 +276,6 @@ impl World {
     /// How many events the default account has, asked of the store itself.
     pub(crate) async fn store_events(&self) -> usize {
         let account = self.directory.read().account(&"default".parse().expect("an id")).expect("the account").number;
-        self.store.events(account, None, 100).await.expect("the store reads").rows.len()
+        self.store.events(EventQuery::new(account, 100)).await.expect("the store reads").rows.len()
     }
 }

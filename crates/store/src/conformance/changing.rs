@@ -5,7 +5,7 @@ use domain::delivery::DeliveryStatus;
 use domain::id::WebhookId;
 use domain::key::{ApiKey, Scope};
 use domain::secret::SigningSecret;
-use domain::store::{Change, ChangeError, Changed, Fact, Keep, StoreError};
+use domain::store::{Change, ChangeError, Changed, EventQuery, Fact, Keep, StoreError};
 use domain::time::Timestamp;
 use domain::webhook::Webhook;
 
@@ -151,7 +151,7 @@ pub async fn a_foreign_account_sees_nothing(subject: &mut dyn Subject) {
     for filter in ["", "status=failed", "status=pending", "webhook=wh_ours", &format!("q={one}"), "q=newstartup"] {
         assert_eq!(world.list(theirs, filter, 10).await, [], "{filter}");
     }
-    assert_eq!(world.store().events(theirs, None, 10).await.map(|page| page.rows.len()), Ok(0));
+    assert_eq!(world.store().events(EventQuery::new(theirs, 10)).await.map(|page| page.rows.len()), Ok(0));
     assert!(world.opened.directory.read().webhook(theirs, &ids[0]).is_none());
     let mut moved = world.active("wh_ours");
     moved.account = theirs;

@@ -1,11 +1,14 @@
 //! Lists, filters and counts: exact, whatever has a row and whatever has none.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::delivery::{Delivery, DeliveryStatus, Due};
-use domain::event::NewEvent;
+use domain::event::{Event, NewEvent};
 use domain::filter::DeliveryFilter;
-use domain::store::{Change, Counts, DeliveryQuery};
+use domain::key::Account;
+use domain::redaction::Redaction;
+use domain::store::{Change, Counts, DeliveryQuery, EventQuery, PATIENCE};
 use domain::time::Timestamp;
 
 use super::Subject;
@@ -93,6 +96,8 @@ pub async fn filters_are_exact(subject: &mut dyn Subject) {
                 for limit in [1, 7, 1_000] {
                     assert_eq!(world.list(account, &line, limit).await, expected, "{line} by {limit}");
                 }
+                let hasty = world.list_within(account, &line, 7, Duration::ZERO).await;
+                assert_eq!(hasty, expected, "{line} without patience");
             }
         }
     }
@@ -122,6 +127,12 @@ fn lines(all: &[Delivery]) -> Vec<String> {
         "status=delivered webhook=wh_x",
         "status=failed,cancelled,held",
         "code=5xx status=pending event=alert.*",
+        "code=2xx,404 event=alert.rule_created",
+        "error=http_5xx status=failed webhook=wh_a",
+        "error=response_timeout code=404",
+        "status=failed,pending,held event=watchlist.*,enrichment.failed",
+        "webhook=wh_a event=alert.rule_deleted",
+        "webhook=wh_a status=delivered event=alert.*",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -144,15 +155,10 @@ pub async fn searches_find(subject: &mut dyn Subject) {
     let all = world.list(account, "", 1_000).await;
     let pending: Vec<_> = all.iter().filter(|delivery| delivery.status == DeliveryStatus::Pending).collect();
     let delivered = all.iter().find(|delivery| delivery.status == DeliveryStatus::Delivered).expect("there is one");
+    let filter = DeliveryFilter { status: vec![DeliveryStatus::Sending], ..DeliveryFilter::default() };
     let mut query = DeliveryQuery {
-        account,
-        event: None,
-        filter: DeliveryFilter { status: vec![DeliveryStatus::Sending], ..DeliveryFilter::default() },
-        webhook: None,
-        before: None,
-        limit: 100,
-        now: world.now(),
         sending: vec![pending[0].id, pending[3].id, delivered.id],
+        ..DeliveryQuery::new(account, filter, world.now())
     };
     let sending = world.store().deliveries(query.clone()).await.expect("it is listed");
     assert_eq!(sending.rows.iter().map(|row| row.id).collect::<Vec<_>>(), [pending[0].id, pending[3].id]);
@@ -175,7 +181,11 @@ pub async fn searches_find(subject: &mut dyn Subject) {
         }
         assert!(!expected.is_empty());
         assert_eq!(ids(world.list(account, &format!("q={text}"), 3).await), expected);
+        let hasty = world.list_within(account, &format!("q={text}"), 3, Duration::ZERO).await;
+        assert_eq!(ids(hasty), expected, "a page that ends early is gone on with");
     }
+    let by_webhook: Vec<_> = all.iter().filter(|row| row.webhook.as_str() == "wh_a").map(|row| row.id).collect();
+    assert_eq!(ids(world.list(account, "q=wh_a", 10).await), by_webhook);
     assert_eq!(world.list(account, "q=nowhere-to-be-found", 10).await, []);
 }
 
@@ -209,6 +219,89 @@ pub async fn counts_are_exact(subject: &mut dyn Subject) {
     }
 }
 
+/// Events are found by type, time and text, alone and together, in pages of any size, and with no patience at all.
+pub async fn events_are_filtered(subject: &mut dyn Subject) {
+    let mut world = World::bounded(subject, 6).await;
+    let accounts = busy_world(&world).await;
+    for restarted in [false, true] {
+        if restarted {
+            world.restart().await;
+        }
+        for account in accounts {
+            let all = list_events(&world, EventQuery::new(account, 1_000)).await;
+            assert_eq!(all.len(), 40);
+            let at = all[20].timestamp;
+            let texts = ["", "event=alert.*", "event=alert.rule_created,enrichment.*", "event=*", "event=sequence.*"];
+            let times = [String::new(), format!("since={at}"), format!("until={at}"), format!("since={at} until={at}")];
+            let mut lines: Vec<_> = texts.iter().flat_map(|a| times.iter().map(move |b| format!("{a} {b}"))).collect();
+            lines.extend(["q=SITE7", "q=Grüße event=alert.*", "q=nowhere"].map(str::to_owned));
+            lines.push(format!("q={}", all[7].id));
+            for line in lines {
+                let filter = DeliveryFilter::parse_line(&line, world.now()).expect("a filter");
+                let DeliveryFilter { events, since, until, q, .. } = filter.clone();
+                let wanted = |event: &&Arc<Event>| {
+                    let text = format!("{} {}", event.id, String::from_utf8_lossy(&event.data)).to_lowercase();
+                    (events.is_empty() || events.iter().any(|pattern| pattern.matches(&event.event_type)))
+                        && since.is_none_or(|since| event.timestamp >= since)
+                        && until.is_none_or(|until| event.timestamp < until)
+                        && q.as_ref().is_none_or(|q| text.contains(&q.to_lowercase()))
+                };
+                let expected: Vec<_> = all.iter().filter(wanted).map(|event| event.id).collect();
+                for (limit, patience) in [(1, PATIENCE), (7, PATIENCE), (1_000, PATIENCE), (7, Duration::ZERO)] {
+                    let (events, q) = (events.clone(), q.clone());
+                    let query = EventQuery { events, since, until, q, patience, ..EventQuery::new(account, limit) };
+                    let found: Vec<_> = list_events(&world, query).await.iter().map(|event| event.id).collect();
+                    assert_eq!(found, expected, "{line} by {limit}");
+                }
+            }
+        }
+    }
+}
+
+async fn list_events(world: &World<'_>, mut query: EventQuery) -> Vec<Arc<Event>> {
+    let mut rows = Vec::new();
+    loop {
+        let page = world.store().events(query.clone()).await.expect("it is listed");
+        assert!(page.rows.len() <= query.limit);
+        rows.extend(page.rows);
+        if page.next.is_none() {
+            return rows;
+        }
+        query.before = page.next;
+    }
+}
+
+/// What an account does not show, a search does not find.
+pub async fn what_is_redacted_is_not_found(subject: &mut dyn Subject) {
+    let mut world = World::new(subject).await;
+    let account = world.account();
+    world.new_webhook(account, "wh_a", &["*"]).await;
+    let mut new = typed(account, TYPES[0]);
+    new.data = r#"{"contact":{"email":"jane@example.org"},"note":"for jane"}"#.into();
+    let accepted = world.accept(new.clone()).await;
+    assert_eq!(world.list(account, "q=jane@", 10).await.len(), 1);
+    let mut changed = Account::clone(world.opened.directory.read().account_numbered(account).expect("it exists"));
+    changed.version += 1;
+    changed.log.redact = Redaction::parse(&["/contact/email".to_owned()]).expect("a pointer");
+    changed.log.retention = Some(Duration::from_secs(7_200));
+    changed.log.retention_size = Some(1 << 30);
+    world.change(Change::PutAccount(changed.clone())).await.expect("it is changed");
+    for restarted in [false, true] {
+        if restarted {
+            world.restart().await;
+        }
+        let kept = world.opened.directory.read().account_numbered(account).expect("it exists").clone();
+        assert_eq!(*kept, changed);
+        assert_eq!(world.list(account, "q=jane@", 10).await, []);
+        assert_eq!(world.list(account, "q=example.org", 10).await, []);
+        assert_eq!(world.list(account, "q=\"for jane\"", 10).await.len(), 1);
+        let query = EventQuery { q: Some("jane@".to_owned()), ..EventQuery::new(account, 10) };
+        assert_eq!(list_events(&world, query).await, []);
+        let whole = world.store().event(account, accepted.id).await.expect("it is read").expect("it exists");
+        assert_eq!(whole.data, new.data, "what is kept to be sent is whole");
+    }
+}
+
 /// Events come newest first, in pages.
 pub async fn events_come_in_pages(subject: &mut dyn Subject) {
     let world = World::new(subject).await;
@@ -219,7 +312,8 @@ pub async fn events_come_in_pages(subject: &mut dyn Subject) {
     }
     let (mut listed, mut before) = (Vec::new(), None);
     loop {
-        let page = world.store().events(account, before, 3).await.expect("it is listed");
+        let query = EventQuery { before, ..EventQuery::new(account, 3) };
+        let page = world.store().events(query).await.expect("it is listed");
         listed.extend(page.rows.iter().map(|event| event.id));
         before = page.next;
         if before.is_none() {

@@ -16,11 +16,13 @@ use domain::id::{DeliveryId, EventId};
 use domain::key::Account;
 use domain::secret::SigningSecret;
 use domain::signature::SentRequest;
-use domain::store::{Accepted, Change, ChangeError, Changed, DeliveryQuery, Fact, Store};
+use domain::store::{Accepted, Change, ChangeError, Changed, DeliveryQuery, Fact, PATIENCE, Store};
 use domain::time::{Clock, Timestamp};
 use domain::webhook::{Pause, PauseCause, Webhook};
 
 use super::{ManualClock, Opened, Subject};
+
+const MICROSECOND: Duration = Duration::from_micros(1);
 
 /// A subject with what the behaviours need to talk about it.
 pub(super) struct World<'a> {
@@ -73,14 +75,7 @@ impl<'a> World<'a> {
     }
 
     pub(super) async fn new_account(&self, id: &str) -> u32 {
-        let account = Account {
-            number: 0,
-            id: id.parse().expect("an id"),
-            name: id.to_owned(),
-            created_at: self.now(),
-            updated_at: self.now(),
-            version: 1,
-        };
+        let account = Account::new(id.parse().expect("an id"), id, self.now());
         self.change(Change::PutAccount(account)).await.expect("a new account");
         self.account_named(id)
     }
@@ -163,19 +158,32 @@ impl<'a> World<'a> {
 
     /// Everything that a filter finds, newest first, in pages of `limit`.
     pub(super) async fn list(&self, account: u32, filter: &str, limit: usize) -> Vec<Delivery> {
+        self.list_within(account, filter, limit, PATIENCE).await
+    }
+
+    /// [`Self::list`] with this patience for each page.
+    pub(super) async fn list_within(
+        &self,
+        account: u32,
+        filter: &str,
+        limit: usize,
+        patience: Duration,
+    ) -> Vec<Delivery> {
         let filter = DeliveryFilter::parse_line(filter, self.now()).expect("a filter");
         let webhook = {
             let directory = self.opened.directory.read();
             let of = filter.webhook.as_ref().and_then(|id| directory.webhook(account, id));
             of.map(|webhook| webhook.number)
         };
-        let now = self.now();
-        let mut query =
-            DeliveryQuery { account, event: None, filter, webhook, before: None, limit, now, sending: vec![] };
+        let mut query = DeliveryQuery { webhook, limit, patience, ..DeliveryQuery::new(account, filter, self.now()) };
         let mut rows = Vec::new();
         loop {
             let page = self.store().deliveries(query.clone()).await.expect("it is listed");
             assert!(page.rows.len() <= limit);
+            assert!(page.next.is_none_or(|next| query.before.is_none_or(|before| next < before)), "it comes further");
+            if let Some(until) = page.searched_until {
+                assert!(page.next.is_some() && page.rows.iter().all(|row| row.timestamp.plus(MICROSECOND) >= until));
+            }
             rows.extend(page.rows);
             if page.next.is_none() {
                 return rows;

@@ -1,20 +1,25 @@
 //! Rows of accounts.
 
-use domain::key::Account;
+use domain::key::{Account, LogRules};
 use domain::time::Timestamp;
 use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
 
 use super::checksum::Checksum;
 use super::fault::Fault;
 
+/// The profile of an account that says nothing.
+const NO_PROFILE: &str = "{}";
+
 /// All accounts.
 pub(super) fn load(conn: &Connection) -> Result<Vec<Account>, Fault> {
-    let mut statement =
-        conn.prepare("SELECT number, id, name, created_at, updated_at, version, crc FROM accounts ORDER BY number")?;
+    let mut statement = conn.prepare(
+        "SELECT number, id, name, created_at, updated_at, version, crc, profile FROM accounts ORDER BY number",
+    )?;
     let mut rows = statement.query([])?;
     let mut accounts = Vec::new();
     while let Some(row) = rows.next()? {
-        let (number, id): (u32, String) = (row.get(0)?, row.get(1)?);
+        let (number, id, profile): (u32, String, String) = (row.get(0)?, row.get(1)?, row.get(7)?);
         let account = Account {
             number,
             id: id.parse().map_err(|error| Fault::damaged(format_args!("account {number}"), error))?,
@@ -22,8 +27,11 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<Account>, Fault> {
             created_at: Timestamp(row.get(3)?),
             updated_at: Timestamp(row.get(4)?),
             version: row.get::<_, i64>(5)? as u64,
+            log: serde_json::from_str::<Profile>(&profile)
+                .map_err(|error| Fault::damaged(format_args!("account {id}"), error))?
+                .log,
         };
-        sum(&account).verify(row.get(6)?, || format!("account {id}"))?;
+        sum(&account, &profile).verify(row.get(6)?, || format!("account {id}"))?;
         accounts.push(account);
     }
     Ok(accounts)
@@ -42,8 +50,10 @@ pub(super) fn insert(conn: &Connection, account: &mut Account) -> Result<(), Fau
 
 /// Writes an account in place of the one of the same number.
 pub(super) fn update(conn: &Connection, account: &Account) -> Result<(), Fault> {
+    let profile = write_profile(account)?;
     conn.prepare_cached(
-        "UPDATE accounts SET name = ?2, created_at = ?3, updated_at = ?4, version = ?5, crc = ?6 WHERE number = ?1",
+        "UPDATE accounts SET name = ?2, created_at = ?3, updated_at = ?4, version = ?5, crc = ?6, profile = ?7
+         WHERE number = ?1",
     )?
     .execute(params![
         account.number,
@@ -51,7 +61,8 @@ pub(super) fn update(conn: &Connection, account: &Account) -> Result<(), Fault> 
         account.created_at.0,
         account.updated_at.0,
         account.version as i64,
-        sum(account).sum()
+        sum(account, &profile).sum(),
+        profile
     ])?;
     Ok(())
 }
@@ -62,9 +73,24 @@ pub(super) fn delete(conn: &Connection, number: u32) -> Result<(), Fault> {
     Ok(())
 }
 
-fn sum(account: &Account) -> Checksum {
-    Checksum::of("accounts")
+/// What an account has beyond its name, as JSON; `{}` where it says nothing.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Profile {
+    #[serde(flatten)]
+    log: LogRules,
+}
+
+fn write_profile(account: &Account) -> Result<String, Fault> {
+    let profile = Profile { log: account.log.clone() };
+    serde_json::to_string(&profile).map_err(|error| Fault::damaged(format_args!("account {}", account.id), error))
+}
+
+fn sum(account: &Account, profile: &str) -> Checksum {
+    let sum = Checksum::of("accounts")
         .numbers([account.number.into(), account.created_at.0, account.updated_at.0, account.version as i64])
         .text(account.id.as_str())
-        .text(&account.name)
+        .text(&account.name);
+    // Rows of layout 1 had no profile.
+    if profile == NO_PROFILE { sum } else { sum.text(profile) }
 }

@@ -22,7 +22,7 @@ pub(super) enum State {
 }
 
 impl State {
-    fn read(number: i64) -> Option<Self> {
+    pub(super) fn read(number: i64) -> Option<Self> {
         [Self::Waiting, Self::Delivered, Self::Failed, Self::Cancelled]
             .into_iter()
             .find(|state| *state as i64 == number)
@@ -266,7 +266,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<DeliveryRow, Fault> {
 }
 
 /// The numbers by which errors are stored: they never change.
-const fn error_number(code: ErrorCode) -> i64 {
+pub(super) const fn error_number(code: ErrorCode) -> i64 {
     match code {
         ErrorCode::DnsNotFound => 1,
         ErrorCode::DnsTimeout => 2,

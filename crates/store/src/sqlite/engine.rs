@@ -36,7 +36,7 @@ pub type Chance = Box<dyn FnMut(&mut [u8]) + Send>;
 /// The engine: one connection that writes.
 ///
 /// [`Self::begin`], then [`Self::accept`] and [`Self::settle`] in any number, or one [`Self::change`], then
-/// [`Self::commit`]. An error of the kind [`StoreError::Busy`] says that the disk is full: [`Self::rollback`], and nothing
+/// [`Self::commit`]. An error of the kind [`StoreError::NoSpace`] says that the disk is full: [`Self::rollback`], and nothing
 /// has happened. After any other [`StoreError`] the engine is to be dropped.
 pub struct Engine {
     pub(super) conn: Connection,

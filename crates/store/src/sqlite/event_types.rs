@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use domain::event_filter::EventPattern;
 use rusqlite::Connection;
 
 use super::checksum::Checksum;
@@ -39,6 +40,16 @@ impl EventTypes {
     /// The number of a name, if it has one.
     pub(super) fn number(&self, name: &str) -> Option<u32> {
         self.numbers.get(name).copied()
+    }
+
+    /// The numbers of the names that one of these patterns means; `None` where they mean everything.
+    pub(super) fn matching(&self, patterns: &[EventPattern]) -> Option<Vec<u32>> {
+        if patterns.is_empty() || patterns.iter().any(EventPattern::means_all) {
+            return None;
+        }
+        let numbered = (0u32..).zip(&self.names);
+        let meant = numbered.filter(|(_, name)| patterns.iter().any(|pattern| pattern.matches(name)));
+        Some(meant.map(|(number, _)| number).collect())
     }
 
     /// The name of a number.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use domain::event::Event;
 use domain::id::EventId;
 use domain::trace::TraceParent;
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::checksum::Checksum;
 use super::event_types::EventTypes;
@@ -62,23 +62,30 @@ pub(super) fn get(conn: &Connection, types: &EventTypes, id: EventId) -> Result<
     rows.next()?.map(|row| read(row, types)).transpose()
 }
 
-/// Events of an account below a key, newest first.
-pub(super) fn of_account(
+/// The keys of an account's events from `from` to below `below`, newest first; only of one type, if one is given.
+pub(super) fn keys_below(
     conn: &Connection,
-    types: &EventTypes,
     account: u32,
+    event_type: Option<u32>,
+    from: i64,
     below: u64,
     limit: usize,
-) -> Result<Vec<Arc<Event>>, Fault> {
-    let sql = concat!("SELECT ", columns!(), " FROM events WHERE account = ?1 AND key < ?2 ORDER BY key DESC LIMIT ?3");
-    let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params![account, below.min(i64::MAX as u64) as i64, limit as i64])?;
-    let mut events = Vec::new();
-    while let Some(row) = rows.next()? {
-        events.push(read(row, types)?);
-    }
-    Ok(events)
+) -> Result<Vec<EventId>, Fault> {
+    let mut statement = conn.prepare_cached(match event_type {
+        None => KEYS_OF_ACCOUNT,
+        Some(_) => KEYS_OF_TYPE,
+    })?;
+    let below = below.min(i64::MAX as u64) as i64;
+    let found = params![account, event_type, from, below, limit as i64];
+    let rows = statement.query_map(found, |row| Ok(EventId(row.get::<_, i64>(0)? as u64)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
+
+/// The statements of [`keys_below`].
+pub(super) const KEYS_OF_ACCOUNT: &str = "SELECT key FROM events INDEXED BY events_of_account
+    WHERE account = ?1 AND ?2 IS NULL AND key >= ?3 AND key < ?4 ORDER BY key DESC LIMIT ?5";
+pub(super) const KEYS_OF_TYPE: &str = "SELECT key FROM events INDEXED BY events_of_type
+    WHERE account = ?1 AND type = ?2 AND key >= ?3 AND key < ?4 ORDER BY key DESC LIMIT ?5";
 
 /// Calls `each` with every event from a key on, oldest first.
 pub(super) fn each_from(
@@ -124,10 +131,13 @@ pub(super) fn oldest_of_account(conn: &Connection, account: u32, limit: usize) -
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The bytes of an event, for a search through them.
-pub(super) fn data(conn: &Connection, id: EventId) -> Result<Option<Vec<u8>>, Fault> {
+/// Calls `look` with the bytes of an event, if there is one.
+pub(super) fn with_data<T>(conn: &Connection, id: EventId, look: impl FnOnce(&[u8]) -> T) -> Result<Option<T>, Fault> {
     let mut statement = conn.prepare_cached("SELECT data FROM events WHERE key = ?1")?;
-    Ok(statement.query_row([id.0 as i64], |row| row.get(0)).optional()?)
+    let mut rows = statement.query([id.0 as i64])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let data = row.get_ref(0)?.as_blob().map_err(|error| Fault::damaged(id, error))?;
+    Ok(Some(look(data)))
 }
 
 fn read(row: &Row<'_>, types: &EventTypes) -> Result<Arc<Event>, Fault> {

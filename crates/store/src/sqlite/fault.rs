@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use domain::store::{AcceptError, ChangeError, StoreError};
+use domain::store::{AcceptError, ChangeError, NoSpace, StoreError};
 use domain::vault::Unopened;
 use rusqlite::ErrorCode;
 
@@ -67,7 +67,9 @@ impl Fault {
         match StoreError::from(self) {
             StoreError::Damaged(what) => OpenError::Damaged { file, what },
             StoreError::Stopped(what) => OpenError::Unusable { file, what },
-            StoreError::Busy => OpenError::Unusable { file, what: "the disk is full".to_owned() },
+            error @ (StoreError::Busy | StoreError::NoSpace(_)) => {
+                OpenError::Unusable { file, what: error.to_string() }
+            }
         }
     }
 }
@@ -93,7 +95,7 @@ impl From<Fault> for StoreError {
         match fault {
             Fault::Sqlite(error) => Self::Stopped(error.to_string()),
             Fault::Damaged(what) | Fault::Corrupt(what) => Self::Damaged(what),
-            Fault::Full => Self::Busy,
+            Fault::Full => Self::NoSpace(NoSpace::Disk),
         }
     }
 }

@@ -1,120 +1,213 @@
-//! Lists of deliveries: by the index that fits the filter, newest first, merged with what has no row yet.
+//! Lists of deliveries: by the indexes that fit the filter, newest first, merged with what has no row yet.
+//!
+//! A page is exact as far as it has looked. Where several plans would find what is wanted, each gets a share of the time,
+//! and the page that comes furthest is the answer.
+
+use std::collections::HashSet;
+use std::time::Duration;
 
 use domain::delivery::{Delivery, DeliveryStatus};
-use domain::filter::{CodePattern, DeliveryFilter};
 use domain::id::{DeliveryId, EventId};
+use domain::redaction::Redaction;
 use domain::store::{DeliveryQuery, Page};
 use domain::time::Timestamp;
-use rusqlite::{CachedStatement, Connection, Rows, ToSql};
+use rusqlite::Connection;
 
-use super::deliveries::{self, DeliveryRow, State, columns};
+use super::deliveries::{self, DeliveryRow};
 use super::fault::Fault;
 use super::reader::Reader;
-use super::search::Search;
-use super::view::View;
+use super::search::{Patience, Search};
+use super::streams::{Entry, Source, Stream};
+use super::view::{View, timestamp};
+use super::wanted::Wanted;
 
-/// How many rows one page looks at. Past that it ends where it has come to, and the next one goes on there.
-const SCANNED_MAX: usize = 100_000;
 /// How many candidates without a row are taken beyond a page's size, since some may get their row meanwhile.
 const FRESH_SPARE: usize = 64;
+/// How many candidates without a row are taken for a search, which may not want them.
+const FRESH_SEARCHED: usize = 5_000;
 /// How far a timestamp may lie after its key's microsecond, generously: see `stamps`.
-const LEAD_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+const LEAD_MAX: Duration = Duration::from_secs(1);
 /// After every delivery.
 const END: DeliveryId = DeliveryId { event: EventId(i64::MAX as u64), place: u16::MAX };
 
+type Found = Page<Delivery, DeliveryId>;
+
 /// A page of deliveries.
-pub(super) fn deliveries(reader: &Reader, query: &DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, Fault> {
-    let mut search = query.filter.q.as_deref().map(Search::new);
+pub(super) fn deliveries(reader: &Reader, query: &DeliveryQuery) -> Result<Found, Fault> {
+    let redaction = reader.redaction(query.account);
+    let search = query.filter.q.as_deref().map(|text| Search::new(text, &redaction));
     let mut query = query.clone();
     if let Some(event) = search.as_ref().and_then(Search::event) {
         if query.event.is_some_and(|other| other != event) {
-            return Ok(Page { rows: Vec::new(), next: None });
+            return Ok(Page::empty());
         }
         query.event = Some(event);
     }
+    let wanted = Wanted::new(&query, &reader.shared.types());
     let mut view = View::new(&reader.shared, query.account, query.now, &query.sending);
     let bounds = Bounds::of(&query);
-    let (fresh, complete) = fresh(reader, &query, &bounds, &mut view)?;
-    let mut fresh = fresh.into_iter().peekable();
+    let fresh = Fresh::of(reader, &query, &wanted, &bounds, &mut view)?;
     let snapshot = reader.snapshot()?;
-    let mut statements = statements(&snapshot, &query)?;
-    let mut streams = Vec::new();
-    for (statement, state) in &mut statements {
-        streams.push(Stream::start(statement, &query, &bounds, *state)?);
+    let plans = wanted.plans(&snapshot, &query)?;
+    let shares = plans.len().max(1);
+    let mut furthest: Option<Found> = None;
+    for plan in plans {
+        let patience = Patience::of(query.patience / u32::try_from(shares).unwrap_or(1));
+        let listing =
+            Listing { reader, conn: &snapshot, query: &query, wanted: &wanted, redaction: &redaction, patience };
+        let page = listing.page(&plan, &bounds, &fresh, &mut view)?;
+        if page.searched_until.is_none() {
+            return Ok(page);
+        }
+        if furthest.as_ref().is_none_or(|found| page.next < found.next) {
+            furthest = Some(page);
+        }
     }
-    let mut page = Page { rows: Vec::new(), next: None };
-    let mut last = None;
-    for scanned in 0.. {
-        let stored = streams.iter().filter_map(|stream| stream.head.as_ref().map(|row| row.id)).max();
-        let unstored = fresh.peek().map(|row| row.id);
-        let out_of_memory = unstored.is_none() && !complete;
-        let Some(next) = stored.max(unstored).filter(|_| !out_of_memory) else {
-            page.next = last.filter(|_| out_of_memory);
-            break;
-        };
-        if page.rows.len() == query.limit || scanned == SCANNED_MAX || search.as_ref().is_some_and(Search::is_spent) {
-            page.next = last;
-            break;
+    Ok(furthest.unwrap_or_else(Page::empty))
+}
+
+/// One plan for one page.
+struct Listing<'a> {
+    reader: &'a Reader,
+    conn: &'a Connection,
+    query: &'a DeliveryQuery,
+    wanted: &'a Wanted,
+    redaction: &'a Redaction,
+    patience: Patience,
+}
+
+impl Listing<'_> {
+    fn page(&self, plan: &[Source], bounds: &Bounds, fresh: &Fresh, view: &mut View<'_>) -> Result<Found, Fault> {
+        let mut search = self.query.filter.q.as_deref().map(|text| Search::new(text, self.redaction));
+        let named = search.as_ref().map(|search| self.reader.webhooks_named(self.query.account, search));
+        let mut streams: Vec<_> = plan.iter().map(|&source| Stream::new(source, bounds.from, bounds.below)).collect();
+        let mut unstored = fresh.rows.iter().peekable();
+        let mut page = Page::empty();
+        let mut last = None;
+        for looked in 0usize.. {
+            let dry = self.fill(&mut streams, looked > 0)?;
+            let newest = streams.iter().filter_map(Stream::head).map(|entry| entry.id).max();
+            let candidate = unstored.peek().map(|row| row.id);
+            if candidate.is_none() && !fresh.complete {
+                return self.ends_early(page, last.or(dry));
+            }
+            let next = newest.max(candidate);
+            let Some(next) = next.filter(|next| dry.is_none_or(|dry| *next > dry)) else {
+                // Without a stream that ran dry, this is the end.
+                return if dry.is_some() { self.ends_early(page, dry) } else { Ok(page) };
+            };
+            if page.rows.len() == self.query.limit {
+                page.next = last;
+                return Ok(page);
+            }
+            if looked > 0 && search.is_some() && self.patience.is_over() {
+                return self.ends_early(page, last);
+            }
+            last = Some(next);
+            let mut entry = None;
+            for stream in streams.iter_mut().filter(|stream| stream.head().is_some_and(|head| head.id == next)) {
+                entry = stream.advance();
+            }
+            let mut row = None;
+            if candidate == Some(next) {
+                row = unstored.next();
+            }
+            if let Some(search) = &mut search {
+                let webhook = entry.and_then(|entry| entry.webhook).or(row.map(|row| row.webhook));
+                let is_named =
+                    webhook.is_some_and(|number| named.as_ref().is_some_and(|named| named.contains(&number)));
+                if !is_named && !search.finds(self.conn, next)? {
+                    continue;
+                }
+            }
+            // What is without a row in memory may have got one since memory was read, even one that no stream brings: then
+            // it is no longer what memory says.
+            let stored = deliveries::get(self.conn, next)?;
+            let Some(row) =
+                (if entry.is_some() || stored.is_some() { stored.filter(|_| entry.is_some()) } else { row.cloned() })
+            else {
+                continue;
+            };
+            if row.account != self.query.account {
+                continue;
+            }
+            page.rows.extend(view.show(&row)?.filter(|delivery| self.query.filter.matches(delivery)));
         }
-        last = Some(next);
-        let mut row = None;
-        for stream in streams.iter_mut().filter(|stream| stream.head.as_ref().is_some_and(|head| head.id == next)) {
-            row = stream.advance()?;
-        }
-        if unstored == Some(next) {
-            let candidate = fresh.next();
-            // It may have got a row since memory was read, even one that no stream brings: then it is no longer what
-            // memory says.
-            if row.is_none() && deliveries::get(&snapshot, next)?.is_none() {
-                row = candidate;
+        Ok(page)
+    }
+
+    /// Reads on in every stream that has run dry, as far as there is time; down to where one is dry still, if one is.
+    fn fill(&self, streams: &mut [Stream], begun: bool) -> Result<Option<DeliveryId>, Fault> {
+        for stream in streams.iter_mut() {
+            // However little time there is, each has been looked into once.
+            let mut must = !begun;
+            while stream.is_dry() && (must || !self.patience.is_over()) {
+                stream.fill(self.conn, self.wanted)?;
+                must = false;
             }
         }
-        let Some(row) = row.filter(|row| row.account == query.account) else { continue };
-        let Some(delivery) = view.show(&row)?.filter(|delivery| query.filter.matches(delivery)) else { continue };
-        if match &mut search {
-            Some(search) => search.finds(&snapshot, &delivery)?,
-            None => true,
-        } {
-            page.rows.push(delivery);
-        }
+        Ok(streams.iter().filter(|stream| stream.is_dry()).map(Stream::below).max())
     }
-    Ok(page)
+
+    /// The page as it ends for want of time: everything down to `at` has been looked at.
+    fn ends_early(&self, page: Found, at: Option<DeliveryId>) -> Result<Found, Fault> {
+        let Some(at) = at else { return Ok(page) };
+        let unstored = self.reader.shared.fresh().get(at).map(|delivery| delivery.row(at));
+        let row = deliveries::get(self.conn, at)?.or(unstored);
+        let micros = row.as_ref().map_or_else(|| super::stamps::micros(at.event), timestamp);
+        Ok(Page { next: Some(at), searched_until: Some(micros.plus(Duration::from_micros(1))), ..page })
+    }
 }
 
 /// The candidates without a row, newest first, as many as a page may need; and whether these are all.
-fn fresh(
-    reader: &Reader,
-    query: &DeliveryQuery,
-    bounds: &Bounds,
-    view: &mut View<'_>,
-) -> Result<(Vec<DeliveryRow>, bool), Fault> {
-    let mut found = Vec::new();
-    let waits = [DeliveryStatus::Pending, DeliveryStatus::Sending];
-    let statuses = &query.filter.status;
-    if !statuses.is_empty() && !waits.iter().any(|status| statuses.contains(status)) {
-        return Ok((found, true));
-    }
-    // With a search, a candidate may turn out not to be wanted.
-    let enough = if query.filter.q.is_some() { usize::MAX } else { query.limit + FRESH_SPARE };
-    let fresh = reader.shared.fresh();
-    for (id, delivery) in fresh.before(bounds.below) {
-        if (id.event.0 as i64) < bounds.from || query.event.is_some_and(|event| id.event < event) {
-            break;
+struct Fresh {
+    rows: Vec<DeliveryRow>,
+    complete: bool,
+}
+
+impl Fresh {
+    fn of(
+        reader: &Reader,
+        query: &DeliveryQuery,
+        wanted: &Wanted,
+        bounds: &Bounds,
+        view: &mut View<'_>,
+    ) -> Result<Self, Fault> {
+        let mut found = Self { rows: Vec::new(), complete: true };
+        let waits = [DeliveryStatus::Pending, DeliveryStatus::Sending];
+        let statuses = &query.filter.status;
+        if !statuses.is_empty() && !waits.iter().any(|status| statuses.contains(status)) {
+            return Ok(found);
         }
-        let wanted = delivery.account == query.account
-            && query.webhook.is_none_or(|webhook| webhook == delivery.webhook)
-            && query.event.is_none_or(|event| event == id.event);
-        if wanted {
-            let row = delivery.row(id);
-            if view.show(&row)?.is_some_and(|delivery| query.filter.matches(&delivery)) {
-                if found.len() == enough {
-                    return Ok((found, false));
+        let enough = if query.filter.q.is_some() { FRESH_SEARCHED } else { query.limit + FRESH_SPARE };
+        let fresh = reader.shared.fresh();
+        for (id, delivery) in fresh.before(bounds.below) {
+            if (id.event.0 as i64) < bounds.from || query.event.is_some_and(|event| id.event < event) {
+                break;
+            }
+            let entry = Entry {
+                id,
+                webhook: Some(delivery.webhook),
+                event_type: Some(delivery.event_type),
+                state: Some(deliveries::State::Waiting),
+                outcome: Some(None),
+            };
+            let maybe = delivery.account == query.account
+                && query.event.is_none_or(|event| event == id.event)
+                && wanted.may_mean(&entry);
+            if maybe {
+                let row = delivery.row(id);
+                if view.show(&row)?.is_some_and(|delivery| query.filter.matches(&delivery)) {
+                    if found.rows.len() == enough {
+                        found.complete = false;
+                        break;
+                    }
+                    found.rows.push(row);
                 }
-                found.push(row);
             }
         }
+        Ok(found)
     }
-    Ok((found, true))
 }
 
 /// Between which keys a page looks.
@@ -125,108 +218,35 @@ struct Bounds {
 
 impl Bounds {
     fn of(query: &DeliveryQuery) -> Self {
-        let key = |at: Timestamp| EventId::first_at(at.0.max(0));
-        let from = query.filter.since.map_or(0, |since| key(since.minus(LEAD_MAX)).0 as i64);
+        let (from, until) = keys(query.filter.since, query.filter.until);
         let before = query.before.unwrap_or(END);
-        let until = query.filter.until.map_or(END, |until| DeliveryId { event: key(until), place: 0 });
+        let until = until.map_or(END, |event| DeliveryId { event, place: 0 });
         Self { from, below: before.min(until) }
     }
 }
 
-/// The statements that together find every row that the filter may want, each with the state that it is limited to.
-pub(super) fn statements<'c>(
-    conn: &'c Connection,
-    query: &DeliveryQuery,
-) -> Result<Vec<(CachedStatement<'c>, Option<State>)>, Fault> {
-    let sql = if query.event.is_some() {
-        concat!(
-            "SELECT ",
-            columns!(),
-            " FROM deliveries WHERE ?1 = ?1 AND event = ?2 AND (event, place) < (?3, ?4) AND event >= ?5
-             AND ?6 IS ?6 ORDER BY place DESC"
-        )
-    } else if let Some(states) = undelivered(&query.filter) {
-        let sql = concat!(
-            "SELECT ",
-            columns!(),
-            " FROM deliveries INDEXED BY deliveries_undelivered
-             WHERE account = ?1 AND state = ?6 AND state <> 1 AND (event, place) < (?3, ?4) AND event >= ?5
-               AND webhook = coalesce(?2, webhook)
-             ORDER BY event DESC, place DESC"
-        );
-        let prepared = states.into_iter().map(|state| Ok((conn.prepare_cached(sql)?, Some(state))));
-        return prepared.collect();
-    } else if query.webhook.is_some() {
-        concat!(
-            "SELECT ",
-            columns!(),
-            " FROM deliveries INDEXED BY deliveries_of_webhook
-             WHERE ?1 = ?1 AND webhook = ?2 AND (event, place) < (?3, ?4) AND event >= ?5 AND ?6 IS ?6
-             ORDER BY event DESC, place DESC"
-        )
-    } else {
-        concat!(
-            "SELECT ",
-            columns!(),
-            " FROM (SELECT key, account AS of FROM events) CROSS JOIN deliveries ON event = key
-             WHERE of = ?1 AND ?2 IS ?2 AND key <= ?3 AND key >= ?5 AND (event, place) < (?3, ?4) AND ?6 IS ?6
-             ORDER BY key DESC, place DESC"
-        )
-    };
-    Ok(vec![(conn.prepare_cached(sql)?, None)])
+/// The keys between which events of these times lie: from the first one on, below the second.
+pub(super) fn keys(since: Option<Timestamp>, until: Option<Timestamp>) -> (i64, Option<EventId>) {
+    let key = |at: Timestamp| EventId::first_at(at.0.max(0));
+    (since.map_or(0, |since| key(since.minus(LEAD_MAX)).0 as i64), until.map(key))
 }
 
-/// The states to look for, if the filter cannot want anything delivered.
-fn undelivered(filter: &DeliveryFilter) -> Option<Vec<State>> {
-    let mut states = Vec::new();
-    for status in &filter.status {
-        let state = match status {
-            DeliveryStatus::Pending | DeliveryStatus::Sending | DeliveryStatus::Held => State::Waiting,
-            DeliveryStatus::Delivered => State::Delivered,
-            DeliveryStatus::Failed => State::Failed,
-            DeliveryStatus::Cancelled => State::Cancelled,
-        };
-        if !states.contains(&state) {
-            states.push(state);
-        }
-    }
-    let success = |code: &CodePattern| (200..300).any(|status| code.matches(status));
-    let no_success = !filter.error.is_empty() || (!filter.code.is_empty() && !filter.code.iter().any(success));
-    if no_success {
-        if states.is_empty() {
-            states = vec![State::Waiting, State::Failed, State::Cancelled];
-        }
-        states.retain(|state| *state != State::Delivered);
-        return Some(states);
-    }
-    (!states.is_empty() && !states.contains(&State::Delivered)).then_some(states)
-}
-
-/// Rows that one statement finds, the next one read ahead.
-struct Stream<'s> {
-    rows: Rows<'s>,
-    head: Option<DeliveryRow>,
-}
-
-impl<'s> Stream<'s> {
-    fn start(
-        statement: &'s mut CachedStatement<'_>,
-        query: &DeliveryQuery,
-        bounds: &Bounds,
-        state: Option<State>,
-    ) -> Result<Self, Fault> {
-        let second = query.event.map(|event| event.0 as i64).or(query.webhook.map(i64::from));
-        let (event, place) = (bounds.below.event.0 as i64, bounds.below.place);
-        let state = state.map(|state| state as i64);
-        let parameters: [&dyn ToSql; 6] = [&query.account, &second, &event, &place, &bounds.from, &state];
-        let mut stream = Self { rows: statement.query(parameters)?, head: None };
-        stream.advance()?;
-        Ok(stream)
+impl Reader {
+    /// The numbers of an account's webhooks whose ids hold what is searched for.
+    fn webhooks_named(&self, account: u32, search: &Search<'_>) -> HashSet<u32> {
+        let directory = self.shared.directory.read();
+        let live = directory.webhooks_of(account).filter(|webhook| search.is_in_id(webhook.id.as_str()));
+        let mut named: HashSet<u32> = live.map(|webhook| webhook.number).collect();
+        drop(directory);
+        let gone = self.shared.gone();
+        let gone = gone.iter().filter(|(_, (of, id))| *of == account && search.is_in_id(id.as_str()));
+        named.extend(gone.map(|(number, _)| *number));
+        named
     }
 
-    /// The row at the head; the next one takes its place.
-    fn advance(&mut self) -> Result<Option<DeliveryRow>, Fault> {
-        let next = self.rows.next()?.map(deliveries::read).transpose()?;
-        Ok(std::mem::replace(&mut self.head, next))
+    /// What of the account's data is not shown.
+    pub(super) fn redaction(&self, account: u32) -> Redaction {
+        let directory = self.shared.directory.read();
+        directory.account_numbered(account).map(|account| account.log.redact.clone()).unwrap_or_default()
     }
 }

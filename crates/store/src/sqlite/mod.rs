@@ -19,6 +19,7 @@ mod deliveries;
 mod due;
 mod engine;
 mod erase;
+mod event_list;
 mod event_types;
 mod events;
 mod fault;
@@ -39,7 +40,9 @@ mod settle;
 mod shared;
 mod stamps;
 mod store;
+mod streams;
 mod view;
+mod wanted;
 mod webhooks;
 mod writer;
 

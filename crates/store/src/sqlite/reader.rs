@@ -9,7 +9,7 @@ use domain::audit::{AuditQuery, Entry};
 use domain::delivery::{Delivery, Due};
 use domain::event::{Event, Idempotency};
 use domain::id::{AuditId, DeliveryId, EventId};
-use domain::store::{ChangeError, Changed, Counts, DeliveryQuery, Page, StoreError};
+use domain::store::{ChangeError, Changed, Counts, DeliveryQuery, EventQuery, Page, StoreError};
 use domain::time::Timestamp;
 use rusqlite::{Connection, Transaction};
 
@@ -17,7 +17,7 @@ use super::fault::Fault;
 use super::idempotency::{Found, Kept};
 use super::shared::Shared;
 use super::view::View;
-use super::{attempts, audit, counts, deliveries, due, events, idempotency, list, schema};
+use super::{attempts, audit, counts, deliveries, due, event_list, events, idempotency, list, schema};
 
 /// A connection that reads. Each call sees one state of the store: a commit's, whole.
 #[derive(Debug)]
@@ -90,21 +90,11 @@ impl Reader {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn events(
-        &self,
-        account: u32,
-        before: Option<EventId>,
-        limit: usize,
-    ) -> Result<Page<Arc<Event>, EventId>, StoreError> {
-        if !self.is_open(account) {
-            return Ok(Page { rows: Vec::new(), next: None });
+    pub fn events(&self, query: &EventQuery) -> Result<Page<Arc<Event>, EventId>, StoreError> {
+        if !self.is_open(query.account) {
+            return Ok(Page::empty());
         }
-        let below = before.map_or(u64::MAX, |id| id.0);
-        let mut rows = events::of_account(&self.conn, &self.shared.types(), account, below, limit + 1)?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(|event| event.id);
-        Ok(Page { rows, next })
+        Ok(event_list::events(self, query)?)
     }
 
     /// As [`domain::store::Store::delivery`].
@@ -145,7 +135,7 @@ impl Reader {
     /// [`StoreError`].
     pub fn deliveries(&self, query: &DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {
         if !self.is_open(query.account) {
-            return Ok(Page { rows: Vec::new(), next: None });
+            return Ok(Page::empty());
         }
         Ok(list::deliveries(self, query)?)
     }
@@ -180,7 +170,7 @@ impl Reader {
         let more = rows.len() > query.limit;
         rows.truncate(query.limit);
         let next = rows.last().filter(|_| more).map(|entry| entry.id);
-        Ok(Page { rows, next })
+        Ok(Page { rows, next, searched_until: None })
     }
 
     /// As [`domain::store::Store::oldest_due`].

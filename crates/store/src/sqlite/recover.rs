@@ -132,14 +132,8 @@ pub(super) fn opens(vault: &Vault, sealed: &[u8]) -> bool {
 }
 
 fn first_account(now: Timestamp) -> Result<Account, Fault> {
-    Ok(Account {
-        number: 0,
-        id: DEFAULT_ACCOUNT.parse().map_err(|error| Fault::damaged(DEFAULT_ACCOUNT, error))?,
-        name: "Default".to_owned(),
-        created_at: now,
-        updated_at: now,
-        version: 1,
-    })
+    let id = DEFAULT_ACCOUNT.parse().map_err(|error| Fault::damaged(DEFAULT_ACCOUNT, error))?;
+    Ok(Account::new(id, "Default", now))
 }
 
 /// Why a store could not be recovered.

@@ -26,3 +26,19 @@ CREATE TABLE erasures (
     account INTEGER PRIMARY KEY,
     crc INTEGER NOT NULL
 ) STRICT;
+
+-- Accounts: all that they say beyond their name, as JSON.
+ALTER TABLE accounts ADD COLUMN profile TEXT NOT NULL DEFAULT '{}';
+
+-- Lists: each index ends with the key, so that any of them can be entered at any time and merged with others, and holds what
+-- the filter asks for. The partial ones cost nothing where deliveries succeed at once.
+CREATE INDEX events_of_type ON events (account, type);
+DROP INDEX deliveries_undelivered;
+CREATE INDEX deliveries_of_state ON deliveries (account, state, event, place, webhook, type, code, error)
+    WHERE state <> 1;
+CREATE INDEX deliveries_of_webhook_state ON deliveries (webhook, state, event, place, type, code, error)
+    WHERE state <> 1;
+CREATE INDEX deliveries_of_type_state ON deliveries (account, type, state, event, place, webhook, code, error)
+    WHERE state <> 1;
+CREATE INDEX deliveries_of_outcome ON deliveries (account, ifnull(code, -error), event, place, webhook, type, state)
+    WHERE ifnull(code, -error) <> 200;

@@ -1,25 +1,43 @@
-//! The search for a text in ids and bodies: newest first, within a budget.
+//! The search for a text in ids and bodies.
 
-use domain::delivery::Delivery;
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
 use domain::id::{AttemptId, DeliveryId, EventId};
+use domain::redaction::Redaction;
 use rusqlite::Connection;
 
 use super::events;
 use super::fault::Fault;
 
-/// How many bytes of bodies one page is searched through.
-const BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How many deliveries one page is searched through.
-const DELIVERIES_MAX: usize = 20_000;
+/// For how long a page looks: by the monotonic clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    until: Option<Instant>,
+}
+
+impl Patience {
+    /// From now on for so long.
+    pub(super) fn of(span: Duration) -> Self {
+        Self { until: Instant::now().checked_add(span) }
+    }
+
+    /// Whether the time is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+}
 
 /// One page's search. Letters of the basic alphabet are found in either case.
-pub(super) struct Search {
+pub(super) struct Search<'a> {
     /// In lower case.
     wanted: String,
     /// Set if the text is an id: that is looked up, not searched for.
     id: Option<Wanted>,
-    bytes_left: usize,
-    deliveries_left: usize,
+    /// Whether it may be a part of an id.
+    part_of_id: bool,
+    /// What is not shown is not found either.
+    redaction: &'a Redaction,
     /// The event searched last, whose other deliveries come next, and whether its body holds the text.
     last: Option<(EventId, bool)>,
 }
@@ -30,17 +48,17 @@ enum Wanted {
     Delivery(DeliveryId),
 }
 
-impl Search {
-    pub(super) fn new(text: &str) -> Self {
+impl<'a> Search<'a> {
+    pub(super) fn new(text: &str, redaction: &'a Redaction) -> Self {
         let event = text.parse().map(Wanted::Event);
         let delivery = || text.parse().map(Wanted::Delivery);
         let attempt = || text.parse::<AttemptId>().map(|attempt| Wanted::Delivery(attempt.delivery));
         let id = event.or_else(|_| delivery()).or_else(|_| attempt()).ok();
-        let wanted = text.to_ascii_lowercase();
-        Self { wanted, id, bytes_left: BYTES_MAX, deliveries_left: DELIVERIES_MAX, last: None }
+        let part_of_id = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        Self { wanted: text.to_ascii_lowercase(), id, part_of_id, redaction, last: None }
     }
 
-    /// The one event whose deliveries are meant, if the text is an id.
+    /// The one event that is meant, or whose deliveries are, if the text is an id.
     pub(super) fn event(&self) -> Option<EventId> {
         self.id.as_ref().map(|id| match id {
             Wanted::Event(event) => *event,
@@ -48,47 +66,60 @@ impl Search {
         })
     }
 
-    /// Whether the budget is used up.
-    pub(super) const fn is_spent(&self) -> bool {
-        self.bytes_left == 0 || self.deliveries_left == 0
+    /// Whether an id that is written so holds the text.
+    pub(super) fn is_in_id(&self, id: &str) -> bool {
+        self.part_of_id && id.to_ascii_lowercase().contains(&self.wanted)
     }
 
-    /// Whether an id of the delivery, or its event's body, holds the text.
-    pub(super) fn finds(&mut self, conn: &Connection, delivery: &Delivery) -> Result<bool, Fault> {
+    /// Whether an id of the delivery, or its event's body, holds the text. Its webhook's id is the caller's to compare.
+    pub(super) fn finds(&mut self, conn: &Connection, delivery: DeliveryId) -> Result<bool, Fault> {
         match &self.id {
-            Some(Wanted::Event(event)) => return Ok(delivery.id.event == *event),
-            Some(Wanted::Delivery(id)) => return Ok(delivery.id == *id),
+            Some(Wanted::Event(event)) => return Ok(delivery.event == *event),
+            Some(Wanted::Delivery(id)) => return Ok(delivery == *id),
             None => {}
         }
-        self.deliveries_left = self.deliveries_left.saturating_sub(1);
-        let wanted = self.wanted.as_str();
-        if delivery.id.to_string().contains(wanted)
-            || delivery.id.event.to_string().contains(wanted)
-            || delivery.webhook.as_str().to_ascii_lowercase().contains(wanted)
-        {
+        if self.part_of_id && delivery.to_string().contains(&self.wanted) {
             return Ok(true);
         }
         if let Some((event, found)) = self.last
-            && event == delivery.id.event
+            && event == delivery.event
         {
             return Ok(found);
         }
-        let body = events::data(conn, delivery.id.event)?.unwrap_or_default();
-        self.bytes_left = self.bytes_left.saturating_sub(body.len());
-        let found = holds(&body, wanted.as_bytes());
-        self.last = Some((delivery.id.event, found));
+        let found = self.finds_event(conn, delivery.event)?;
+        self.last = Some((delivery.event, found));
         Ok(found)
+    }
+
+    /// Whether the event's id or body holds the text.
+    pub(super) fn finds_event(&self, conn: &Connection, event: EventId) -> Result<bool, Fault> {
+        if let Some(id) = self.event() {
+            return Ok(event == id);
+        }
+        if self.part_of_id && event.to_string().contains(&self.wanted) {
+            return Ok(true);
+        }
+        let found = events::with_data(conn, event, |data| self.is_in(data))?;
+        Ok(found.unwrap_or(false))
+    }
+
+    fn is_in(&self, data: &[u8]) -> bool {
+        let wanted = self.wanted.as_bytes();
+        if !holds(data, wanted) {
+            return false;
+        }
+        match self.redaction.apply(data) {
+            Cow::Borrowed(_) => true,
+            Cow::Owned(shown) => holds(&shown, wanted),
+        }
     }
 }
 
 /// Whether `text` holds `wanted`, which is in lower case.
 fn holds(text: &[u8], wanted: &[u8]) -> bool {
     let Some((first, rest)) = wanted.split_first() else { return true };
-    let upper = first.to_ascii_uppercase();
-    let starts = text.iter().enumerate().filter(|(_, byte)| *byte == first || **byte == upper);
-    starts
-        .map(|(at, _)| &text[at + 1..])
-        .any(|after| after.get(..rest.len()).is_some_and(|a| a.eq_ignore_ascii_case(rest)))
+    memchr::memchr2_iter(*first, first.to_ascii_uppercase(), text)
+        .any(|at| text.get(at + 1..at + 1 + rest.len()).is_some_and(|after| after.eq_ignore_ascii_case(rest)))
 }
 
 #[cfg(test)]
@@ -100,5 +131,13 @@ mod tests {
         assert!(holds(br#"{"domain":"NewStartup.com"}"#, b"newstartup"));
         assert!(holds(b"abc", b"c") && holds(b"aab", b"ab") && holds("naïve".as_bytes(), "ï".as_bytes()));
         assert!(!holds(b"abc", b"abcd") && !holds(b"", b"a") && !holds(b"abab", b"abc"));
+    }
+
+    #[test]
+    fn what_is_not_shown_is_not_found() {
+        let redaction = Redaction::parse(&["/email".to_owned()]).expect("pointers");
+        let search = |text: &str| Search::new(text, &redaction).is_in(br#"{"email":"jane@x.com","name":"Jane"}"#);
+        assert!(search("jane") && search("\"name\""));
+        assert!(!search("jane@") && !search("x.com"));
     }
 }

@@ -15,7 +15,8 @@ use domain::directory::SharedDirectory;
 use domain::event::{Event, Idempotency, NewEvent};
 use domain::id::{AuditId, DeliveryId, EventId};
 use domain::store::{
-    AcceptError, Accepted, Change, ChangeError, Changed, Counts, DeliveryQuery, Fact, Keep, Page, Store, StoreError,
+    AcceptError, Accepted, Change, ChangeError, Changed, Counts, DeliveryQuery, EventQuery, Fact, Keep, Page, Store,
+    StoreError,
 };
 use domain::time::{Clock, Timestamp};
 use domain::vault::Vault;
@@ -207,13 +208,8 @@ impl Store for SqliteStore {
         self.readers.read(move |reader| reader.event(account, id)).await
     }
 
-    async fn events(
-        &self,
-        account: u32,
-        before: Option<EventId>,
-        limit: usize,
-    ) -> Result<Page<Arc<Event>, EventId>, StoreError> {
-        self.readers.read(move |reader| reader.events(account, before, limit)).await
+    async fn events(&self, query: EventQuery) -> Result<Page<Arc<Event>, EventId>, StoreError> {
+        self.readers.read(move |reader| reader.events(&query)).await
     }
 
     async fn delivery(

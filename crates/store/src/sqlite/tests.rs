@@ -6,25 +6,28 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 
 use domain::audit::By;
-use domain::delivery::{DeliveryStatus, Next, Settlement};
+use domain::delivery::{Next, Settlement};
 use domain::directory::SharedDirectory;
 use domain::endpoint_url::EndpointUrl;
 use domain::event::NewEvent;
 use domain::event_filter::EventFilter;
-use domain::filter::{CodePattern, DeliveryFilter};
+use domain::filter::DeliveryFilter;
 use domain::id::{DeliveryId, EventId};
 use domain::secret::SigningSecret;
-use domain::store::{AcceptError, Accepted, Change, DeliveryQuery, StoreError};
+use domain::store::{AcceptError, Accepted, Change, DeliveryQuery, NoSpace, StoreError};
 use domain::time::{Clock, Timestamp};
 use domain::vault::Vault;
 use domain::webhook::Webhook;
-use rusqlite::StatementStatus;
 use tokio::sync::oneshot;
 
 use super::checkpoint::Checkpoints;
+use super::deliveries::State;
 use super::engine::{Engine, Parts};
+use super::event_types::EventTypes;
+use super::events;
 use super::limits::Limits;
-use super::list;
+use super::streams::Source;
+use super::wanted::Wanted;
 use super::writer::{self, Figures, Message, Writer};
 
 const NOW: Timestamp = Timestamp(1_795_464_000_123_456);
@@ -131,7 +134,7 @@ fn a_full_disk_refuses_what_is_new_and_keeps_what_has_ended() {
     let message = messages.try_recv().expect("it was sent");
     assert!(writer::gather(message, &mut batch, &messages).is_none());
     let full = writer.write(batch).expect("it goes on");
-    assert_eq!(refused.try_recv().expect("answered"), [Err(AcceptError::Store(StoreError::Busy))]);
+    assert_eq!(refused.try_recv().expect("answered"), [Err(AcceptError::Store(StoreError::NoSpace(NoSpace::Disk)))]);
     assert!(settled.try_recv().is_err() && !full.is_empty(), "an attempt's end waits for space");
     assert_eq!(writer.engine.fresh(), 1);
 
@@ -168,31 +171,82 @@ fn a_fault_stops_the_writer_and_tells_everyone() {
     assert!(matches!(told, Err(StoreError::Stopped(_))));
 }
 
+/// How SQLite would carry a statement out, a line for each step.
+fn plan(writer: &Writer, sql: &str) -> Vec<String> {
+    let mut plan = writer.engine.conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("it is prepared");
+    let lines = plan.raw_query().mapped(|row| row.get::<_, String>(3)).map(|line| line.expect("a line"));
+    lines.collect()
+}
+
 #[test]
 fn no_list_sorts_or_reads_through_a_table() {
     let (writer, _dir) = writer();
-    let conn = &writer.engine.conn;
-    let filters = [
-        DeliveryFilter::default(),
-        DeliveryFilter { status: vec![DeliveryStatus::Failed, DeliveryStatus::Held], ..DeliveryFilter::default() },
-        DeliveryFilter { code: vec![CodePattern::Class(5)], ..DeliveryFilter::default() },
-        DeliveryFilter { status: vec![DeliveryStatus::Delivered], ..DeliveryFilter::default() },
+    let sources = [
+        (Source::Event(EventId(1)), ""),
+        (Source::State(1, State::Failed), "COVERING INDEX deliveries_of_state (account=? AND state=? AND event"),
+        (
+            Source::WebhookState(1, State::Failed),
+            "COVERING INDEX deliveries_of_webhook_state (webhook=? AND state=? AND event",
+        ),
+        (
+            Source::TypeState(1, 1, State::Failed),
+            "COVERING INDEX deliveries_of_type_state (account=? AND type=? AND state=? AND",
+        ),
+        (Source::Outcome(1, 503), "INDEX deliveries_of_outcome (account=? AND <expr>=? AND event"),
+        (Source::Type(1, 1), "COVERING INDEX events_of_type (account=? AND type=? AND rowid>? AND rowid<?)"),
+        (Source::Webhook(1), "COVERING INDEX deliveries_of_webhook (webhook=? AND event"),
+        (Source::Account(1), "COVERING INDEX events_of_account (account=? AND rowid>? AND rowid<?)"),
     ];
-    for filter in filters {
-        for (webhook, event) in [(None, None), (Some(1), None), (None, Some(EventId(1)))] {
-            let (filter, limit) = (filter.clone(), 10);
-            let query =
-                DeliveryQuery { account: 1, event, filter, webhook, before: None, limit, now: NOW, sending: vec![] };
-            for (statement, _) in list::statements(conn, &query).expect("they are prepared") {
-                let sql = statement.expanded_sql().expect("a text");
-                let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("it is prepared");
-                let lines = plan.query_map([], |row| row.get::<_, String>(3)).expect("it is planned");
-                for line in lines {
-                    let line = line.expect("a line");
-                    assert!(line.starts_with("SEARCH"), "{line} in {sql}");
-                }
-                assert_eq!(statement.get_status(StatementStatus::Sort), 0);
-            }
-        }
+    for (source, index) in sources {
+        let lines = plan(&writer, source.sql());
+        assert!(lines.iter().all(|line| line.starts_with("SEARCH")), "{lines:?}");
+        assert!(lines[0].contains(index), "{source:?}: {lines:?}");
     }
+    for (sql, index) in [(events::KEYS_OF_ACCOUNT, "events_of_account"), (events::KEYS_OF_TYPE, "events_of_type")] {
+        let lines = plan(&writer, sql);
+        assert!(lines.len() == 1 && lines[0].starts_with("SEARCH events USING COVERING INDEX"), "{lines:?}");
+        assert!(lines[0].contains(index), "{lines:?}");
+    }
+}
+
+/// The plans for a line of the filter, over an empty store with one webhook and one type.
+fn plans(line: &str) -> Vec<Vec<Source>> {
+    let (mut writer, _dir) = writer();
+    let conn = &writer.engine.conn;
+    let types = ["alert.rule_created", "alert.rule_deleted", "enrichment.failed"];
+    let mut known = EventTypes::default();
+    for name in types {
+        known.add(conn, &name.into()).expect("a new name");
+    }
+    let filter = DeliveryFilter::parse_line(line, NOW).expect("a filter");
+    let webhook = filter.webhook.as_ref().map(|_| 1);
+    let query = DeliveryQuery { webhook, ..DeliveryQuery::new(1, filter, NOW) };
+    for (state, code) in [(1, 204), (2, 404), (2, 503)] {
+        let sql = "INSERT INTO deliveries (event, place, account, webhook, type, lead, state, test, attempts_made,
+                   retries_made, code, error, crc) VALUES (?1, 0, 1, 1, 0, 0, ?2, 0, 1, 0, ?1, NULL, 0)";
+        writer.engine.conn.execute(sql, [code, state]).expect("it is written");
+    }
+    writer.engine.begin().expect("it begins");
+    Wanted::new(&query, &known).plans(&writer.engine.conn, &query).expect("plans")
+}
+
+#[test]
+fn each_filter_has_the_index_that_fits() {
+    use Source::{Account, Outcome, Type, TypeState, Webhook, WebhookState};
+    let [failed, waiting] = [State::Failed, State::Waiting];
+    assert_eq!(plans(""), [[Account(1)]]);
+    assert_eq!(plans("event=* since=24h"), [[Account(1)]]);
+    assert_eq!(plans("status=delivered code=200"), [[Account(1)]]);
+    assert_eq!(plans("webhook=wh_one"), [[Webhook(1)]]);
+    assert_eq!(plans("event=alert.*"), [[Type(1, 0), Type(1, 1)]]);
+    assert_eq!(plans("status=failed"), [[Source::State(1, failed)]]);
+    assert_eq!(plans("status=failed,held"), [[Source::State(1, failed), Source::State(1, waiting)]]);
+    assert_eq!(plans("code=204"), [[Outcome(1, 204)]]);
+    assert_eq!(plans("code=4xx,204,418"), [[Outcome(1, 204), Outcome(1, 404)]]);
+    assert_eq!(plans("error=http_5xx"), [[Outcome(1, 503)]]);
+    assert_eq!(plans("error=response_timeout"), [[]]);
+    assert_eq!(plans("event=sequence.*"), [[]]);
+    assert_eq!(plans("webhook=wh_one status=failed"), [[WebhookState(1, failed)]]);
+    assert_eq!(plans("event=enrichment.failed status=failed code=5xx"), [[TypeState(1, 2, failed)], [Outcome(1, 503)]]);
+    assert_eq!(plans("webhook=wh_one event=enrichment.failed"), [[Webhook(1)], [Type(1, 2)]]);
 }

@@ -182,11 +182,11 @@ impl Writer {
                 }
                 Ok(Batch::default())
             }
-            Err(StoreError::Busy) => {
+            Err(error @ (StoreError::Busy | StoreError::NoSpace(_))) => {
                 tracing::error!("the disk is full: nothing is accepted until there is space");
                 self.engine.rollback()?;
                 for (number, answer) in batch.accepts {
-                    let _ = answer.send(vec![Err(AcceptError::Store(StoreError::Busy)); number]);
+                    let _ = answer.send(vec![Err(AcceptError::Store(error.clone())); number]);
                 }
                 Ok(Batch { settlements: batch.settlements, settles: batch.settles, ..Batch::default() })
             }
@@ -268,7 +268,7 @@ impl Writer {
         match done {
             Ok(done) => Ok(Some(done)),
             Err(StoreError::Stopped(why)) => Err(why),
-            Err(error @ (StoreError::Busy | StoreError::Damaged(_))) => {
+            Err(error @ (StoreError::Busy | StoreError::NoSpace(_) | StoreError::Damaged(_))) => {
                 tracing::warn!(%error, "old rows could not be deleted; it is tried again");
                 self.engine.rollback().map_err(|error| error.to_string())?;
                 Ok(None)

@@ -106,4 +106,6 @@ behaviours! {
     listing::searches_find,
     listing::counts_are_exact,
     listing::events_come_in_pages,
+    listing::events_are_filtered,
+    listing::what_is_redacted_is_not_found,
 }

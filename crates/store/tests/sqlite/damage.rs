@@ -5,7 +5,7 @@ use domain::attempt::Reason;
 use domain::delivery::Next;
 use domain::event::{Idempotency, NewEvent};
 use domain::id::DeliveryId;
-use domain::store::StoreError;
+use domain::store::{EventQuery, StoreError};
 use domain::time::Timestamp;
 
 /// Everything that can be read, as text.
@@ -33,7 +33,7 @@ fn everything(open: &Open) -> Result<String, StoreError> {
         Err(domain::store::ChangeError::Store(error)) => return Err(error),
         kept => kept,
     };
-    Ok(text + &format!("{:?} {kept:?}", reader.events(ACCOUNT, None, 1_000)?))
+    Ok(text + &format!("{:?} {kept:?}", reader.events(&EventQuery::new(ACCOUNT, 1_000))?))
 }
 
 #[test]

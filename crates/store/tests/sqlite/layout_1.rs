@@ -106,16 +106,7 @@ fn every_delivery_and_attempt_is_found() {
     let open = open(&dir);
     let reader = open.reader();
     let list = |account| {
-        let query = DeliveryQuery {
-            account,
-            event: None,
-            filter: DeliveryFilter::default(),
-            webhook: None,
-            before: None,
-            limit: 100,
-            now: LATER,
-            sending: vec![],
-        };
+        let query = DeliveryQuery::new(account, DeliveryFilter::default(), LATER);
         let rows = reader.deliveries(&query).expect("it is read").rows;
         rows.into_iter().map(|row| (row.id.to_string(), row.status, row.attempts_made)).collect::<Vec<_>>()
     };

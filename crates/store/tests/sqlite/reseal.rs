@@ -22,14 +22,7 @@ fn all_that_is_sealed_opens_with_the_new_key_only() {
     before.new_webhook("wh_one");
     before.new_webhook("wh_two");
     let idempotency = Idempotency { key: [3; 32], request: [4; 32] };
-    let account = Account {
-        number: 0,
-        id: "acme".parse().expect("an id"),
-        name: "Acme".to_owned(),
-        created_at: NOW,
-        updated_at: NOW,
-        version: 1,
-    };
+    let account = Account::new("acme".parse().expect("an id"), "Acme", NOW);
     let keep = Keep { idempotency: idempotency.clone(), answer: b"a kept answer".to_vec() };
     before.engine.begin().expect("it begins");
     before.engine.change(NOW, Change::PutAccount(account), &domain::audit::By::us(), Some(keep)).expect("it is made");

@@ -205,15 +205,6 @@ pub(crate) fn settlement(delivery: DeliveryId, webhook: u32, number: u16, now: T
 
 pub(crate) fn list(reader: &Reader, now: Timestamp) -> Result<Vec<Delivery>, StoreError> {
     let (filter, limit) = (DeliveryFilter::default(), 100_000);
-    let query = DeliveryQuery {
-        account: ACCOUNT,
-        event: None,
-        filter,
-        webhook: None,
-        before: None,
-        limit,
-        now,
-        sending: vec![],
-    };
+    let query = DeliveryQuery { limit, ..DeliveryQuery::new(ACCOUNT, filter, now) };
     reader.deliveries(&query).map(|page| page.rows)
 }

@@ -1,0 +1,195 @@
+//! Where a list of deliveries comes from: indexes that each bring some of them newest first, a few entries at a time.
+//!
+//! Every index ends with the delivery's id, so any number of streams merges into one list, and each can be entered anywhere.
+//! What an index holds beside the id is enough to pass over most of what the filter does not mean without reading rows.
+
+use std::collections::VecDeque;
+
+use domain::id::{DeliveryId, EventId};
+use rusqlite::{Connection, params};
+
+use super::deliveries::State;
+use super::fault::Fault;
+use super::wanted::Wanted;
+
+/// How many entries a stream reads at first, and at most, at once.
+const AT_ONCE: [usize; 2] = [32, 512];
+
+/// A part of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The deliveries of an event.
+    Event(EventId),
+    /// An account's, in a state that is not `Delivered`.
+    State(u32, State),
+    /// A webhook's, in a state that is not `Delivered`.
+    WebhookState(u32, State),
+    /// An account's of a type, in a state that is not `Delivered`.
+    TypeState(u32, u32, State),
+    /// An account's whose last attempt came to this, which is not 200: see [`Wanted::outcomes`].
+    Outcome(u32, i64),
+    /// An account's of a type.
+    Type(u32, u32),
+    /// A webhook's.
+    Webhook(u32),
+    /// An account's.
+    Account(u32),
+}
+
+/// What an index says about a delivery; `None` is what this index does not know.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) id: DeliveryId,
+    pub(super) webhook: Option<u32>,
+    pub(super) event_type: Option<u32>,
+    pub(super) state: Option<State>,
+    pub(super) outcome: Option<Outcome>,
+}
+
+/// A code, or the error of an attempt without an answer, negative; `None` before the first attempt.
+pub(super) type Outcome = Option<i64>;
+
+impl Source {
+    /// The statement, over `?1` to `?3` as [`Self::keys`] gives them, ids from `?6` to below `(?4, ?5)`, and `?7` rows.
+    pub(super) const fn sql(self) -> &'static str {
+        match self {
+            Self::Event(_) => {
+                "SELECT event, place, webhook, type, state, 1, ifnull(code, -error) FROM deliveries
+                 WHERE event = ?1 AND ?2 IS ?2 AND ?3 IS ?3 AND (event, place) < (?4, ?5) AND event >= ?6
+                 ORDER BY place DESC LIMIT ?7"
+            }
+            Self::State(..) => {
+                "SELECT event, place, webhook, type, state, 1, ifnull(code, -error)
+                 FROM deliveries INDEXED BY deliveries_of_state
+                 WHERE account = ?1 AND state = ?2 AND state <> 1 AND ?3 IS ?3 AND (event, place) < (?4, ?5)
+                   AND event >= ?6
+                 ORDER BY event DESC, place DESC LIMIT ?7"
+            }
+            Self::WebhookState(..) => {
+                "SELECT event, place, webhook, type, state, 1, ifnull(code, -error)
+                 FROM deliveries INDEXED BY deliveries_of_webhook_state
+                 WHERE webhook = ?1 AND state = ?2 AND state <> 1 AND ?3 IS ?3 AND (event, place) < (?4, ?5)
+                   AND event >= ?6
+                 ORDER BY event DESC, place DESC LIMIT ?7"
+            }
+            Self::TypeState(..) => {
+                "SELECT event, place, webhook, type, state, 1, ifnull(code, -error)
+                 FROM deliveries INDEXED BY deliveries_of_type_state
+                 WHERE account = ?1 AND type = ?2 AND state = ?3 AND state <> 1 AND (event, place) < (?4, ?5)
+                   AND event >= ?6
+                 ORDER BY event DESC, place DESC LIMIT ?7"
+            }
+            Self::Outcome(..) => {
+                "SELECT event, place, webhook, type, state, 1, ?2 FROM deliveries INDEXED BY deliveries_of_outcome
+                 WHERE account = ?1 AND ifnull(code, -error) = ?2 AND ifnull(code, -error) <> 200 AND ?3 IS ?3
+                   AND (event, place) < (?4, ?5) AND event >= ?6
+                 ORDER BY event DESC, place DESC LIMIT ?7"
+            }
+            Self::Type(..) => {
+                "SELECT event, place, webhook, type, state, 1, ifnull(code, -error)
+                 FROM (SELECT key, account AS of, type AS its FROM events INDEXED BY events_of_type)
+                      CROSS JOIN deliveries ON event = key
+                 WHERE of = ?1 AND its = ?2 AND ?3 IS ?3 AND key <= ?4 AND key >= ?6 AND (event, place) < (?4, ?5)
+                 ORDER BY key DESC, place DESC LIMIT ?7"
+            }
+            Self::Webhook(_) => {
+                "SELECT event, place, webhook, NULL, state, 0, NULL FROM deliveries INDEXED BY deliveries_of_webhook
+                 WHERE webhook = ?1 AND ?2 IS ?2 AND ?3 IS ?3 AND (event, place) < (?4, ?5) AND event >= ?6
+                 ORDER BY event DESC, place DESC LIMIT ?7"
+            }
+            Self::Account(_) => {
+                "SELECT event, place, webhook, type, state, 1, ifnull(code, -error)
+                 FROM (SELECT key, account AS of FROM events INDEXED BY events_of_account)
+                      CROSS JOIN deliveries ON event = key
+                 WHERE of = ?1 AND ?2 IS ?2 AND ?3 IS ?3 AND key <= ?4 AND key >= ?6 AND (event, place) < (?4, ?5)
+                 ORDER BY key DESC, place DESC LIMIT ?7"
+            }
+        }
+    }
+
+    /// What stands for `?1` to `?3`.
+    pub(super) fn keys(self) -> [Option<i64>; 3] {
+        match self {
+            Self::Event(event) => [Some(event.0 as i64), None, None],
+            Self::State(of, state) | Self::WebhookState(of, state) => [Some(of.into()), Some(state as i64), None],
+            Self::TypeState(account, event_type, state) => {
+                [Some(account.into()), Some(event_type.into()), Some(state as i64)]
+            }
+            Self::Outcome(account, outcome) => [Some(account.into()), Some(outcome), None],
+            Self::Type(account, event_type) => [Some(account.into()), Some(event_type.into()), None],
+            Self::Webhook(of) | Self::Account(of) => [Some(of.into()), None, None],
+        }
+    }
+}
+
+/// The entries of a source, newest first; those that the filter cannot mean are passed over.
+pub(super) struct Stream {
+    source: Source,
+    from: i64,
+    below: DeliveryId,
+    at_once: usize,
+    read: VecDeque<Entry>,
+    ended: bool,
+}
+
+impl Stream {
+    /// The entries of `source` of events from `from` on, below `below`.
+    pub(super) const fn new(source: Source, from: i64, below: DeliveryId) -> Self {
+        Self { source, from, below, at_once: AT_ONCE[0], read: VecDeque::new(), ended: false }
+    }
+
+    /// The entry at the head.
+    pub(super) fn head(&self) -> Option<&Entry> {
+        self.read.front()
+    }
+
+    /// Whether the head has to be read first.
+    pub(super) fn is_dry(&self) -> bool {
+        self.read.is_empty() && !self.ended
+    }
+
+    /// Everything from here on has been read.
+    pub(super) const fn below(&self) -> DeliveryId {
+        self.below
+    }
+
+    /// Takes the head off.
+    pub(super) fn advance(&mut self) -> Option<Entry> {
+        self.read.pop_front()
+    }
+
+    /// Reads on; how many entries were looked at.
+    pub(super) fn fill(&mut self, conn: &Connection, wanted: &Wanted) -> Result<usize, Fault> {
+        let [first, second, third] = self.source.keys();
+        let mut statement = conn.prepare_cached(self.source.sql())?;
+        let mut rows = statement.query(params![
+            first,
+            second,
+            third,
+            self.below.event.0 as i64,
+            self.below.place,
+            self.from,
+            self.at_once as i64
+        ])?;
+        let mut seen = 0;
+        while let Some(row) = rows.next()? {
+            let id = DeliveryId { event: EventId(row.get::<_, i64>(0)? as u64), place: row.get(1)? };
+            let known: bool = row.get(5)?;
+            let entry = Entry {
+                id,
+                webhook: Some(row.get(2)?),
+                event_type: row.get(3)?,
+                state: State::read(row.get(4)?),
+                outcome: if known { Some(row.get(6)?) } else { None },
+            };
+            self.below = id;
+            seen += 1;
+            if wanted.may_mean(&entry) {
+                self.read.push_back(entry);
+            }
+        }
+        self.ended = seen < self.at_once;
+        self.at_once = (self.at_once * 2).min(AT_ONCE[1]);
+        Ok(seen)
+    }
+}

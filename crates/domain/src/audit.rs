@@ -206,6 +206,11 @@ impl Act {
         if before.name != after.name {
             insert_change(&mut changes, "name", before.name.as_str().into(), after.name.as_str().into());
         }
+        for ((field, from), (_, to)) in before.log.shown().into_iter().zip(after.log.shown()) {
+            if from != to {
+                insert_change(&mut changes, field, from, to);
+            }
+        }
         act.with("changes", changes)
     }
 

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::id::{AccountId, KeyId};
 use crate::redaction::Redaction;
-use crate::time::Timestamp;
+use crate::size::write_size;
+use crate::time::{Timestamp, write_span};
 
 /// A customer of the platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +59,18 @@ pub struct LogRules {
     /// What is not shown of the events' data.
     #[serde(skip_serializing_if = "Redaction::is_empty")]
     pub redact: Redaction,
+}
+
+impl LogRules {
+    /// The fields as they are shown, by their names.
+    #[must_use]
+    pub fn shown(&self) -> [(&'static str, Value); 3] {
+        [
+            ("retention", self.retention.map(write_span).into()),
+            ("retention_size", self.retention_size.map(write_size).into()),
+            ("redact", self.redact.texts().collect()),
+        ]
+    }
 }
 
 /// What a key may do.

@@ -120,14 +120,7 @@ mod tests {
     use crate::time::Timestamp;
 
     fn webhook() -> Webhook {
-        let account = Account {
-            number: 1,
-            id: "acme".parse().expect("an id"),
-            name: "Acme".to_owned(),
-            created_at: Timestamp(0),
-            updated_at: Timestamp(0),
-            version: 1,
-        };
+        let account = Account { number: 1, ..Account::new("acme".parse().expect("an id"), "Acme", Timestamp(0)) };
         let url = Arc::new(EndpointUrl::stored("https://example.com/in").expect("a URL"));
         let secret = SigningSecret::from_bytes(&[9; 32]);
         let events = EventFilter::stored(vec!["*".to_owned()]);

@@ -18,7 +18,7 @@ use domain::store::{Change, Fact, Store};
 use domain::time::Clock;
 use domain::vault::Vault;
 use outbound::Network;
-use server::{App, Carrier, Dashboard, Live};
+use server::{App, Carrier, Dashboard, DashboardFile, Live};
 use store::sqlite::{Limits, OpenError, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
@@ -125,7 +125,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         facts,
     );
     remove_temporary(&*store, &directory).await?;
-    let ui = Dashboard { development, ..Dashboard::default() };
+    let ui = ui(settings, development);
     let app = || App {
         store: store.clone(),
         directory: directory.clone(),
@@ -242,6 +242,23 @@ fn url_rules(settings: &Settings) -> UrlRules {
         allow_http: settings.allow_http,
         own_hosts: own_host.into_iter().collect(),
     }
+}
+
+/// The dashboard, and the path under which a browser reaches it.
+fn ui(settings: &Settings, development: bool) -> Dashboard {
+    let file = |file: &dashboard::File| DashboardFile {
+        path: file.path,
+        media: file.media,
+        plain: file.plain,
+        gzip: file.gzip,
+        brotli: file.brotli,
+    };
+    let path = settings.public_url.as_deref().and_then(|url| Some(Url::parse(url).ok()?.path().to_owned()));
+    let mut base = path.unwrap_or_default();
+    if !base.ends_with('/') {
+        base.push('/');
+    }
+    Dashboard { files: dashboard::FILES.iter().map(file).collect(), base, development }
 }
 
 async fn metrics_listener(settings: &Settings) -> Result<Option<TcpListener>, BadSetting> {

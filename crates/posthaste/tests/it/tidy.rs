@@ -8,14 +8,15 @@ const LINES_MAX: usize = 480;
 /// Names of drawers, into which anything can be thrown.
 const DRAWERS: [&str; 8] = ["utils", "util", "common", "helpers", "helper", "types", "manager", "misc"];
 /// What each crate may import of the others, as [dependencies].
-const IMPORTS: [(&str, &[&str]); 7] = [
+const IMPORTS: [(&str, &[&str]); 8] = [
     ("domain", &[]),
     ("store", &["domain"]),
     ("dispatch", &["domain"]),
     ("outbound", &["domain"]),
     ("server", &["domain"]),
     ("simulation", &["domain", "store", "dispatch"]),
-    ("posthaste", &["domain", "store", "dispatch", "outbound", "server"]),
+    ("dashboard", &[]),
+    ("posthaste", &["domain", "store", "dispatch", "outbound", "server", "dashboard"]),
 ];
 
 fn root() -> PathBuf {

@@ -1,0 +1,19 @@
+// What can be done with a webhook from anywhere: the dialogs are one chunk, loaded when first asked for.
+import type { Webhook } from "../api/client.ts";
+
+export type Action = "pause" | "resume" | "test" | "delete";
+
+class Actions {
+  /** What is being asked; null if nothing is. */
+  asked = $state.raw<{ action: Action; webhook: Webhook; event?: string } | null>(null);
+
+  ask(action: Action, webhook: Webhook, event?: string) {
+    this.asked = { action, webhook, event };
+  }
+
+  done() {
+    this.asked = null;
+  }
+}
+
+export const actions = new Actions();

@@ -1,0 +1,35 @@
+// Something that is being done: a button that waits, and the refusal if there is one.
+import { Problem } from "../api/client.ts";
+
+/** Nobody else's key; `randomUUID` is kept away from pages that are not reached over https or localhost. */
+const key = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
+export class Doing {
+  busy = $state(false);
+  problem = $state.raw<Problem | null>(null);
+  /** The same for the same doing: sent again after a lost answer, it acts once. */
+  #key = key();
+
+  /** What is done next is something else. */
+  renew() {
+    this.#key = key();
+  }
+
+  /** Runs it unless it runs; says whether it went well. */
+  async run(act: (headers: Record<string, string>) => Promise<unknown>) {
+    if (this.busy) return false;
+    this.busy = true;
+    this.problem = null;
+    try {
+      await act({ "idempotency-key": this.#key });
+      return true;
+    } catch (error) {
+      this.problem = Problem.of(error);
+      // A refusal is an answer: what is sent after it is another request.
+      if (this.problem.status !== 0) this.renew();
+      return false;
+    } finally {
+      this.busy = false;
+    }
+  }
+}

@@ -1,0 +1,130 @@
+// A list that comes in pages: its rows so far, more of them on request, and a fresh start when its filter changes.
+import { untrack } from "svelte";
+import { Problem } from "./client.ts";
+import { staleness } from "./query.svelte.ts";
+
+/** A page as every list of the API answers. */
+export interface Page<T> {
+  data: T[];
+  next_cursor: string | null;
+}
+
+type Read<T> = (cursor: string | undefined, signal: AbortSignal) => Promise<Page<T>>;
+
+const AGAIN = [2_000, 4_000, 8_000];
+/** Rows of lists seen before, so that Back shows them at once. */
+const known = new Map<string, { rows: unknown[]; next: string | null; at: number }>();
+
+/** What `DataList` shows. */
+export class Listing<T extends { id: string }> {
+  rows = $state.raw<T[]>([]);
+  error = $state.raw<Problem | null>(null);
+  loading = $state(false);
+  /** Whether a first page has come. */
+  loaded = $state(false);
+  /** When the rows were read, in this machine's time. */
+  at = $state(0);
+  #next = $state<string | null>(null);
+  #tries = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #controller: AbortController | undefined;
+  readonly #key: () => string | null;
+  readonly #read: Read<T>;
+
+  /** Use in a component's script. `key` names list and filter, null for nothing now. */
+  constructor(key: () => string | null, read: Read<T>) {
+    this.#key = key;
+    this.#read = read;
+    let last: string | null = null;
+    $effect.pre(() => {
+      const now = key();
+      if (now !== null) staleness(now);
+      untrack(() => {
+        if (now !== last) {
+          const before = now === null ? undefined : known.get(now);
+          this.rows = (before?.rows ?? []) as T[];
+          this.#next = before?.next ?? null;
+          this.at = before?.at ?? 0;
+          this.loaded = before !== undefined;
+          this.error = null;
+          last = now;
+        }
+        this.#tries = 0;
+        if (now !== null) void this.reload();
+      });
+    });
+    $effect(() => () => {
+      clearTimeout(this.#timer);
+      this.#controller?.abort();
+    });
+  }
+
+  /** Whether older rows can be had. */
+  get hasMore() {
+    return this.#next !== null;
+  }
+
+  /** Reads the first page again; rows further down stay where they join. */
+  reload = async () => this.#load(undefined);
+
+  /** Reads the next page. */
+  more = async () => {
+    if (this.#next !== null && !this.loading) await this.#load(this.#next);
+  };
+
+  /** Replaces the row with this id by what was learnt elsewhere; says whether there was one. */
+  put(row: T) {
+    const place = this.rows.findIndex(({ id }) => id === row.id);
+    if (place >= 0) this.rows = this.rows.with(place, row);
+    return place >= 0;
+  }
+
+  /** Puts rows in front, newest first. */
+  prepend(rows: T[]) {
+    const ids = new Set(rows.map(({ id }) => id));
+    this.rows = [...rows, ...this.rows.filter(({ id }) => !ids.has(id))];
+  }
+
+  async #load(cursor: string | undefined) {
+    clearTimeout(this.#timer);
+    this.#controller?.abort();
+    const controller = new AbortController();
+    this.#controller = controller;
+    this.loading = true;
+    const key = this.#key();
+    try {
+      const page = await this.#read(cursor, controller.signal);
+      if (controller.signal.aborted) return;
+      this.#take(page, cursor !== undefined);
+      this.loaded = true;
+      this.error = null;
+      this.#tries = 0;
+      this.at = Date.now();
+      if (key !== null) known.set(key, { rows: this.rows, next: this.#next, at: this.at });
+    } catch (error) {
+      if (controller.signal.aborted) return;
+      this.error = Problem.of(error);
+      const wait = AGAIN[this.#tries++];
+      if (this.error.passes && wait) this.#timer = setTimeout(() => void this.#load(cursor), Math.max(wait, (this.error.retryAfter ?? 0) * 1_000));
+    }
+    this.loading = false;
+  }
+
+  #take(page: Page<T>, isMore: boolean) {
+    if (isMore) {
+      this.rows = [...this.rows, ...page.data];
+      this.#next = page.next_cursor;
+      return;
+    }
+    // A first page read again: what was loaded below it stays if it still joins.
+    const last = page.data.at(-1)?.id;
+    const joint = last === undefined || page.next_cursor === null ? -1 : this.rows.findIndex(({ id }) => id === last);
+    if (joint >= 0 && joint < this.rows.length - 1) {
+      const ids = new Set(page.data.map(({ id }) => id));
+      this.rows = [...page.data, ...this.rows.slice(joint + 1).filter(({ id }) => !ids.has(id))];
+    } else {
+      this.rows = page.data;
+      this.#next = page.next_cursor;
+    }
+  }
+}

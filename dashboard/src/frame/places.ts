@@ -1,0 +1,54 @@
+// What the nav offers, by group. A place without a route is not shown: the nav never leads nowhere.
+import { session } from "../api/session.svelte.ts";
+import { find } from "../routes.ts";
+
+export interface Place {
+  text: string;
+  path: string;
+  /** The keys that go there. */
+  keys?: string;
+}
+
+export interface Group {
+  title: string;
+  places: Place[];
+}
+
+/** The groups for whoever is signed in, in an account. */
+export function groups(account: string): Group[] {
+  const at = (rest: string) => `/accounts/${account}${rest}`;
+  const all: Group[] = [
+    {
+      title: "Integrations",
+      places: [
+        { text: "Webhooks", path: at("/webhooks"), keys: "g w" },
+        { text: "Deliveries", path: at("/deliveries"), keys: "g d" },
+        { text: "Events", path: at("/events"), keys: "g e" },
+        { text: "Event types", path: at("/event-types") },
+        { text: "Replays", path: at("/replays"), keys: "g r" },
+      ],
+    },
+    { title: "Alerts", places: [{ text: "Webhooks", path: at("/alerts/webhooks") }] },
+    {
+      title: "Develop",
+      places: [
+        ...(session.brand?.development ? [{ text: "Inbox", path: "/inbox/demo" }] : []),
+        { text: "API keys", path: at("/keys") },
+        { text: "Signature check", path: "/signature-check" },
+      ],
+    },
+  ];
+  if (session.who?.platform) {
+    all.push({
+      title: "Operate",
+      places: [
+        { text: "Accounts", path: "/accounts" },
+        { text: "Platform keys", path: "/keys" },
+        { text: "Addresses", path: "/addresses" },
+        { text: "System", path: "/system" },
+      ],
+    });
+  }
+  const shown = all.map(({ title, places }) => ({ title, places: places.filter(({ path }) => find(path)) }));
+  return shown.filter(({ places }) => places.length > 0);
+}

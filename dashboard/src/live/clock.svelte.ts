@@ -1,0 +1,91 @@
+// The server's time, ticking, and how times are written.
+import { clockAhead } from "../api/client.ts";
+import { browser } from "../api/session.svelte.ts";
+
+const ZONE = "posthaste.zone";
+const pad = (value: number) => String(value).padStart(2, "0");
+const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+class Clock {
+  /** The server's time in milliseconds, to the second. */
+  now = $state(Date.now());
+  /** Whether times are written in UTC. */
+  utc = $state(browser.get(ZONE) === "utc");
+
+  constructor() {
+    setInterval(() => (this.now = Date.now() + clockAhead), 1_000);
+  }
+
+  /** Switches between local time and UTC. */
+  toggleZone() {
+    this.utc = !this.utc;
+    browser.set(ZONE, this.utc ? "utc" : "local");
+  }
+}
+
+export const clock = new Clock();
+
+const parts = (at: Date) =>
+  clock.utc
+    ? { year: at.getUTCFullYear(), month: at.getUTCMonth(), day: at.getUTCDate(), hour: at.getUTCHours(), minute: at.getUTCMinutes(), second: at.getUTCSeconds() }
+    : { year: at.getFullYear(), month: at.getMonth(), day: at.getDate(), hour: at.getHours(), minute: at.getMinutes(), second: at.getSeconds() };
+
+/** `14:02:11`. */
+export function time(at: Date, seconds = true) {
+  const { hour, minute, second } = parts(at);
+  return `${pad(hour)}:${pad(minute)}${seconds ? `:${pad(second)}` : ""}`;
+}
+
+/** `21 Nov`, with the year if it is another one. */
+export function day(at: Date) {
+  const { year, month, day } = parts(at);
+  return `${day} ${MONTHS[month]}${year === parts(new Date(clock.now)).year ? "" : ` ${year}`}`;
+}
+
+/** To the millisecond, with the zone: for a title. */
+export function exact(at: Date) {
+  const { year, month, day } = parts(at);
+  const milliseconds = String(at.getMilliseconds()).padStart(3, "0");
+  return `${year}-${pad(month + 1)}-${pad(day)} ${time(at)}.${milliseconds} ${clock.utc ? "UTC" : "local time"}`;
+}
+
+/** Under an hour relative, today the time, else the day with the time. */
+export function when(at: Date, now = clock.now) {
+  const ago = (now - at.getTime()) / 1_000;
+  if (ago >= -2 && ago < 1) return "just now";
+  if (ago >= 0 && ago < 60) return `${Math.floor(ago)} s ago`;
+  if (ago >= 0 && ago < 3_600) return `${Math.floor(ago / 60)} min ago`;
+  return day(at) === day(new Date(now)) ? time(at) : `${day(at)} ${time(at, false)}`;
+}
+
+/** How long it is until `at`: `0:48`, `12:30`, `5 h 59 min`, `2 d 3 h`. */
+export function countdown(at: Date, now = clock.now) {
+  const left = Math.max(0, Math.ceil((at.getTime() - now) / 1_000));
+  if (left < 3_600) return `${Math.floor(left / 60)}:${pad(left % 60)}`;
+  return span(left * 1_000);
+}
+
+/** A span in words: `41 ms`, `5 s`, `2 min 30 s`, `7 h 12 min`, `5 d`. */
+export function span(milliseconds: number) {
+  if (milliseconds < 1_000) return `${milliseconds < 10 ? Math.round(milliseconds * 10) / 10 : Math.round(milliseconds)} ms`;
+  const seconds = milliseconds / 1_000;
+  if (seconds < 60) return `${seconds < 10 ? Math.round(seconds * 10) / 10 : Math.round(seconds)} s`;
+  const whole = Math.round(seconds);
+  const two = (big: number, unit: string, small: number, smallUnit: string) => `${big} ${unit}${small ? ` ${small} ${smallUnit}` : ""}`;
+  if (whole < 3_600) return two(Math.floor(whole / 60), "min", whole % 60, "s");
+  if (whole < 86_400) return two(Math.floor(whole / 3_600), "h", Math.floor((whole % 3_600) / 60), "min");
+  return two(Math.floor(whole / 86_400), "d", Math.floor((whole % 86_400) / 3_600), "h");
+}
+
+/** A span of the API such as `30s`, `1h30m` or `24h`, in milliseconds. */
+export function milliseconds(text: string) {
+  const units: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+  let sum = 0;
+  for (const [, value, unit] of text.matchAll(/([\d.]+)(ms|s|m|h|d)/g)) sum += Number(value) * units[unit!]!;
+  return sum;
+}
+
+/** `1,204`. */
+export const count = (value: number) => value.toLocaleString("en-US");
+/** `97.0 %`. */
+export const percent = (share: number) => `${(Math.floor(share * 1_000) / 10).toFixed(1)} %`;

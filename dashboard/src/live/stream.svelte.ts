@@ -1,0 +1,187 @@
+// What happens in the account, as it happens: one stream of server-sent events per browser, shared by its tabs.
+//
+// One tab reads the stream and hands its messages on; when it is closed another takes over. The state that is shown is
+// the stream's own: it is "live" only after the server has said something, and no longer once that was too long ago.
+import { request } from "../api/client.ts";
+import { invalidate } from "../api/query.svelte.ts";
+import type { Schema } from "../api/client.ts";
+
+/** Messages by kind. */
+export interface Messages {
+  delivery: Schema<"DeliveryNews">;
+  attempt: Schema<"AttemptNews">;
+  webhook: Partial<Schema<"Webhook">> & { id: string; deleted?: boolean };
+  /** Something was missed: lists have to be read again. */
+  reset: Record<string, never>;
+}
+
+export type Kind = keyof Messages;
+export type LiveState = "connecting" | "live" | "reconnecting" | "paused" | "offline";
+
+/** The server breaks a silence every 15 s; after this long without a byte the connection is dead. */
+const SILENCE_MAX = 40_000;
+/** Between tries to connect, in seconds: the last one again and again. */
+const WAITS = [1, 2, 3, 5, 10, 20, 30];
+
+type Shared = { state: LiveState; until: number; at: number } | { kind: Kind; data: unknown };
+
+class Live {
+  /** The stream's state in this tab. */
+  state = $state<LiveState>("connecting");
+  /** When the next try to connect is made, in this machine's time. */
+  until = $state(0);
+  /** When the last sign of life came. */
+  at = $state(0);
+  #under: LiveState = "connecting";
+  #paused = $state(false);
+  #missed = false;
+  #listeners = new Set<{ kind: Kind; take: (data: never) => void }>();
+  #channel: BroadcastChannel | undefined;
+
+  /** Follows an account until the returned function is called. */
+  follow(account: string) {
+    const controller = new AbortController();
+    const { signal } = controller;
+    this.#under = "connecting";
+    this.#show();
+    const name = `posthaste.live:${new URL(document.baseURI).pathname}:${account}`;
+    this.#channel = new BroadcastChannel(name);
+    this.#channel.onmessage = ({ data }: MessageEvent<Shared | "state?">) => {
+      if (data === "state?") this.#share();
+      else this.#hear(data);
+    };
+    const lead = () => this.#lead(account, signal).catch(() => undefined);
+    if (navigator.locks) {
+      this.#channel.postMessage("state?");
+      void navigator.locks.request(name, { signal }, lead).catch(() => undefined);
+    } else {
+      void lead();
+    }
+    return () => {
+      controller.abort();
+      this.#leads = false;
+      this.#channel?.close();
+      this.#channel = undefined;
+    };
+  }
+
+  /** Calls `take` with every message of a kind, until the returned function is called. */
+  on<K extends Kind>(kind: K, take: (data: Messages[K]) => void) {
+    const listener = { kind, take: take as (data: never) => void };
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** Pauses or resumes what is shown in this tab. */
+  toggle() {
+    this.#paused = !this.#paused;
+    this.#show();
+    if (!this.#paused && this.#missed) this.#tell("reset", {});
+    this.#missed = false;
+  }
+
+  #leads = false;
+
+  #show() {
+    this.state = this.#paused ? "paused" : this.#under;
+  }
+
+  #share() {
+    if (this.#leads) this.#channel?.postMessage({ state: this.#under, until: this.until, at: this.at } satisfies Shared);
+  }
+
+  #become(state: LiveState, until = 0) {
+    this.#under = state;
+    this.until = until;
+    this.#show();
+    this.#share();
+  }
+
+  #hear(data: Shared) {
+    if ("kind" in data) {
+      this.#tell(data.kind, data.data as never);
+    } else {
+      this.#under = data.state;
+      this.until = data.until;
+      this.at = data.at;
+      this.#show();
+    }
+  }
+
+  #tell<K extends Kind>(kind: K, data: Messages[K]) {
+    if (this.#paused) {
+      this.#missed = true;
+      return;
+    }
+    if (kind === "reset") invalidate("");
+    for (const listener of this.#listeners) if (listener.kind === kind) listener.take(data as never);
+  }
+
+  /** Reads the stream in this tab, again and again, until `signal` ends it. */
+  async #lead(account: string, signal: AbortSignal) {
+    let last: string | null = null;
+    let failures = 0;
+    this.#leads = true;
+    while (!signal.aborted) {
+      const attempt = new AbortController();
+      const stop = () => attempt.abort();
+      signal.addEventListener("abort", stop);
+      let silence: ReturnType<typeof setTimeout> | undefined;
+      try {
+        const headers: Record<string, string> = last === null ? {} : { "last-event-id": last };
+        const response = await request("get", `/v1/accounts/${encodeURIComponent(account)}/stream`, { headers, signal: attempt.signal });
+        const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+        let rest = "";
+        for (;;) {
+          clearTimeout(silence);
+          silence = setTimeout(stop, SILENCE_MAX);
+          const { value, done } = await reader.read();
+          if (done) break;
+          this.at = Date.now();
+          if (this.#under !== "live") this.#become("live");
+          failures = 0;
+          const events = (rest + value).split("\n\n");
+          rest = events.pop() ?? "";
+          for (const text of events) last = this.#event(text) ?? last;
+        }
+      } catch {
+        if (signal.aborted) return;
+      } finally {
+        clearTimeout(silence);
+        signal.removeEventListener("abort", stop);
+      }
+      await this.#wait(WAITS[Math.min(failures++, WAITS.length - 1)]! * 1_000, signal);
+    }
+  }
+
+  /** One event of the stream; its id. */
+  #event(text: string) {
+    const field = (name: string) => text.split("\n").find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
+    const kind = field("event") as Kind | undefined;
+    if (kind) {
+      const data = JSON.parse(field("data") ?? "{}");
+      this.#channel?.postMessage({ kind, data } satisfies Shared);
+      this.#tell(kind, data);
+    }
+    return field("id");
+  }
+
+  /** Waits before the next try; an offline browser until it is online. */
+  async #wait(milliseconds: number, signal: AbortSignal) {
+    const offline = !navigator.onLine;
+    this.#become(offline ? "offline" : "reconnecting", Date.now() + milliseconds);
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        removeEventListener("online", done);
+        signal.removeEventListener("abort", done);
+        resolve();
+      };
+      const timer = setTimeout(done, milliseconds);
+      addEventListener("online", done);
+      signal.addEventListener("abort", done);
+    });
+  }
+}
+
+export const live = new Live();

@@ -1,0 +1,16 @@
+// Copying. Where the page is not reached over https or localhost, browsers keep the clipboard's own interface away.
+
+/** Copies a text. */
+export async function copy(text: string) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = document.createElement("textarea");
+  area.value = text;
+  area.className = "hidden";
+  // Inside an open dialog nothing outside of it can have the focus.
+  const before = document.activeElement;
+  (before?.closest("dialog") ?? document.body).append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+  if (before instanceof HTMLElement) before.focus();
+}

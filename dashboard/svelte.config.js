@@ -1,0 +1,6 @@
+export default {
+  compilerOptions: { runes: true },
+  onwarn(warning, handler) {
+    handler(warning);
+  },
+};

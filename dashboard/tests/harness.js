@@ -1,0 +1,254 @@
+// The real binary with real rows, and a browser that looks at it.
+//
+//     const server = await serve(t);                      a server on a free port, with data of its own
+//     const receiver = await receive(t);                  a receiver whose answers a test scripts
+//     const page = await browse(t, server);               a signed-in page; at the test's end it must have been quiet
+//     await accessible(page, "webhooks");                  axe: no fault in light and dark, at 1280 and 390 px
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+const root = join(import.meta.dirname, "../..");
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+/** The platform key of every server here. */
+export const KEY = "phk_of_the_browser_tests_0123456789";
+/** How long anything may take on a machine that does much else, in milliseconds. */
+export const PATIENCE = 60_000;
+
+const cleanings = new WeakMap();
+
+/** Cleans up after a test, what came last first: the page goes before the server that it speaks to. */
+function after(t, clean) {
+  let all = cleanings.get(t);
+  if (!all) {
+    cleanings.set(t, (all = []));
+    t.after(async () => {
+      let fault;
+      for (const clean of all.reverse()) await Promise.resolve(clean()).catch((error) => (fault ??= error));
+      if (fault) throw fault;
+    });
+  }
+  all.push(async () => clean());
+}
+
+/** A directory that is gone after the test. */
+function directory(t) {
+  const dir = mkdtempSync(join(tmpdir(), "posthaste-dashboard-"));
+  after(t, () => rmSync(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+/** Starts a program, waits for a line that fits, and ends the program after the test. */
+async function start(t, file, args, options, pattern) {
+  const child = spawn(file, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
+  after(t, async () => {
+    if (child.exitCode !== null) return;
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGKILL");
+    await ended;
+  });
+  let said = "";
+  child.stderr.on("data", (text) => (said += text));
+  const found = await new Promise((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error(`not ready in time:\n${said}`)), PATIENCE);
+    child.once("error", reject);
+    child.once("exit", (code) => reject(new Error(`ended with ${code}:\n${said}`)));
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      said += `${line}\n`;
+      const match = pattern.exec(line);
+      if (!match) return;
+      clearTimeout(late);
+      resolve(match);
+    });
+  });
+  return { child, found, said: () => said };
+}
+
+const binary = () => process.env.POSTHASTE_BINARY ?? join(root, "target/debug/posthaste");
+
+function server(url, process) {
+  const call = async (method, path, body, headers = {}) => {
+    const response = await fetch(url + path, {
+      method,
+      headers: { authorization: `Bearer ${KEY}`, ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+    const text = await response.text();
+    assert.ok(response.ok, `${method} ${path}: ${response.status} ${text}`);
+    return text && JSON.parse(text);
+  };
+  return {
+    url,
+    process,
+    call,
+    get: (path) => call("GET", path),
+    post: (path, body) => call("POST", path, body),
+    /** A webhook of the default account; its JSON with the secret. */
+    webhook: (fields) => call("POST", "/v1/accounts/default/webhooks", { name: "CRM Sync", events: ["*"], ...fields }),
+    /** An event of the default account. */
+    event: (event = "alert.domain_matched", data = { domain: "newstartup.com" }) => call("POST", "/v1/events", { event, data }),
+    /** Reads `path` until `fits` says so; the JSON that fits. */
+    async until(path, fits) {
+      const end = Date.now() + PATIENCE;
+      for (;;) {
+        const json = await call("GET", path);
+        if (fits(json)) return json;
+        assert.ok(Date.now() < end, `${path} never fits: ${JSON.stringify(json)}`);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    },
+  };
+}
+
+/** `posthaste serve`, with loopback and plain http opened for webhooks, and further flags. */
+export async function serve(t, ...flags) {
+  const dir = directory(t);
+  const args = ["serve", "--listen", "127.0.0.1:0", "--data", join(dir, "data"), "--allow-private", "127.0.0.0/8", "--allow-http", "--jitter", "0", ...flags];
+  const env = { PATH: process.env.PATH, POSTHASTE_PLATFORM_KEY: KEY };
+  const { child, found } = await start(t, binary(), args, { cwd: dir, env }, /listening on (http:\/\/[\d.:]+)/);
+  return server(found[1], child);
+}
+
+/** `posthaste dev`, with its inbox; `link` is what it prints for the browser. */
+export async function dev(t, ...flags) {
+  const dir = directory(t);
+  const args = ["dev", "--listen", "127.0.0.1:0", "--inbox-listen", "127.0.0.1:0", "--json", ...flags];
+  const env = { PATH: process.env.PATH, POSTHASTE_PLATFORM_KEY: KEY };
+  const lines = [];
+  const { child, found, said } = await start(t, binary(), args, { cwd: dir, env }, /"type":"ready"/);
+  void found;
+  for (const line of said().split("\n")) if (line.startsWith("{")) lines.push(JSON.parse(line));
+  const started = lines.find(({ type }) => type === "started");
+  return { ...server(new URL(started.api).origin, child), started };
+}
+
+/** A receiver on loopback. `answer` is called with each request and gives `{status, body?, headers?}`, or null to hang. */
+export async function receive(t) {
+  const requests = [];
+  const receiver = { requests, answer: () => ({ status: 200, body: "ok" }) };
+  const http = createServer((request, response) => {
+    const chunks = [];
+    request.on("data", (chunk) => chunks.push(chunk));
+    request.on("end", () => {
+      const received = { url: request.url, headers: request.headers, body: Buffer.concat(chunks).toString() };
+      requests.push(received);
+      const answer = receiver.answer(received);
+      if (!answer) return;
+      response.writeHead(answer.status, answer.headers ?? {});
+      response.end(answer.body ?? "");
+    });
+  });
+  await new Promise((resolve) => http.listen(0, "127.0.0.1", resolve));
+  after(t, () => {
+    http.closeAllConnections();
+    return new Promise((resolve) => http.close(resolve));
+  });
+  receiver.url = `http://127.0.0.1:${http.address().port}/hook`;
+  /** Waits until so many requests have come. */
+  receiver.got = async (count) => {
+    const end = Date.now() + PATIENCE;
+    while (requests.length < count) {
+      assert.ok(Date.now() < end, `only ${requests.length} of ${count} requests came`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  return receiver;
+}
+
+let browser;
+
+/** The one browser of this test file. Call in `after` of the file: `after(quit)`. */
+export async function chrome() {
+  browser ??= await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    headless: true,
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+  return browser;
+}
+
+export const quit = async () => {
+  await browser?.close();
+  browser = undefined;
+};
+
+/**
+ * A page on the server, signed in with the platform key (or `key`; null for nobody) at `path`. At the end of the test there must
+ * have been no message of the console but those that `expects` allows, no exception, and no request to another host.
+ */
+export async function browse(t, server, path = "/", { key = KEY, width = 1280, height = 800, theme = "light", expects = [], context: options = {} } = {}) {
+  const context = await (await chrome()).newContext({ viewport: { width, height }, colorScheme: theme, reducedMotion: "reduce", locale: "en-GB", ...options });
+  const faults = [];
+  if (process.env.POSTHASTE_UI_DIST) await context.route(`${server.url}/**`, (route) => fromDist(route, process.env.POSTHASTE_UI_DIST));
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE);
+  watch(page, server, faults, expects);
+  after(t, async () => {
+    await context.close();
+    assert.deepEqual(faults, [], "the page was quiet");
+  });
+  if (key !== null) await page.addInitScript((key) => sessionStorage.setItem("posthaste.key", key), key);
+  await page.goto(server.url + path);
+  return page;
+}
+
+/**
+ * For work on the dashboard: its files from a directory instead of from the binary, under the binary's own headers. So a change
+ * needs `npm run build` and nothing of cargo.
+ */
+async function fromDist(route, dist) {
+  const path = new URL(route.request().url()).pathname;
+  if (path.startsWith("/v1/")) return route.continue();
+  const file = join(dist, path);
+  if (/\.\w+$/.test(path) && existsSync(file)) return route.fulfill({ path: file });
+  const page = await route.fetch();
+  return route.fulfill({ response: page, body: readFileSync(join(dist, "index.html")) });
+}
+
+/** Puts what a page should not do into `faults`. */
+function watch(page, server, faults, expects) {
+  page.on("console", (message) => {
+    const text = `${message.type()}: ${message.text()} ${message.location().url}`;
+    if (["error", "warning"].includes(message.type()) && !expects.some((pattern) => pattern.test(text))) faults.push(text);
+  });
+  page.on("pageerror", (error) => faults.push(`exception: ${error.stack}`));
+  page.on("request", (request) => {
+    const { origin, protocol } = new URL(request.url());
+    if (origin !== server.url && !["data:", "blob:"].includes(protocol)) faults.push(`a request to ${request.url()}`);
+  });
+}
+
+/** axe finds nothing (WCAG 2.2 AA), in light and dark, at 1280 and 390 px. The page comes back as it was. */
+export async function accessible(page, what) {
+  const before = page.viewportSize();
+  const theme = await page.evaluate(() => document.documentElement.dataset.theme);
+  for (const width of [1280, 390]) {
+    await page.setViewportSize({ width, height: 800 });
+    for (const theme of ["light", "dark"]) {
+      await page.evaluate((theme) => (document.documentElement.dataset.theme = theme), theme);
+      const found = await audit(page);
+      assert.deepEqual(found, [], `${what}, ${theme}, ${width} px`);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(wide <= 0, `${what} at ${width} px is ${wide} px too wide`);
+    }
+  }
+  await page.setViewportSize(before);
+  await page.evaluate((theme) => (document.documentElement.dataset.theme = theme), theme);
+}
+
+async function audit(page) {
+  // Evaluated, not added as a script: the page's policy forbids foreign scripts, and that stays so.
+  await page.evaluate(`${axe}; void 0`);
+  return page.evaluate(async () => {
+    const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+    const { violations } = await globalThis.axe.run(document, { runOnly: { type: "tag", values: tags } });
+    return violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join(" | ")}`);
+  });
+}

@@ -1,0 +1,23 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { accessible, browse, KEY, quit, serve } from "./harness.js";
+
+after(quit);
+
+test("whoever is not signed in signs in at the address that was wanted", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, "/accounts/default/webhooks?q=crm", { key: null, expects: [/status of 401 .*\/v1\/sessions/] });
+  const key = page.getByLabel("Key");
+  await key.waitFor();
+  await accessible(page, "sign-in");
+  await key.fill("phk_wrong");
+  await page.keyboard.press("Enter");
+  await page.getByText("This key is not valid").waitFor();
+  await key.fill(KEY);
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Webhooks", exact: true, level: 1 }).waitFor();
+  assert.equal(new URL(page.url()).search, "?q=crm");
+  await page.getByRole("button", { name: /Signed in as/ }).click();
+  await page.getByRole("menuitem", { name: "Sign out" }).click();
+  await key.waitFor();
+});

@@ -36,8 +36,8 @@ class Address {
     return this.#now.query;
   }
 
-  /** Goes to an address; with `replace` the present one is not kept in the history. */
-  go(to: string, { replace = false } = {}) {
+  /** Goes to an address; with `replace` the present one is not kept in the history, with `stay` the page is not scrolled. */
+  go(to: string, { replace = false, stay = false } = {}) {
     if (this.#guard && !this.#guard(to)) return;
     this.#guard = null;
     if (replace) {
@@ -45,7 +45,7 @@ class Address {
     } else {
       history.replaceState({ ...history.state, scroll: scrollY }, "");
       history.pushState({}, "", base + to);
-      this.#scroll = 0;
+      this.#scroll = stay ? null : 0;
     }
     this.#now = here();
   }

@@ -13,10 +13,15 @@ interface Route {
 }
 
 const list = () => import("./screens/webhooks/Webhooks.svelte");
+const deliveries = () => import("./screens/logs/Deliveries.svelte");
 
 const routes: Route[] = [
   { pattern: "/accounts/:account/webhooks", load: list },
   { pattern: "/accounts/:account/alerts/webhooks", load: list },
+  { pattern: "/accounts/:account/deliveries", load: deliveries },
+  { pattern: "/accounts/:account/deliveries/:delivery", load: deliveries },
+  { pattern: "/accounts/:account/events", load: () => import("./screens/events/Events.svelte") },
+  { pattern: "/accounts/:account/events/:event", load: () => import("./screens/events/Event.svelte") },
 ];
 
 /** The route of an address with its parameters; null if there is none. */

@@ -25,6 +25,8 @@ export class Listing<T extends { id: string }> {
   /** When the rows were read, in this machine's time. */
   at = $state(0);
   #next = $state<string | null>(null);
+  /** Whether rows were let go of at the end, to which no cursor leads back. */
+  #cut = $state(false);
   #tries = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #controller: AbortController | undefined;
@@ -61,7 +63,7 @@ export class Listing<T extends { id: string }> {
 
   /** Whether older rows can be had. */
   get hasMore() {
-    return this.#next !== null;
+    return this.#next !== null || this.#cut;
   }
 
   /** Reads the first page again; rows further down stay where they join. */
@@ -69,7 +71,13 @@ export class Listing<T extends { id: string }> {
 
   /** Reads the next page. */
   more = async () => {
-    if (this.#next !== null && !this.loading) await this.#load(this.#next);
+    if (this.loading) return;
+    if (this.#cut) {
+      this.rows = [];
+      await this.reload();
+    } else if (this.#next !== null) {
+      await this.#load(this.#next);
+    }
   };
 
   /** Replaces the row with this id by what was learnt elsewhere; says whether there was one. */
@@ -79,10 +87,12 @@ export class Listing<T extends { id: string }> {
     return place >= 0;
   }
 
-  /** Puts rows in front, newest first. */
-  prepend(rows: T[]) {
+  /** Puts rows in front, newest first. Of more than `most` the oldest go; reading more starts afresh then. */
+  prepend(rows: T[], most = Infinity) {
     const ids = new Set(rows.map(({ id }) => id));
-    this.rows = [...rows, ...this.rows.filter(({ id }) => !ids.has(id))];
+    const all = [...rows, ...this.rows.filter(({ id }) => !ids.has(id))];
+    this.rows = all.slice(0, most);
+    if (all.length > most) this.#cut = true;
   }
 
   async #load(cursor: string | undefined) {
@@ -111,6 +121,7 @@ export class Listing<T extends { id: string }> {
   }
 
   #take(page: Page<T>, isMore: boolean) {
+    this.#cut = false;
     if (isMore) {
       this.rows = [...this.rows, ...page.data];
       this.#next = page.next_cursor;

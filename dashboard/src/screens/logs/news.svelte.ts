@@ -1,0 +1,98 @@
+// What the stream says about deliveries, brought to a list a few times a second: hundreds of messages in a second are one
+// change of the page.
+import type { Delivery } from "../../api/client.ts";
+import type { Listing } from "../../api/listing.svelte.ts";
+import { live, type Messages } from "../../live/stream.svelte.ts";
+
+/** Between two changes of the page, in milliseconds. */
+const EVERY = 250;
+/** How many rows a list that grows by itself keeps. */
+const ROWS_MAX = 500;
+
+type News = Messages["delivery"];
+
+/** A row as far as the news tells; the rest as it was, or as a new delivery has it. */
+function row(news: News, before: Delivery | undefined, account: string): Delivery {
+  const ended = news.status === "pending" || news.status === "held" || news.status === "sending" ? null : (before?.ended_at ?? new Date().toISOString());
+  const known: Delivery = before ?? ({ ...news, account, retries_made: 0, ended_at: ended, note: null } as unknown as Delivery);
+  // An attempt that ended says how; what comes before its end does not.
+  const last = news.last_status_code != null || news.last_error != null || news.last_duration_ms != null ? {} : { last_status_code: known.last_status_code, last_error: known.last_error, last_duration_ms: known.last_duration_ms };
+  const made = Math.max(news.attempts_made, known.attempts_made);
+  return { ...known, ...news, ...last, attempts_made: made, ended_at: ended, note: null } as Delivery;
+}
+
+interface Wants {
+  account: () => string;
+  /** Whether a delivery that is not in the list belongs into it. */
+  takes: (news: News) => boolean;
+  /** Whether new rows may be put in at once: the reader is at the top. */
+  atTop: () => boolean;
+}
+
+/** Keeps a list of deliveries up to date. */
+export class NewsOf {
+  /** Deliveries that are not shown yet, newest last. */
+  #waiting = new Map<string, News>();
+  /** How many there are. */
+  fresh = $state(0);
+  readonly #list: Listing<Delivery>;
+  readonly #wants: Wants;
+
+  /** Use in a component's script. */
+  constructor(list: Listing<Delivery>, wants: Wants) {
+    this.#list = list;
+    this.#wants = wants;
+    $effect(() => {
+      const arrived = new Map<string, News>();
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const flush = () => {
+        timer = undefined;
+        this.#take(arrived);
+        arrived.clear();
+      };
+      const stop = live.on("delivery", (news) => {
+        arrived.set(news.id, news);
+        timer ??= setTimeout(flush, EVERY);
+      });
+      const reset = live.on("reset", () => this.clear());
+      return () => {
+        clearTimeout(timer);
+        stop();
+        reset();
+      };
+    });
+  }
+
+  /** Forgets what waits, since the list was read again. */
+  clear = () => {
+    this.#waiting.clear();
+    this.fresh = 0;
+  };
+
+  /** Puts what waits into the list. */
+  show = () => {
+    const rows = [...this.#waiting.values()].reverse().map((news) => row(news, undefined, this.#wants.account()));
+    this.clear();
+    this.#list.prepend(rows, ROWS_MAX);
+  };
+
+  #take(arrived: Map<string, News>) {
+    const rows = this.#list.rows;
+    let changed: Delivery[] | undefined;
+    for (const [place, known] of rows.entries()) {
+      const news = arrived.get(known.id);
+      if (!news) continue;
+      changed ??= [...rows];
+      changed[place] = row(news, known, this.#wants.account());
+      arrived.delete(known.id);
+    }
+    if (changed) this.#list.rows = changed;
+    for (const [id, news] of arrived) {
+      if (this.#waiting.has(id) || this.#wants.takes(news)) this.#waiting.set(id, news);
+    }
+    // What nobody looks at does not grow without end: a fresh start is one request.
+    while (this.#waiting.size > ROWS_MAX) this.#waiting.delete(this.#waiting.keys().next().value!);
+    this.fresh = this.#waiting.size;
+    if (this.fresh > 0 && this.#wants.atTop()) this.show();
+  }
+}

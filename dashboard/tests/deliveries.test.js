@@ -1,0 +1,125 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { accessible, browse, KEY, quit, receive, serve } from "./harness.js";
+
+after(quit);
+
+const LOG = "/accounts/default/deliveries";
+
+test("a failing delivery counts down, is retried and delivered, while somebody looks", async (t) => {
+  const server = await serve(t, "--retry-schedule", "3s,1h");
+  const receiver = await receive(t);
+  receiver.answer = () => ({ status: 500, body: '{"error":"db locked"}', headers: { "content-type": "application/json" } });
+  await server.webhook({ url: receiver.url, headers: { "X-Token": "a secret value" } });
+  const page = await browse(t, server, LOG);
+  await page.getByText("No event has been delivered yet.").waitFor();
+  await page.getByText("Live", { exact: true }).waitFor();
+  await accessible(page, "deliveries, none");
+  // It appears by itself, without a reload.
+  await server.event();
+  await page.getByRole("link", { name: "alert.domain_matched" }).click();
+  await page.getByRole("heading", { name: "alert.domain_matched" }).waitFor();
+  await page.getByText(/2 · next in 0:0\d/).waitFor();
+  await page.getByText("Your server answered 500. It reached your code.").waitFor();
+  await page.getByRole("button", { name: /1 · 500 .* first .*db locked/ }).waitFor();
+  receiver.answer = () => ({ status: 204 });
+  await page.getByRole("button", { name: /2 · 204/ }).waitFor();
+  await page.getByLabel("Delivery", { exact: true }).locator(".badge", { hasText: "Delivered" }).waitFor();
+  await page.getByRole("tab", { name: "Request" }).click();
+  await page.getByText("X-CronDB-Signature").waitFor();
+  assert.ok(!(await page.content()).includes("a secret value"), "custom values are masked");
+  await accessible(page, "a delivery");
+  await page.getByRole("tab", { name: "Timing" }).click();
+  await page.getByRole("cell", { name: "First byte" }).waitFor();
+  await accessible(page, "a delivery's timing");
+});
+
+test("replay now sends the same bytes again", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  await server.webhook({ url: receiver.url });
+  await server.event();
+  await receiver.got(1);
+  const page = await browse(t, server, LOG);
+  await page.getByRole("link", { name: "alert.domain_matched" }).click();
+  await page.getByRole("button", { name: /1 · 200/ }).waitFor();
+  await page.getByRole("button", { name: "Replay now" }).click();
+  await page.getByRole("button", { name: /2 · 200 .* replay/ }).waitFor();
+  await receiver.got(2);
+  assert.equal(receiver.requests[0].body, receiver.requests[1].body);
+  assert.equal(receiver.requests[0].headers["webhook-id"], receiver.requests[1].headers["webhook-id"]);
+});
+
+test("the filter is the address, in the grammar of the API", async (t) => {
+  const server = await serve(t, "--retry-schedule", "1h");
+  const receiver = await receive(t);
+  receiver.answer = ({ headers }) => ({ status: headers["x-crondb-event"].startsWith("alert.") ? 503 : 200 });
+  await server.webhook({ url: receiver.url });
+  await server.event("alert.domain_matched");
+  await server.event("watchlist.domain_changed", { domain: "competitor.com", changes: [] });
+  await server.until("/v1/accounts/default/deliveries?status=delivered", ({ data }) => data.length === 1);
+  await server.until("/v1/accounts/default/deliveries?code=5xx", ({ data }) => data.length === 1);
+  const page = await browse(t, server, `${LOG}?status=delivered`);
+  const names = () => page.locator("tbody tr td a").allTextContents();
+  await page.getByRole("link", { name: "watchlist.domain_changed" }).waitFor();
+  assert.deepEqual(await names(), ["watchlist.domain_changed"]);
+  await page.getByRole("button", { name: "Status: Delivered" }).click();
+  await page.getByRole("menuitemcheckbox", { name: "Pending" }).click();
+  await page.getByRole("link", { name: "alert.domain_matched" }).waitFor();
+  assert.equal(new URL(page.url()).searchParams.get("status"), "delivered,pending");
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Code: any" }).click();
+  await page.getByRole("menuitemcheckbox", { name: "5xx" }).click();
+  await page.getByRole("link", { name: "watchlist.domain_changed" }).waitFor({ state: "detached" });
+  await page.keyboard.press("Escape");
+  await page.getByPlaceholder("Search id, event, body").fill("no such text");
+  await page.getByText("No deliveries match").waitFor();
+  await accessible(page, "deliveries, no match");
+  await page.getByRole("button", { name: "Clear filters" }).last().click();
+  await page.getByRole("link", { name: "watchlist.domain_changed" }).waitFor();
+  assert.equal(new URL(page.url()).search, "");
+  await page.getByPlaceholder("Search id, event, body").fill("competitor.com");
+  await page.getByRole("link", { name: "alert.domain_matched" }).waitFor({ state: "detached" });
+  assert.deepEqual(await names(), ["watchlist.domain_changed"]);
+});
+
+test("two deliveries compare, and what is selected is replayed, by keys alone", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  await server.webhook({ url: receiver.url });
+  for (const domain of ["one.example.com", "two.example.com"]) await server.event("alert.domain_matched", { domain, confidence: 0.9 });
+  await receiver.got(2);
+  await server.until("/v1/accounts/default/deliveries?status=delivered", ({ data }) => data.length === 2);
+  const page = await browse(t, server, LOG);
+  await page.locator("tbody tr").nth(1).waitFor();
+  for (const key of ["j", "x", "j", "x"]) await page.keyboard.press(key);
+  await page.getByText("2 selected").waitFor();
+  await page.keyboard.press("d");
+  const dialog = page.getByRole("dialog", { name: "Compare two deliveries" });
+  await dialog.getByText("two.example.com").waitFor();
+  await accessible(page, "compare");
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "detached" });
+  await page.getByRole("toolbar").getByRole("button", { name: "Replay" }).click();
+  await receiver.got(4);
+  await page.getByText("2 replayed").first().waitFor();
+});
+
+test("an event shows its fan-out and its data as it was written", async (t) => {
+  const server = await serve(t, "--retry-schedule", "1h");
+  const receiver = await receive(t);
+  await server.webhook({ name: "Takes it", url: receiver.url });
+  const response = await fetch(`${server.url}/v1/events`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${KEY}`, "content-type": "application/json" },
+    body: '{"event":"alert.rule_created","data":{"big":1e400,"id":9223372036854775808}}',
+  });
+  assert.equal(response.status, 202);
+  const page = await browse(t, server, "/accounts/default/events");
+  await page.getByRole("link", { name: "alert.rule_created" }).click();
+  await page.getByRole("link", { name: "Takes it" }).waitFor();
+  await page.getByText("9223372036854775808").waitFor();
+  await page.getByText("1e400").waitFor();
+  await page.locator(".badge", { hasText: "Delivered" }).waitFor();
+  await accessible(page, "an event");
+});

@@ -16,6 +16,7 @@ use crate::filter::instant;
 use crate::id::{AuditId, DeliveryId, WebhookId};
 use crate::key::{Account, ApiKey};
 use crate::refusal::Refusal;
+use crate::session::Session;
 use crate::time::Timestamp;
 
 /// Who changes something.
@@ -23,9 +24,9 @@ use crate::time::Timestamp;
 pub struct Actor {
     /// What kind of actor.
     pub kind: ActorKind,
-    /// The id of the key; `None` for the key of the settings, and for us.
+    /// The id of the key or session; `None` for the key of the settings, and for us.
     pub id: Option<String>,
-    /// The name of the key, or what stands for it.
+    /// The name of the key or session, or what stands for it.
     pub name: String,
 }
 
@@ -36,13 +37,15 @@ pub enum ActorKind {
     Settings,
     /// A key, of the platform or of an account.
     Key,
+    /// A session: a browser that is signed in, or a portal.
+    Session,
     /// We ourselves, such as when a webhook is paused after 410.
     Us,
 }
 
 impl ActorKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Settings, Self::Key, Self::Us];
+    pub const ALL: [Self; 4] = [Self::Settings, Self::Key, Self::Session, Self::Us];
 
     /// Its name, in the API and on disk.
     #[must_use]
@@ -50,6 +53,7 @@ impl ActorKind {
         match self {
             Self::Settings => "settings",
             Self::Key => "key",
+            Self::Session => "session",
             Self::Us => "posthaste",
         }
     }
@@ -138,6 +142,10 @@ actions! {
     KeyCreated = "key.created",
     /// A key was revoked.
     KeyRevoked = "key.revoked",
+    /// A session, or a link to one, was opened.
+    SessionOpened = "session.opened",
+    /// A session was ended before its time.
+    SessionEnded = "session.ended",
     /// A delivery was sent again.
     DeliveryReplayed = "delivery.replayed",
     /// A delivery was cancelled.
@@ -226,6 +234,15 @@ impl Act {
         let scopes: Vec<Value> = key.scopes.iter().map(|scope| scope.as_str().into()).collect();
         let expires_at = key.expires_at.map(|at| at.to_string());
         Self::new(action, key.account, &key.id).named(&key.name).with("scopes", scopes).with("expires_at", expires_at)
+    }
+
+    /// A session was opened or ended.
+    #[must_use]
+    pub fn of_session(action: Action, session: &Session) -> Self {
+        let act = Self::new(action, session.account, &session.id).named(&session.name);
+        act.with("kind", session.kind.as_str())
+            .with("portal", session.portal)
+            .with("expires_at", session.expires_at.to_string())
     }
 
     /// A delivery was replayed or cancelled.
@@ -334,7 +351,7 @@ mod tests {
     fn names_are_read_back_and_name_the_kind_of_their_target() {
         for action in Action::ALL {
             assert_eq!(Action::parse(action.as_str()), Some(*action));
-            let kinds = ["account", "webhook", "key", "delivery"];
+            let kinds = ["account", "webhook", "key", "session", "delivery"];
             assert!(kinds.contains(&action.kind()), "{action:?}");
         }
         for kind in ActorKind::ALL {

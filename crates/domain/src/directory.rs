@@ -1,13 +1,14 @@
-//! Accounts, webhooks and keys in memory, as committed: what every request looks things up in.
+//! Accounts, webhooks, keys and sessions in memory, as committed: what every request looks things up in.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::id::{AccountId, KeyId, WebhookId};
+use crate::id::{AccountId, KeyId, SessionId, WebhookId};
 use crate::key::{Account, ApiKey};
+use crate::session::Session;
 use crate::webhook::Webhook;
 
-/// All accounts, webhooks and keys. Only committed changes get in, and only the store puts them there.
+/// All accounts, webhooks, keys and sessions. Only committed changes get in, and only the store puts them there.
 #[derive(Debug, Default)]
 pub struct Directory {
     accounts: BTreeMap<AccountId, Arc<Account>>,
@@ -17,6 +18,7 @@ pub struct Directory {
     /// The numbers of each account's webhooks, oldest first.
     of_account: HashMap<u32, Vec<u32>>,
     keys: HashMap<[u8; 32], Arc<ApiKey>>,
+    sessions: HashMap<[u8; 32], Arc<Session>>,
 }
 
 impl Directory {
@@ -85,13 +87,24 @@ impl Directory {
         keys
     }
 
+    /// The session whose token has this hash.
+    #[must_use]
+    pub fn session(&self, hash: &[u8; 32]) -> Option<&Arc<Session>> {
+        self.sessions.get(hash)
+    }
+
+    /// The sessions that come from the key of this hash.
+    pub fn sessions_from(&self, key: &[u8; 32]) -> impl Iterator<Item = &Arc<Session>> {
+        self.sessions.values().filter(move |session| session.key == *key)
+    }
+
     /// Puts an account in, in place of the one of the same id.
     pub fn put_account(&mut self, account: Arc<Account>) {
         self.account_ids.insert(account.number, account.id.clone());
         self.accounts.insert(account.id.clone(), account);
     }
 
-    /// Takes an account out, with its webhooks and keys.
+    /// Takes an account out, with its webhooks, keys and sessions.
     pub fn remove_account(&mut self, number: u32) {
         if let Some(id) = self.account_ids.remove(&number) {
             self.accounts.remove(&id);
@@ -100,6 +113,7 @@ impl Directory {
             self.remove_webhook(webhook);
         }
         self.keys.retain(|_, key| key.account != Some(number));
+        self.sessions.retain(|_, session| session.account != Some(number));
     }
 
     /// Puts a webhook in, in place of the one of the same number.
@@ -126,9 +140,21 @@ impl Directory {
         self.keys.insert(key.hash, key);
     }
 
-    /// Takes a key out.
+    /// Takes a key out, with the sessions that come from it.
     pub fn remove_key(&mut self, id: &KeyId) {
-        self.keys.retain(|_, key| key.id != *id);
+        let Some(hash) = self.keys.values().find(|key| key.id == *id).map(|key| key.hash) else { return };
+        self.keys.remove(&hash);
+        self.sessions.retain(|_, session| session.key != hash);
+    }
+
+    /// Puts a session in, in place of the one with the same token.
+    pub fn put_session(&mut self, session: Arc<Session>) {
+        self.sessions.insert(session.hash, session);
+    }
+
+    /// Takes a session out.
+    pub fn remove_session(&mut self, id: &SessionId) {
+        self.sessions.retain(|_, session| session.id != *id);
     }
 }
 

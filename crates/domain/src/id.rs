@@ -281,6 +281,11 @@ text_id!(
     KeyId,
     |text| token(text, "key_")
 );
+text_id!(
+    /// A session's id, `ses_…`; its token is shown once and kept hashed.
+    SessionId,
+    |text| token(text, "ses_")
+);
 
 #[cfg(test)]
 mod tests {

@@ -24,6 +24,7 @@ pub mod redaction;
 pub mod refusal;
 pub mod retry;
 pub mod secret;
+pub mod session;
 pub mod signature;
 pub mod size;
 pub mod store;

@@ -14,8 +14,9 @@ use crate::delivery::{Delivery, Due, Settlement};
 use crate::event::{Event, Idempotency, NewEvent};
 use crate::event_filter::EventPattern;
 use crate::filter::DeliveryFilter;
-use crate::id::{AuditId, DeliveryId, EventId, KeyId};
+use crate::id::{AuditId, DeliveryId, EventId, KeyId, SessionId};
 use crate::key::{Account, ApiKey};
+use crate::session::Session;
 use crate::time::Timestamp;
 use crate::webhook::{Held, Webhook};
 
@@ -109,8 +110,17 @@ pub enum Change {
     },
     /// Create a key.
     PutKey(ApiKey),
-    /// Revoke a key.
+    /// Revoke a key; the sessions that come from it end with it.
     RevokeKey(KeyId),
+    /// Open sessions, all or none, and forget those that ended long ago.
+    OpenSessions {
+        /// The new sessions.
+        sessions: Vec<Session>,
+        /// The link that is spent for them: it must be there, and not be spent yet.
+        link: Option<SessionId>,
+    },
+    /// End a session.
+    EndSession(SessionId),
     /// Send a delivery again: the same bytes and ids, at once, the schedule afresh.
     Replay(DeliveryId),
     /// Cancel an unfinished delivery.

@@ -64,6 +64,8 @@ pub(crate) enum ClientCommand {
     Replay(c::replay::Options),
     /// The types of events that there are
     EventTypes(c::event_types::Options),
+    /// A link that signs a browser in to the dashboard, once
+    Dashboard(c::dashboard::Options),
     /// API keys
     Keys(c::keys::Options),
     /// Accounts
@@ -129,6 +131,7 @@ async fn client_command(command: ClientCommand, console: &Console, environment: 
         ClientCommand::Deliveries(options) => commands::deliveries::run(&options, &open(&options.server)?).await,
         ClientCommand::Replay(options) => commands::replay::run(&options, &open(&options.server)?).await,
         ClientCommand::EventTypes(options) => commands::event_types::run(&options, &open(&options.server)?).await,
+        ClientCommand::Dashboard(options) => commands::dashboard::run(&options, &open(&options.server)?).await,
         ClientCommand::Keys(options) => commands::keys::run(&options, &open(&options.server)?).await,
         ClientCommand::Accounts(options) => commands::accounts::run(&options, &open(&options.server)?).await,
         ClientCommand::Doctor(options) => commands::doctor::run(&options, &open(&options.server)?).await,

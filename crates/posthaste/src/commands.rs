@@ -3,6 +3,7 @@
 pub(crate) mod accounts;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod dashboard;
 pub(crate) mod deliveries;
 pub(crate) mod dev;
 pub(crate) mod doctor;

@@ -1,6 +1,6 @@
 //! Wiring: the store, the network, the dispatcher and the API, put together and taken down again.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use domain::store::{Change, Fact, Store};
 use domain::time::Clock;
 use domain::vault::Vault;
 use outbound::Network;
-use server::{App, Carrier, Dashboard, DashboardFile, Live};
+use server::{App, Carrier, Dashboard, DashboardFile, Live, Outside};
 use store::sqlite::{Limits, OpenError, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
@@ -125,7 +125,8 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         facts,
     );
     remove_temporary(&*store, &directory).await?;
-    let ui = ui(settings, development);
+    let outside = outside(settings, address)?;
+    let ui = ui(&outside, development);
     let app = || App {
         store: store.clone(),
         directory: directory.clone(),
@@ -137,6 +138,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         carrier: carrier.clone(),
         url_rules: url_rules(settings),
         egress: published(settings),
+        outside: outside.clone(),
         trusted_proxies: settings.trusted_proxies.clone(),
         platform_key: settings.platform_key.as_ref().map(|key| hash_key(key)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -245,7 +247,7 @@ fn url_rules(settings: &Settings) -> UrlRules {
 }
 
 /// The dashboard, and the path under which a browser reaches it.
-fn ui(settings: &Settings, development: bool) -> Dashboard {
+fn ui(outside: &Outside, development: bool) -> Dashboard {
     let file = |file: &dashboard::File| DashboardFile {
         path: file.path,
         media: file.media,
@@ -253,12 +255,19 @@ fn ui(settings: &Settings, development: bool) -> Dashboard {
         gzip: file.gzip,
         brotli: file.brotli,
     };
-    let path = settings.public_url.as_deref().and_then(|url| Some(Url::parse(url).ok()?.path().to_owned()));
-    let mut base = path.unwrap_or_default();
-    if !base.ends_with('/') {
-        base.push('/');
-    }
-    Dashboard { files: dashboard::FILES.iter().map(file).collect(), base, development }
+    Dashboard { files: dashboard::FILES.iter().map(file).collect(), base: outside.folder(), development }
+}
+
+/// How this server is reached: as the settings say, or where it listens.
+fn outside(settings: &Settings, address: SocketAddr) -> Result<Outside, BadSetting> {
+    let here = match address.ip() {
+        // An address that stands for all of this machine's is none that a browser can go to.
+        ip if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+        _ => address,
+    };
+    let url = settings.public_url.clone().unwrap_or_else(|| format!("http://{here}"));
+    let bad = |error: url::ParseError| BadSetting::new("public-url", format!("{url:?} is no URL: {error}"));
+    Ok(Outside::new(&Url::parse(&url).map_err(bad)?))
 }
 
 async fn metrics_listener(settings: &Settings) -> Result<Option<TcpListener>, BadSetting> {

@@ -6,7 +6,6 @@ mod accounts;
 mod attempt_json;
 mod audit;
 mod brand;
-mod current_session;
 mod deliveries;
 mod delivery_export;
 mod delivery_json;
@@ -19,6 +18,7 @@ mod listen;
 mod openapi;
 mod openapi_document;
 mod operations;
+mod sessions;
 mod stream;
 mod stream_messages;
 mod stream_news;
@@ -53,7 +53,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         listen::operations(),
         keys::operations(),
         audit::operations(),
-        current_session::operations(),
+        sessions::operations(),
         brand::operations(),
         event_types::operations(),
         egress_ips::operations(),

@@ -25,6 +25,7 @@ use crate::carrier::Carrier;
 use crate::dashboard::Dashboard;
 use crate::limits::Limits;
 use crate::live::Live;
+use crate::outside::Outside;
 use crate::stopping::Stopping;
 
 /// Fills a slice with chance bytes: the machine's in production, a seeded generator's in tests.
@@ -35,7 +36,7 @@ pub type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 pub struct App {
     /// Where everything is kept.
     pub store: Arc<dyn Store>,
-    /// Accounts, webhooks and keys in memory; the store keeps it.
+    /// Accounts, webhooks, keys and sessions in memory; the store keeps it.
     pub directory: SharedDirectory,
     /// The event types.
     pub catalogue: Arc<Catalogue>,
@@ -51,6 +52,8 @@ pub struct App {
     pub url_rules: UrlRules,
     /// The addresses that requests come from, as published.
     pub egress: Vec<IpAddr>,
+    /// How this server is reached from outside.
+    pub outside: Outside,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpRange>,
     /// SHA-256 of the platform key that the settings give, if they do.

@@ -1,4 +1,5 @@
-//! Who calls: the platform's keys, which may do everything, and account keys, which see their own account only.
+//! Who calls: the platform's keys, which may do everything, account keys, which see their own account only, and the
+//! sessions that come from them.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -8,19 +9,43 @@ use domain::address::IpRange;
 use domain::audit::{Actor, ActorKind, By};
 use domain::id::{AccountId, DeliveryId, EventId, WebhookId};
 use domain::key::{Account, ApiKey, Scope, hash_key};
+use domain::session::{Session, SessionKind};
+use domain::time::Timestamp;
 use domain::webhook::Webhook;
+use http::StatusCode;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use crate::app::{Api, RequestId};
 use crate::problem::Problem;
+use crate::{same_origin, signed_in};
 
 /// Longer texts are no keys, and are not worth a hash.
-const KEY_LENGTH_MAX: usize = 256;
+pub(crate) const KEY_LENGTH_MAX: usize = 256;
 
 /// The address at the other end of the connection; put into every request by the accept loop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// The request that somebody came with, and where from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Came {
+    /// The request.
+    request: Option<RequestId>,
+    /// The address.
+    pub(crate) address: IpAddr,
+}
+
+impl Came {
+    pub(crate) fn of(parts: &Parts, api: &Api) -> Self {
+        Self { request: parts.extensions.get().copied(), address: address(parts, &api.trusted_proxies) }
+    }
+
+    /// A change by `actor` with this request.
+    pub(crate) fn by(self, actor: Actor) -> By {
+        By { actor, request: self.request.map(|id| id.to_string()), address: Some(self.address) }
+    }
+}
 
 /// Who calls.
 #[derive(Debug, Clone)]
@@ -29,16 +54,41 @@ pub(crate) struct Caller {
     pub(crate) hash: [u8; 32],
     /// The key; `None` for the one of the settings.
     key: Option<Arc<ApiKey>>,
+    /// The session, where the request shows one and not the key itself.
+    session: Option<Arc<Session>>,
     /// The request that it came with.
-    request: Option<RequestId>,
-    /// Where from.
-    address: IpAddr,
+    came: Came,
 }
 
 impl Caller {
     /// The number of the account that the caller is limited to; `None` for the platform.
     pub(crate) fn account(&self) -> Option<u32> {
-        self.key.as_ref().and_then(|key| key.account)
+        match &self.session {
+            Some(session) => session.account,
+            None => self.key.as_ref().and_then(|key| key.account),
+        }
+    }
+
+    /// The session, where the request shows one and not the key itself.
+    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
+        self.session.as_ref()
+    }
+
+    /// What the caller was given to do; a platform's caller may do everything.
+    pub(crate) fn scopes(&self) -> &[Scope] {
+        match (&self.session, &self.key) {
+            (Some(session), _) => &session.scopes,
+            (None, Some(key)) => &key.scopes,
+            (None, None) => &[],
+        }
+    }
+
+    /// When the caller's key, or session, ends.
+    pub(crate) fn ends_at(&self) -> Option<Timestamp> {
+        match &self.session {
+            Some(session) => Some(session.expires_at),
+            None => self.key.as_ref().and_then(|key| key.expires_at),
+        }
     }
 
     /// Whether the caller may do everything.
@@ -46,22 +96,25 @@ impl Caller {
         self.account().is_none()
     }
 
-    /// The name of the caller's key, as the log and a pause say it.
+    /// The name of the caller's key or session, as the log and a pause say it.
     pub(crate) fn name(&self) -> &str {
-        self.key.as_ref().map_or("platform", |key| &key.name)
+        match &self.session {
+            Some(session) => &session.name,
+            None => self.key.as_ref().map_or("platform", |key| &key.name),
+        }
     }
 
     /// The caller as the audit log names who makes a change.
     pub(crate) fn by(&self) -> By {
-        let (kind, id) = match &self.key {
-            Some(key) => (ActorKind::Key, Some(key.id.to_string())),
-            None => (ActorKind::Settings, None),
+        let (kind, id) = match (&self.session, &self.key) {
+            (Some(session), _) => (ActorKind::Session, Some(session.id.to_string())),
+            (None, Some(key)) => (ActorKind::Key, Some(key.id.to_string())),
+            (None, None) => (ActorKind::Settings, None),
         };
-        let actor = Actor { kind, id, name: self.name().to_owned() };
-        By { actor, request: self.request.map(|id| id.to_string()), address: Some(self.address) }
+        self.came.by(Actor { kind, id, name: self.name().to_owned() })
     }
 
-    /// The key; `None` for the one of the settings.
+    /// The key, that behind a session too; `None` for the one of the settings.
     pub(crate) fn key(&self) -> Option<&Arc<ApiKey>> {
         self.key.as_ref()
     }
@@ -73,13 +126,14 @@ impl Caller {
 
     /// Whether the caller may do what this scope allows.
     pub(crate) fn has(&self, scope: Scope) -> bool {
-        self.is_platform()
-            || scope == Scope::Account
-            || self.key.as_ref().is_some_and(|key| key.scopes.contains(&scope))
+        self.is_platform() || scope == Scope::Account || self.scopes().contains(&scope)
     }
 
-    /// Whether the caller's key has been neither revoked nor ended since it was checked.
+    /// Whether the caller's key, and session, have been neither revoked nor ended since they were checked.
     pub(crate) fn is_still_valid(&self, api: &Api) -> bool {
+        if let Some(session) = &self.session {
+            return signed_in::key_behind(api, session).is_some() && api.directory.read().session(&self.hash).is_some();
+        }
         let Some(key) = &self.key else { return true };
         key.expires_at.is_none_or(|ends| api.now() < ends) && api.directory.read().key(&self.hash).is_some()
     }
@@ -104,19 +158,21 @@ impl FromRequestParts<Arc<Api>> for Caller {
 /// # Errors
 /// 401, the same for every kind; 429 for wrong keys from one address, and for an account key that comes too often.
 pub(crate) fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
-    let Some(token) = bearer(parts) else { return Err(Problem::unauthorized()) };
-    let now = api.now();
-    let has_not_ended = |key: &Arc<ApiKey>| key.expires_at.is_none_or(|ends| now < ends);
-    let address = address(parts, &api.trusted_proxies);
-    let found = find(token, api).filter(|(_, key)| key.as_ref().is_none_or(has_not_ended));
-    let Some((hash, key)) = found else {
-        // A valid key passes whatever its address did before: behind one address there may be many callers.
-        return Err(match api.sign_ins.take(address, now) {
-            Ok(()) => Problem::unauthorized(),
-            Err(wait) => Problem::too_many("too_many_sign_ins", wait, "Too many wrong keys came from your address."),
-        });
+    let came = Came::of(parts, api);
+    let unknown = || wrong(came.address, api, Problem::unauthorized());
+    let caller = match bearer(parts)? {
+        Some(token) => find(token, api, came)?.ok_or_else(unknown)?,
+        None => {
+            let Some(token) = signed_in::cookie(parts, api) else { return Err(Problem::unauthorized()) };
+            // A cookie that opens nothing is forgotten, or the browser would come with it again and again.
+            let forget = |problem: Problem| problem.with_cookie(api.outside.no_cookie());
+            let caller = by_session(token, SessionKind::Browser, api, came).map_err(forget)?;
+            let caller = caller.ok_or_else(|| forget(unknown()))?;
+            same_origin::require(parts, api)?;
+            caller
+        }
     };
-    let caller = Caller { hash, key, request: parts.extensions.get().copied(), address };
+    let now = api.now();
     if !caller.is_platform() {
         api.calls.take(caller.hash, now).map_err(|wait| {
             Problem::too_many(
@@ -127,6 +183,16 @@ pub(crate) fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> 
         })?;
     }
     Ok(caller)
+}
+
+/// Counts a wrong key or token against the address that it came from; `problem`, or 429.
+///
+/// A valid one passes whatever its address did before: behind one address there may be many callers.
+pub(crate) fn wrong(address: IpAddr, api: &Api, problem: Problem) -> Problem {
+    match api.sign_ins.take(address, api.now()) {
+        Ok(()) => problem,
+        Err(wait) => Problem::too_many("too_many_sign_ins", wait, "Too many wrong keys came from your address."),
+    }
 }
 
 /// Who is at the other end: the peer, or whom the trusted proxies in between name. What others say is not believed.
@@ -145,27 +211,62 @@ fn address(parts: &Parts, trusted: &[IpRange]) -> IpAddr {
     address
 }
 
-/// The one bearer token of the request.
-fn bearer(parts: &Parts) -> Option<&str> {
+/// The one bearer token of the request; none if it has no `Authorization`.
+///
+/// # Errors
+/// 401 if what stands there is no one bearer token.
+fn bearer(parts: &Parts) -> Result<Option<&str>, Problem> {
     let mut values = parts.headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    let value = match (values.next(), values.next()) {
+        (None, _) => return Ok(None),
+        (Some(value), None) => value.to_str().ok(),
+        (Some(_), Some(_)) => None,
+    };
+    let token =
+        value.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let token = token.map(|(_, token)| token.trim()).filter(|token| !token.is_empty());
+    token.map(Some).ok_or_else(Problem::unauthorized)
 }
 
-/// The hash of a token that opens something, and its key; no key for the one of the settings.
-fn find(token: &str, api: &Api) -> Option<([u8; 32], Option<Arc<ApiKey>>)> {
+/// Who has this bearer token: a key, or a portal's token.
+///
+/// # Errors
+/// 401 for a session that has ended, which is told apart from what never was.
+fn find(token: &str, api: &Api, came: Came) -> Result<Option<Caller>, Problem> {
     if token.len() > KEY_LENGTH_MAX {
-        return None;
+        return Ok(None);
     }
+    match by_key(token, api, came) {
+        Some(caller) => Ok(Some(caller)),
+        None => by_session(token, SessionKind::Embed, api, came),
+    }
+}
+
+/// Who has this key, if it is one that has not ended.
+pub(crate) fn by_key(token: &str, api: &Api, came: Came) -> Option<Caller> {
     // Only hashes are compared: how long a look-up takes tells nothing about a key.
     let hash = hash_key(token);
     if api.platform_key.is_some_and(|known| equal(&known, &hash)) {
-        return Some((hash, None));
+        return Some(Caller { hash, key: None, session: None, came });
     }
     let key = api.directory.read().key(&hash).cloned()?;
-    equal(&key.hash, &hash).then_some((hash, Some(key)))
+    let lasts = key.expires_at.is_none_or(|ends| api.now() < ends);
+    (lasts && equal(&key.hash, &hash)).then_some(Caller { hash, key: Some(key), session: None, came })
+}
+
+fn by_session(token: &str, kind: SessionKind, api: &Api, came: Came) -> Result<Option<Caller>, Problem> {
+    if token.len() > KEY_LENGTH_MAX {
+        return Ok(None);
+    }
+    let Some(session) = signed_in::session(api, token, kind) else { return Ok(None) };
+    match signed_in::key_behind(api, &session) {
+        Some(key) => Ok(Some(Caller { hash: session.hash, key, session: Some(session), came })),
+        None => Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "session_ended",
+            "The session has ended. Sign in again with a new link or a key.",
+        )),
+    }
 }
 
 /// Compares without stopping at the first difference.

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use domain::refusal::Refusal;
 use domain::store::{AcceptError, ChangeError, NoSpace, StoreError};
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -24,6 +24,7 @@ pub(crate) struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<Refusal>,
     retry_after: Option<Duration>,
+    cookie: Option<String>,
     /// What came has not been read to its end: no other request may follow on the connection.
     close: bool,
 }
@@ -71,7 +72,7 @@ pub(crate) struct FaultSchema {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new(), retry_after: None, close: false }
+        Self { status, code, detail: detail.into(), errors: Vec::new(), retry_after: None, cookie: None, close: false }
     }
 
     /// 400: what came cannot be read.
@@ -166,6 +167,11 @@ impl Problem {
             StatusCode::NOT_FOUND => Self::not_found(),
             other => Self::new(other, "refused", other.canonical_reason().unwrap_or("The request was refused.")),
         }
+    }
+
+    /// The same problem, with a cookie for the browser.
+    pub(crate) fn with_cookie(self, cookie: String) -> Self {
+        Self { cookie: Some(cookie), ..self }
     }
 
     /// The same problem, after which the connection is closed.
@@ -304,6 +310,9 @@ pub(crate) fn render(id: RequestId, mut response: Response) -> Response {
     }
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(cookie) = problem.cookie.as_deref().and_then(|cookie| HeaderValue::from_str(cookie).ok()) {
+        headers.insert(SET_COOKIE, cookie);
     }
     if problem.close {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

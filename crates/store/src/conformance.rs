@@ -9,6 +9,7 @@ pub mod changing;
 pub mod listing;
 pub mod pausing;
 pub mod sending;
+pub mod sessions;
 mod world;
 
 use std::sync::atomic::{AtomicI64, Ordering};

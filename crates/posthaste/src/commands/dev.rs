@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 use crate::client::Client;
 use crate::client::known::{self, Known};
 use crate::clock::SystemClock;
+use crate::commands::dashboard;
 use crate::commands::serve::drain;
 use crate::exit::{Ended, Stop};
 use crate::inbox::answer::Answer;
@@ -135,7 +136,9 @@ async fn start(options: &Options, mut settings: Settings) -> Result<Running, Sto
     let url = format!("http://{}", service.address);
     Known { url: url.clone(), key: key.to_string() }.write(&data).map_err(unusable)?;
     let base = Url::parse(&url).map_err(|error| Stop::failure(format!("{url} is no URL: {error}")))?;
+    let client = Client::new(base, Some(key.clone()), Vec::new());
     let banner = Banner {
+        dashboard: dashboard::link(&client).await?,
         schedule: settings.policy.retry_schedule.clone(),
         api: service.address,
         api_taken: api.taken,
@@ -147,7 +150,7 @@ async fn start(options: &Options, mut settings: Settings) -> Result<Running, Sto
         known: known::is_here(&data),
         data,
     };
-    Ok(Running { service, inbox, facts, client: Client::new(base, Some(key), Vec::new()), banner })
+    Ok(Running { service, inbox, facts, client, banner })
 }
 
 /// The key of the settings, the one of the last run, or a new one.

@@ -91,6 +91,8 @@ fn dev_says_what_it_does_and_does_it() {
     let banner = dev.until(&["✓ ready in", "Sent 1 sample event: alert.domain_matched"]).join("\n");
     for words in [
         "dev mode: short retries (50 ms, 100 ms, 1 s), loopback and http allowed, data in ./.posthaste",
+        "Dashboard  http://127.0.0.1:",
+        "/#t=phl_",
         "API        http://127.0.0.1:",
         "key phk_",
         "API docs   http://127.0.0.1:",

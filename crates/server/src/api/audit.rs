@@ -53,13 +53,14 @@ struct EntryJson {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditActor)]
 struct ActorJson {
-    /// `key`; `settings` for the platform key of the settings; `posthaste` for what we did ourselves.
+    /// `key`; `session` for a browser that is signed in, or a portal; `settings` for the platform key of the settings;
+    /// `posthaste` for what we did ourselves.
     #[schema(example = "key")]
     kind: &'static str,
-    /// The key's id.
+    /// The id of the key or session.
     #[schema(example = "key_01k9x5m2q7a3b")]
     id: Option<String>,
-    /// The key's name.
+    /// The name of the key or session.
     #[schema(example = "CRM import")]
     name: String,
 }
@@ -68,7 +69,7 @@ struct ActorJson {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditTarget)]
 struct TargetJson {
-    /// `account`, `webhook`, `key` or `delivery`.
+    /// `account`, `webhook`, `key`, `session` or `delivery`.
     #[schema(example = "webhook")]
     kind: &'static str,
     /// Its id.
@@ -83,7 +84,7 @@ pub(super) fn operations() -> Vec<Operation> {
     let filtered = |operation: Operation| {
         operation
             .query("action", "An action, such as webhook.paused, or a group, such as webhook.*.")
-            .query("actor", "A key's id, or the kind of an actor: key, settings or posthaste.")
+            .query("actor", "The id of a key or session, or the kind of an actor: key, session, settings or posthaste.")
             .query("target", "The id of what it was done to.")
             .query("since", "A time, or a span back from now such as 24h.")
             .query("until", "A time, or a span back from now.")

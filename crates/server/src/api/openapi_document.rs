@@ -41,13 +41,18 @@ pub(super) fn document(operations: &[Operation], catalogue: &Catalogue, brand: &
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "security": [{"key": []}],
+        "security": [{"key": []}, {"session": []}],
         "paths": paths,
         "webhooks": webhooks,
         "components": {
             "schemas": schemas,
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer", "description": "A platform key (phk_…) or an account key (pha_…)."},
+                "session": {
+                    "type": "apiKey", "in": "cookie", "name": "posthaste_session",
+                    "description": "A browser's session; over https the name starts with __Host- or __Secure-. What changes \
+                        something needs the header X-Requested-With too.",
+                },
             },
         },
     })

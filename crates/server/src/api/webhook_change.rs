@@ -71,6 +71,8 @@ fn after(change: &Change) -> Option<&Webhook> {
         | Change::Failing { .. }
         | Change::PutKey(_)
         | Change::RevokeKey(_)
+        | Change::OpenSessions { .. }
+        | Change::EndSession(_)
         | Change::Replay(_)
         | Change::Cancel(_)
         | Change::Note(_) => None,

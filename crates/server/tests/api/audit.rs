@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::world::{PLATFORM, World};
 
 /// Operations that are no GET and change nothing of what people set up: events have a log of their own, and the temporary
-/// webhook of a listener is told like any other.
-const NO_CHANGE: [&str; 5] = ["post_events", "test_webhook", "check_url", "answer_carried", "listen"];
+/// webhook of a listener is told like any other. Signing out is done by a session, and shown with the sessions.
+const NO_CHANGE: [&str; 6] = ["post_events", "test_webhook", "check_url", "answer_carried", "listen", "sign_out"];
 
 /// A change: its operation, a request that succeeds, and the action that it leaves. `{w}`, `{d}` and `{k}` are a webhook,
 /// an ended delivery and a key of the account `a`, `{p}` a key of the platform. In this order each finds what it needs.
@@ -36,6 +36,8 @@ fn changes() -> Vec<(&'static str, Method, &'static str, Value, &'static str)> {
         ("revoke_key", Method::DELETE, "/v1/accounts/a/keys/{k}", Value::Null, "key.revoked"),
         ("create_platform_key", Method::POST, "/v1/keys", json!({"name": "two"}), "key.created"),
         ("revoke_platform_key", Method::DELETE, "/v1/keys/{p}", Value::Null, "key.revoked"),
+        ("sign_in", Method::POST, "/v1/sessions", json!({"token": PLATFORM}), "session.opened"),
+        ("create_sign_in_link", Method::POST, "/v1/sessions/links", Value::Null, "session.opened"),
         ("delete_account", Method::DELETE, "/v1/accounts/a", Value::Null, "account.deleted"),
     ]
 }

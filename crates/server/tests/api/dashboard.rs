@@ -90,6 +90,9 @@ async fn the_page_can_ask_whose_webhooks_these_are_and_who_is_signed_in() {
     assert_eq!((&platform["platform"], &platform["account"]), (&true.into(), &serde_json::Value::Null));
     let key = world.account("acme", &[]).await;
     let own = world.ask(Method::GET, "/v1/sessions/current").key(&key).send().await.json();
-    let expected = serde_json::json!({"platform": false, "account": "acme", "name": "test", "writes_events": false});
+    let expected = serde_json::json!({
+        "id": null, "kind": "key", "name": "test", "platform": false, "account": "acme", "scopes": ["account"],
+        "writes_events": false, "expires_at": null,
+    });
     assert_eq!(own, expected);
 }

@@ -11,6 +11,7 @@ mod every_route;
 mod idempotency;
 mod keys;
 mod pages;
+mod sessions;
 mod sign_in;
 mod slow;
 mod socket;

@@ -25,7 +25,7 @@ use domain::transport::{Names, Outgoing, Transport};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use server::{App, Carrier, Live, router};
+use server::{App, Carrier, Live, Outside, router};
 use tower::ServiceExt as _;
 
 use crate::store::EngineStore;
@@ -196,6 +196,7 @@ impl World {
             names: Arc::new(TestNames),
             url_rules: UrlRules::default(),
             egress: vec!["203.0.113.10".parse().expect("an address")],
+            outside: Outside::new(&"https://hooks.example.com".parse().expect("a URL")),
             trusted_proxies: Vec::new(),
             platform_key: Some(hash_key(PLATFORM)),
             version: "0.0.0-test".to_owned(),

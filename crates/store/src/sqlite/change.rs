@@ -16,7 +16,7 @@ use super::engine::{Engine, Entry};
 use super::fault::Fault;
 use super::fresh::FreshDelivery;
 use super::idempotency::{self, Found, Kept};
-use super::{accounts, audit, deliveries, due, keys, webhooks};
+use super::{accounts, audit, deliveries, due, keys, sessions, webhooks};
 
 /// How many deliveries are read at once where all of a webhook's are gone through.
 const AT_ONCE: usize = 1_000;
@@ -49,6 +49,8 @@ impl Engine {
             }
             Change::PutKey(key) => vec![self.put_key(key)?],
             Change::RevokeKey(id) => vec![self.revoke_key(&id)?],
+            Change::OpenSessions { sessions, link } => self.open_sessions(now, sessions, link)?,
+            Change::EndSession(id) => vec![self.end_session(&id)?],
             Change::Replay(id) => vec![self.replay(now, id)?],
             Change::Cancel(id) => vec![self.cancel(now, id)?],
             Change::Note(act) => vec![self.note(act)?],
@@ -241,6 +243,7 @@ impl Engine {
     fn revoke_key(&mut self, id: &KeyId) -> Result<Act, ChangeError> {
         let known = self.shared.directory.read().key_of_id(id).cloned();
         let key = known.ok_or(ChangeError::NotFound)?;
+        sessions::delete_of_key(&self.conn, id)?;
         keys::delete(&self.conn, id)?;
         self.staged.directory.push(Entry::KeyGone(id.clone()));
         Ok(Act::of_key(Action::KeyRevoked, &key))

@@ -8,7 +8,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::event_types::EventTypes;
 use super::fault::{Fault, OpenError};
-use super::{accounts, attempts, audit, deliveries, due, erase, events, idempotency, keys, marks, schema, webhooks};
+use super::{
+    accounts, attempts, audit, deliveries, due, erase, events, idempotency, keys, marks, schema, sessions, webhooks,
+};
 
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,7 @@ pub(super) const TABLES: &[(&str, Rows)] = &[
     ("webhooks", webhooks::verify),
     ("webhooks_gone", |conn| Ok(webhooks::load_gone(conn)?.len() as u64)),
     ("keys", |conn| Ok(keys::load(conn)?.len() as u64)),
+    ("sessions", |conn| Ok(sessions::load(conn)?.len() as u64)),
     ("event_types", |conn| Ok(EventTypes::load(conn)?.len() as u64)),
     ("events", events_rows),
     ("deliveries", deliveries_rows),

@@ -11,8 +11,9 @@ use domain::audit::By;
 use domain::delivery::Settlement;
 use domain::directory::SharedDirectory;
 use domain::event::{Event, NewEvent};
-use domain::id::{DeliveryId, EventId, KeyId, WebhookId};
+use domain::id::{DeliveryId, EventId, KeyId, SessionId, WebhookId};
 use domain::key::{Account, ApiKey};
+use domain::session::Session;
 use domain::store::{AcceptError, Accepted, Change, ChangeError, Changed, Fact, Keep, StoreError};
 use domain::time::Timestamp;
 use domain::vault::Vault;
@@ -78,6 +79,8 @@ pub(super) enum Entry {
     WebhookGone { number: u32, account: u32, id: WebhookId, logged: bool },
     Key(ApiKey),
     KeyGone(KeyId),
+    Session(Session),
+    SessionGone(SessionId),
 }
 
 /// What an engine is opened with.
@@ -236,7 +239,9 @@ impl Engine {
                 | Entry::Webhook(_)
                 | Entry::WebhookGone { .. }
                 | Entry::Key(_)
-                | Entry::KeyGone(_) => {}
+                | Entry::KeyGone(_)
+                | Entry::Session(_)
+                | Entry::SessionGone(_) => {}
             }
         }
         drop(gone);
@@ -249,6 +254,8 @@ impl Engine {
                 Entry::WebhookGone { number, .. } => directory.remove_webhook(number),
                 Entry::Key(key) => directory.put_key(Arc::new(key)),
                 Entry::KeyGone(id) => directory.remove_key(&id),
+                Entry::Session(session) => directory.put_session(Arc::new(session)),
+                Entry::SessionGone(id) => directory.remove_session(&id),
             }
         }
     }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::checksum::Checksum;
 use super::engine::{Engine, Entry};
 use super::fault::Fault;
-use super::{accounts, audit, deliveries, due, events, keys, webhooks};
+use super::{accounts, audit, deliveries, due, events, keys, sessions, webhooks};
 
 /// What a batch of an erasure did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +26,19 @@ pub enum Erased {
 
 /// Where rows of an account are, and that they go with it. A test over the tables keeps the list whole.
 #[cfg(test)]
-const WITH_THE_ACCOUNT: &[&str] =
-    &["accounts", "webhooks", "webhooks_gone", "keys", "events", "deliveries", "attempts", "due", "erasures", "audit"];
+const WITH_THE_ACCOUNT: &[&str] = &[
+    "accounts",
+    "webhooks",
+    "webhooks_gone",
+    "keys",
+    "events",
+    "deliveries",
+    "attempts",
+    "due",
+    "sessions",
+    "erasures",
+    "audit",
+];
 /// Tables that hold nothing of an account, or forget it by themselves: what an idempotency key was answered is sealed, and
 /// goes after a day.
 #[cfg(test)]
@@ -46,6 +57,7 @@ impl Engine {
             }
             keys::delete_of_account(&engine.conn, number)?;
             audit::delete_of_account(&engine.conn, number)?;
+            sessions::delete_of_account(&engine.conn, number)?;
             accounts::delete(&engine.conn, number)?;
             put(&engine.conn, number)
         })?;

@@ -36,6 +36,7 @@ mod reseal;
 mod retain;
 mod schema;
 mod search;
+mod sessions;
 mod settle;
 mod shared;
 mod stamps;

@@ -15,7 +15,7 @@ use super::event_types::EventTypes;
 use super::fault::Fault;
 use super::shared::Shared;
 use super::stamps::{Stamps, micros};
-use super::{accounts, deliveries, events, keys, marks, webhooks};
+use super::{accounts, deliveries, events, keys, marks, sessions, webhooks};
 
 /// The text that is sealed to know the encryption key again.
 const KEY_CHECK: &[u8] = b"posthaste";
@@ -80,6 +80,9 @@ impl Engine {
         }
         for key in keys::load(&self.conn)? {
             directory.put_key(Arc::new(key));
+        }
+        for session in sessions::load(&self.conn)? {
+            directory.put_session(Arc::new(session));
         }
         drop(directory);
         self.recover_fresh(&mut facts)?;

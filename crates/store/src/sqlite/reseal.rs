@@ -107,8 +107,10 @@ mod tests {
     use crate::sqlite::schema::tests::{columns, empty};
 
     /// Columns of bytes that hold no secret, or no more of one than its hash.
-    const OPEN: [(&str, &str); 8] = [
+    const OPEN: [(&str, &str); 10] = [
         ("keys", "hash"),
+        ("sessions", "hash"),
+        ("sessions", "key"),
         ("events", "targets"),
         ("events", "data"),
         ("events", "trace"),

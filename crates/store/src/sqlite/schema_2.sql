@@ -42,3 +42,22 @@ CREATE INDEX deliveries_of_type_state ON deliveries (account, type, state, event
     WHERE state <> 1;
 CREATE INDEX deliveries_of_outcome ON deliveries (account, ifnull(code, -error), event, place, webhook, type, state)
     WHERE ifnull(code, -error) <> 200;
+
+-- Sessions, and the one-time links that are spent for them. kind: 0 link, 1 browser, 2 embed. `key` is the hash of the key
+-- that a session comes from, `hash` that of its own token.
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY,
+    kind INTEGER NOT NULL,
+    hash BLOB NOT NULL UNIQUE,
+    key BLOB NOT NULL,
+    account INTEGER,
+    portal INTEGER NOT NULL,
+    scopes TEXT NOT NULL,
+    name TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    opens_for INTEGER NOT NULL,
+    spent INTEGER NOT NULL,
+    crc INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE INDEX sessions_by_end ON sessions (expires_at);

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use domain::directory::SharedDirectory;
 use domain::vault::Vault;
 use store::conformance::{
-    ManualClock, Opened, Subject, Told, accepting, auditing, changing, listing, pausing, sending,
+    ManualClock, Opened, Subject, Told, accepting, auditing, changing, listing, pausing, sending, sessions,
 };
 use store::sqlite::{Limits, Settings, SqliteStore};
 
@@ -95,6 +95,8 @@ behaviours! {
     pausing::resuming_cancels,
     auditing::changes_are_told_with_their_actor,
     auditing::an_account_s_part_goes_with_it,
+    sessions::sessions_come_from_keys_and_end_with_them,
+    sessions::sessions_that_ended_are_forgotten,
     changing::a_webhook_keeps_everything,
     changing::a_change_is_made_once_per_key,
     changing::deleting_a_webhook_cancels_and_keeps_the_log,

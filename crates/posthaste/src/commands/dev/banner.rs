@@ -15,6 +15,8 @@ use crate::output::{Console, Tone, span};
 pub(super) struct Banner {
     /// The data directory.
     pub(super) data: PathBuf,
+    /// The one-time link that signs a browser in.
+    pub(super) dashboard: String,
     /// The retry schedule in force.
     pub(super) schedule: RetrySchedule,
     /// Where the API listens.
@@ -40,7 +42,7 @@ impl Banner {
     pub(super) fn print(&self, console: &Console) {
         if console.json() {
             console.value(&json!({
-                "type": "started", "version": env!("CARGO_PKG_VERSION"), "data": self.data, "api": self.api_url(),
+                "type": "started", "version": env!("CARGO_PKG_VERSION"), "data": self.data, "dashboard": self.dashboard, "api": self.api_url(),
                 "docs": self.docs_url(), "key": self.key, "retry_schedule": self.schedule,
                 "inboxes": self.boxes.iter().map(|(name, answer)| json!({"url": self.inbox_url(name), "answers": answer})).collect::<Vec<_>>(),
                 "inbox_ca": self.authority,
@@ -54,6 +56,7 @@ impl Banner {
             delays.join(", "),
             shown(&self.data),
         ));
+        console.line(&format!("  Dashboard  {}", self.dashboard));
         console.line(&format!("  API        {:<38} key {}", self.api_url(), self.key));
         console.line(&format!("  API docs   {}{}", self.docs_url(), taken(self.api_taken)));
         for (place, (name, answer)) in self.boxes.iter().enumerate() {

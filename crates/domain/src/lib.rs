@@ -19,6 +19,7 @@ pub mod id;
 pub mod in_flight;
 pub mod json_pointer;
 pub mod key;
+pub mod order;
 pub mod policy;
 pub mod redaction;
 pub mod refusal;

@@ -10,6 +10,7 @@ use crate::endpoint_url::EndpointUrl;
 use crate::event_filter::EventFilter;
 use crate::id::{AccountId, WebhookId};
 use crate::key::Account;
+use crate::order::Order;
 use crate::policy::Policy;
 use crate::retry::RetrySchedule;
 use crate::secret::SigningSecret;
@@ -86,6 +87,8 @@ pub struct Webhook {
     pub max_in_flight: Option<u16>,
     /// Whether HTTP/2 is offered.
     pub http2: bool,
+    /// In which order it gets its events; `None` where that does not matter.
+    pub order: Option<Order>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed by a person.
@@ -126,6 +129,7 @@ impl Webhook {
             rate_limit: None,
             max_in_flight: None,
             http2: false,
+            order: None,
             created_at: now,
             updated_at: now,
             version: 1,

@@ -18,7 +18,7 @@ pub(crate) enum Stop {
 }
 
 /// A place in a text of JSON.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Cursor<'a> {
     text: &'a str,
     at: usize,
@@ -52,6 +52,11 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) const fn advance(&mut self) {
         self.at += 1;
+    }
+
+    /// What was consumed since `start` was a copy of this.
+    pub(crate) fn since(&self, start: &Self) -> Result<&'a str, Stop> {
+        self.text.get(start.at..self.at).ok_or(Stop::Unsure)
     }
 
     /// Consumes one byte, which must be `wanted`.

@@ -8,13 +8,14 @@ use domain::attempt::ErrorCode;
 use domain::custom_headers::CustomHeaders;
 use domain::endpoint_url::{EndpointUrl, HostName};
 use domain::event_filter::EventFilter;
+use domain::order::Order;
 use domain::refusal::Refusal;
 use domain::retry::RetrySchedule;
 use domain::time::parse_span;
 use domain::webhook::Webhook;
 use utoipa::ToSchema;
 
-use super::webhook_json::MASK;
+use super::webhook_json::{MASK, OrderJson};
 use crate::app::Api;
 use crate::json_input::{Given, Input, Members};
 
@@ -58,11 +59,13 @@ pub(crate) struct WebhookInput {
     max_in_flight: Option<u16>,
     /// Whether HTTP/2 is offered; HTTP/1.1 always is.
     http2: Option<bool>,
+    /// In which order it gets its events; null where that does not matter.
+    order: Option<OrderJson>,
 }
 
 /// The members of [`WebhookInput`].
-pub(super) const FIELDS: [&str; 9] =
-    ["name", "url", "events", "headers", "timeout", "retry_schedule", "rate_limit", "max_in_flight", "http2"];
+pub(super) const FIELDS: [&str; 10] =
+    ["name", "url", "events", "headers", "timeout", "retry_schedule", "rate_limit", "max_in_flight", "http2", "order"];
 
 /// What was given, judged. `None` was not given; an inner `None` was given as null: the operator's setting.
 #[derive(Debug, Default)]
@@ -76,6 +79,7 @@ pub(super) struct Draft {
     rate_limit: Option<Option<u32>>,
     max_in_flight: Option<Option<u16>>,
     http2: Option<bool>,
+    order: Option<Option<Order>>,
 }
 
 impl Draft {
@@ -91,6 +95,7 @@ impl Draft {
             max_in_flight: read_count(input, "max_in_flight", "max_in_flight_invalid", u32::from(IN_FLIGHT_MAX))
                 .map(|count| count.and_then(|count| u16::try_from(count).ok())),
             http2: not_null(input, "http2", "http2_invalid", "true or false"),
+            order: read_order(input),
             url: None,
         };
         draft.url = read_url(api, input, before).await;
@@ -113,6 +118,7 @@ impl Draft {
         set(&mut webhook.rate_limit, self.rate_limit);
         set(&mut webhook.max_in_flight, self.max_in_flight);
         set(&mut webhook.http2, self.http2);
+        set(&mut webhook.order, self.order);
     }
 }
 
@@ -183,6 +189,22 @@ fn read_schedule(input: &mut Input<'_>) -> Option<Option<RetrySchedule>> {
         Ok(schedule) => Some(Some(schedule)),
         Err(fault) => {
             input.fault("retry_schedule", "schedule_invalid", format!("retry_schedule: {fault}."));
+            None
+        }
+    }
+}
+
+fn read_order(input: &mut Input<'_>) -> Option<Option<Order>> {
+    const CODE: &str = "order_invalid";
+    let given = match input.get::<OrderJson>("order", CODE, r#"null or {"by": "webhook"} or {"by": "/customer/id"}"#) {
+        Given::Absent => return None,
+        Given::Null => return Some(None),
+        Given::Value(given) => given,
+    };
+    match Order::parse(&given.by) {
+        Ok(order) => Some(Some(order)),
+        Err(fault) => {
+            input.faults.push(Refusal::new("/order/by", CODE, format!("order.by {fault}.")));
             None
         }
     }

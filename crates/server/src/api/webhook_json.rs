@@ -5,7 +5,7 @@ use domain::policy::Policy;
 use domain::time::{Timestamp, write_span};
 use domain::webhook::{Pause, PauseCause, Webhook};
 use serde::ser::SerializeMap as _;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 /// What stands where a secret value is not shown.
@@ -57,6 +57,8 @@ pub(crate) struct WebhookJson {
     max_in_flight: u16,
     /// Whether HTTP/2 is offered.
     http2: bool,
+    /// In which order it gets its events; null where that does not matter.
+    order: Option<OrderJson>,
     /// Which of these follow the operator's settings: `timeout`, `retry_schedule`, `max_in_flight`.
     defaults: Vec<&'static str>,
     /// Whether it lives only as long as the command that made it.
@@ -67,6 +69,16 @@ pub(crate) struct WebhookJson {
     /// When it was last changed by a person.
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
+}
+
+/// First in, first out: the next event of a key is sent once the one before it has ended.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Order)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OrderJson {
+    /// `webhook` for all its events, or a JSON pointer into `data`: events with the same value there keep their order.
+    #[schema(example = "/customer/id")]
+    pub(crate) by: String,
 }
 
 /// By whom, since when and why a webhook is paused.
@@ -140,6 +152,7 @@ impl WebhookJson {
             rate_limit: webhook.rate_limit,
             max_in_flight: webhook.cap(policy),
             http2: webhook.http2,
+            order: webhook.order.as_ref().map(|order| OrderJson { by: order.by().to_owned() }),
             defaults: defaults.into_iter().filter(|(_, follows)| *follows).map(|(name, _)| name).collect(),
             temporary: webhook.temporary,
             created_at: webhook.created_at,

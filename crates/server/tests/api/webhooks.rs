@@ -28,7 +28,7 @@ async fn a_new_webhook_has_the_page_s_defaults_and_shows_its_secret_this_once() 
         "id": id, "account": "default", "name": "CRM Sync", "url": "https://hooks.crm.example.com/in",
         "events": ["alert.*"], "headers": {"X-Api-Key": "••••"}, "status": "active", "status_reason": null,
         "health": "healthy", "failing_since": null, "timeout": "5s", "retry_schedule": ["30s", "2m", "10m", "1h", "6h"],
-        "rate_limit": null, "max_in_flight": 10, "http2": false,
+        "rate_limit": null, "max_in_flight": 10, "http2": false, "order": null,
         "defaults": ["timeout", "retry_schedule", "max_in_flight"], "temporary": false,
         "created_at": at, "updated_at": at,
     });
@@ -50,7 +50,7 @@ async fn every_fault_is_named_at_once() {
             &json!({
                 "name": "", "url": "http://example.com/", "events": ["nope.*", 7], "headers": {"Host": "x", "X A": "y", "X-B": 7},
                 "timeout": "10m", "retry_schedule": ["30s", "soon"], "rate_limit": 0, "max_in_flight": 1e9, "http2": "yes",
-                "colour": "red",
+                "order": {"by": "customer"}, "colour": "red",
             }),
         )
         .await;
@@ -68,6 +68,7 @@ async fn every_fault_is_named_at_once() {
         ("/rate_limit", "rate_limit_invalid"),
         ("/max_in_flight", "max_in_flight_invalid"),
         ("/http2", "http2_invalid"),
+        ("/order/by", "order_invalid"),
         ("/colour", "unknown_field"),
     ] {
         assert!(faults.contains(&(pointer.to_owned(), code.to_owned())), "{pointer} {code} is not in {faults:?}");
@@ -250,4 +251,32 @@ async fn a_url_is_checked_without_being_saved() {
     let limited = world.post("/v1/accounts/default/url-check", &json!({"url": "https://example.com/"})).await;
     assert_eq!(limited.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(limited.headers["retry-after"], "10");
+}
+
+#[tokio::test]
+async fn an_order_is_by_webhook_or_by_a_pointer() {
+    let world = World::new();
+    let id = world.webhook("default").await;
+    let path = format!("{LIST}/{id}");
+    for by in ["webhook", "/customer/id", "/a~1b/~0/0"] {
+        let reply = world.patch(&path, &json!({"order": {"by": by}})).await;
+        assert_eq!((reply.status, &reply.json()["order"]), (StatusCode::OK, &json!({"by": by})));
+        assert_eq!(world.get(&path).await.json()["order"], json!({"by": by}));
+    }
+    for (order, pointer) in [
+        (json!("webhook"), "/order"),
+        (json!({}), "/order"),
+        (json!({"by": 7}), "/order"),
+        (json!({"by": "webhook", "to": 1}), "/order"),
+        (json!({"by": ""}), "/order/by"),
+        (json!({"by": "customer"}), "/order/by"),
+        (json!({"by": "/a~2"}), "/order/by"),
+        (json!({"by": format!("/{}", "a".repeat(300))}), "/order/by"),
+    ] {
+        let (status, faults) = world.patch(&path, &json!({"order": order})).await.faults();
+        assert_eq!((status, faults), (422, vec![(pointer.to_owned(), "order_invalid".to_owned())]), "{order}");
+    }
+    assert_eq!(world.get(&path).await.json()["order"], json!({"by": "/a~1b/~0/0"}));
+    let reply = world.patch(&path, &json!({"order": null})).await;
+    assert_eq!((reply.status, &reply.json()["order"]), (StatusCode::OK, &Value::Null));
 }

@@ -9,6 +9,7 @@ use domain::custom_headers::CustomHeaders;
 use domain::endpoint_url::EndpointUrl;
 use domain::event_filter::EventFilter;
 use domain::id::{AccountId, WebhookId};
+use domain::order::Order;
 use domain::retry::RetrySchedule;
 use domain::secret::SigningSecret;
 use domain::signature::SigningSecrets;
@@ -39,6 +40,8 @@ struct Profile {
     previous_until: Option<Timestamp>,
     #[serde(default)]
     temporary: bool,
+    #[serde(default)]
+    order: Option<Order>,
 }
 
 /// The sealed columns, and what else their checksum covers.
@@ -159,6 +162,7 @@ fn read(columns: &Columns, id: &str, account_id: AccountId, vault: &Vault) -> Re
         version: columns.version as u64,
         failing_since: columns.failing_since.map(Timestamp),
         temporary: profile.temporary,
+        order: profile.order,
     })
 }
 
@@ -196,6 +200,7 @@ pub(super) fn put(
         updated_at: webhook.updated_at,
         previous_until: webhook.secrets.previous.as_ref().map(|(_, until)| *until),
         temporary: webhook.temporary,
+        order: webhook.order.clone(),
     };
     let secret_version = webhook.version as i64;
     let context = Context { account: &webhook.account_id, webhook: id, version: secret_version };

@@ -63,10 +63,15 @@ struct Fields {
     /// Whether HTTP/2 is offered: true or false
     #[arg(long, value_name = "BOOL")]
     http2: Option<bool>,
+    /// First in, first out: "webhook", or a JSON pointer into data such as /customer/id; "none" for no order
+    #[arg(long, value_name = "BY")]
+    order: Option<String>,
 }
 
 /// What takes a value back to the operator's.
 const DEFAULT: &str = "default";
+/// What takes the order away.
+const NO_ORDER: &str = "none";
 
 impl Create {
     /// The body of the request.
@@ -125,6 +130,9 @@ impl Fields {
         }
         if let Some(http2) = self.http2 {
             put("http2", json!(http2));
+        }
+        if let Some(by) = &self.order {
+            put("order", if by == NO_ORDER { Value::Null } else { json!({"by": by}) });
         }
         for (name, text) in [("rate_limit", &self.rate_limit), ("max_in_flight", &self.max_in_flight)] {
             if let Some(text) = text {
@@ -186,6 +194,13 @@ mod tests {
             body(&["--rate-limit", "7", "--max-in-flight", "default"]),
             Ok(json!({"rate_limit": 7, "max_in_flight": null}))
         );
+    }
+
+    #[test]
+    fn an_order_is_a_word_or_a_pointer() {
+        assert_eq!(body(&["--order", "/customer/id"]), Ok(json!({"order": {"by": "/customer/id"}})));
+        assert_eq!(body(&["--order", "webhook"]), Ok(json!({"order": {"by": "webhook"}})));
+        assert_eq!(body(&["--order", "none"]), Ok(json!({"order": null})));
     }
 
     #[test]

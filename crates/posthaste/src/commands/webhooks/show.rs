@@ -44,7 +44,7 @@ pub(super) fn one(session: &Session<'_>, answer: &Answer) -> Result<(), Stop> {
     let mut rest = Table::new(&["", ""]);
     let mut row = |name: &str, value: String| rest.row(vec![Cell::toned(Tone::Quiet, name), value.into()]);
     let defaults = texts(webhook, "defaults");
-    for name in ["timeout", "retry_schedule", "rate_limit", "max_in_flight", "http2", "headers"] {
+    for name in ["timeout", "retry_schedule", "rate_limit", "max_in_flight", "http2", "order", "headers"] {
         let from = if defaults.split(',').any(|its| its == name) { "  (the operator's)" } else { "" };
         row(&name.replace('_', " "), format!("{}{from}", words(&webhook[name])));
     }

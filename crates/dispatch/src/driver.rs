@@ -4,20 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use domain::audit::By;
-use domain::delivery::Settlement;
+use domain::delivery::{Due, Settlement};
 use domain::directory::SharedDirectory;
+use domain::id::DeliveryId;
 use domain::in_flight::InFlight;
+use domain::order::{Order, OrderKey};
 use domain::policy::Policy;
-use domain::store::{Change, ChangeError, Fact, Store};
+use domain::store::{Change, ChangeError, Fact, Store, StoreError};
 use domain::time::{Clock, Timestamp};
 use domain::transport::Transport;
+use domain::waiting::{Waiting, Waits};
 use domain::webhook::{Pause, PauseCause};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::scheduler::{BACKLOG_MAX, Input, Output, Scheduler};
+use crate::scheduler::{Input, Output, Scheduler, with_keys};
 use crate::sender::Sender;
 
 /// How many messages one turn of the loop takes at most, and how many ends of attempts go into one record.
@@ -28,6 +32,7 @@ const STEP: Duration = Duration::from_millis(500);
 enum Message {
     Facts(Vec<Fact>),
     Input(Input),
+    Ask(Vec<(u32, DeliveryId)>, oneshot::Sender<Vec<Option<Waits>>>),
     Drain(oneshot::Sender<()>),
 }
 
@@ -40,6 +45,18 @@ impl Feed {
     pub fn publish(&self, facts: Vec<Fact>) {
         // Without a dispatcher there is nobody to tell: the store tells it all again at the next start.
         let _ = self.0.send(Message::Facts(facts));
+    }
+}
+
+#[async_trait]
+impl Waiting for Feed {
+    async fn waits(&self, deliveries: Vec<(u32, DeliveryId)>) -> Vec<Option<Waits>> {
+        let unknown = vec![None; deliveries.len()];
+        let (answer, answered) = oneshot::channel();
+        if self.0.send(Message::Ask(deliveries, answer)).is_err() {
+            return unknown;
+        }
+        answered.await.unwrap_or(unknown)
     }
 }
 
@@ -183,6 +200,11 @@ impl Driver {
                         }
                     }
                     Message::Input(input) => self.scheduler.take(now, input),
+                    Message::Ask(deliveries, answer) => {
+                        let waits = |(webhook, delivery)| self.scheduler.waits(now, webhook, delivery);
+                        // Whoever asked may have gone.
+                        let _ = answer.send(deliveries.into_iter().map(waits).collect());
+                    }
                     Message::Drain(done) => {
                         self.scheduler.drain();
                         self.draining = Some(done);
@@ -253,14 +275,14 @@ impl Driver {
                     }
                 });
             }
-            Output::LoadBacklog { webhook, after, until } => {
+            Output::LoadBacklog { webhook, load, after, until, limit, order } => {
                 let store = Arc::clone(&self.sender.store);
                 self.answer(async move {
-                    let rows = store.backlog(webhook, after, until, BACKLOG_MAX).await.unwrap_or_else(|error| {
-                        tracing::error!(webhook, %error, "held deliveries could not be read");
-                        Vec::new()
-                    });
-                    Input::Backlog { webhook, rows }
+                    let rows = backlog(&*store, webhook, after, until, limit, order.as_ref()).await;
+                    if let Err(error) = &rows {
+                        tracing::error!(webhook, %error, "deliveries that wait on disk could not be read");
+                    }
+                    Input::Backlog { webhook, load, rows: rows.ok() }
                 });
             }
             Output::Pause { webhook, cause } => {
@@ -284,6 +306,24 @@ impl Driver {
             let _ = messages.send(Message::Input(work.await));
         });
     }
+}
+
+/// What waits on disk for a webhook, with the keys of its order.
+async fn backlog(
+    store: &dyn Store,
+    webhook: u32,
+    after: Option<DeliveryId>,
+    until: Timestamp,
+    limit: usize,
+    order: Option<&Order>,
+) -> Result<Vec<(Due, OrderKey)>, StoreError> {
+    let rows = store.backlog(webhook, after, until, limit).await?;
+    let events = if order.is_some_and(Order::reads_data) {
+        store.load(rows.iter().map(|row| row.delivery.event).collect()).await?
+    } else {
+        Vec::new()
+    };
+    Ok(with_keys(rows, &events, order))
 }
 
 /// Pauses a webhook, unless it is paused or deleted already.

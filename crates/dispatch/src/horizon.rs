@@ -11,8 +11,6 @@ use crate::lane::Job;
 
 /// How far ahead planned attempts are kept in memory.
 const AHEAD: Duration = Duration::from_secs(300);
-/// How many rows one load brings at most.
-pub(crate) const LOAD_MAX: usize = 5_000;
 
 /// Planned attempts in memory, and up to when they are complete.
 #[derive(Debug, Default)]
@@ -55,9 +53,19 @@ impl Horizon {
         within
     }
 
+    /// Keeps an attempt until this instant, however far ahead that is.
+    pub(crate) fn keep(&mut self, at: Timestamp, job: Job) {
+        self.planned.insert((at, job.due.delivery), job);
+    }
+
+    /// Takes out the planned attempts of a webhook.
+    pub(crate) fn take_of(&mut self, webhook: u32) -> Vec<Job> {
+        self.planned.extract_if(.., |_, job| job.due.webhook == webhook).map(|(_, job)| job).collect()
+    }
+
     /// Forgets a planned attempt.
-    pub(crate) fn forget(&mut self, due_at: Timestamp, delivery: DeliveryId) {
-        self.planned.remove(&(due_at, delivery));
+    pub(crate) fn forget(&mut self, at: Timestamp, delivery: DeliveryId) -> Option<Job> {
+        self.planned.remove(&(at, delivery))
     }
 
     /// The next planned attempt that has come due.
@@ -69,25 +77,30 @@ impl Horizon {
     /// When something is to be done next: an attempt comes due, or the horizon is to be moved on.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         let load = self.loading.is_none().then(|| self.covered.minus(AHEAD / 2).max(self.not_before));
-        self.planned.keys().next().map(|(at, _)| *at).into_iter().chain(load).min()
+        self.next_planned().into_iter().chain(load).min()
+    }
+
+    /// When the next planned attempt comes due.
+    pub(crate) fn next_planned(&self) -> Option<Timestamp> {
+        self.planned.keys().next().map(|(at, _)| *at)
     }
 
     /// The load to ask for now, if one is needed and none is under way.
-    pub(crate) fn load(&mut self, now: Timestamp) -> Option<LoadDue> {
+    pub(crate) fn load(&mut self, now: Timestamp, limit: usize) -> Option<LoadDue> {
         if self.loading.is_some() || self.covered.minus(AHEAD / 2).max(self.not_before) > now {
             return None;
         }
         let until = now.plus(AHEAD);
         self.loading = Some(until);
         self.covered = until;
-        Some(LoadDue { after: self.after, until, limit: LOAD_MAX })
+        Some(LoadDue { after: self.after, until, limit })
     }
 
-    /// A load has ended; returns what of it is up to date.
-    pub(crate) fn loaded(&mut self, rows: Vec<Due>) -> Vec<Due> {
+    /// A load of at most `limit` rows has ended; returns what of it is up to date.
+    pub(crate) fn loaded(&mut self, rows: Vec<Due>, limit: usize) -> Vec<Due> {
         let Some(until) = self.loading.take() else { return Vec::new() };
         self.after = match rows.last() {
-            Some(last) if rows.len() >= LOAD_MAX => Some((last.due_at, last.delivery)),
+            Some(last) if rows.len() >= limit => Some((last.due_at, last.delivery)),
             _ => Some((until, DeliveryId { event: EventId(0), place: 0 })),
         };
         self.covered = self.after.map_or(until, |(at, _)| at);
@@ -114,10 +127,11 @@ impl Horizon {
     pub(crate) fn shift(&mut self, micros: i64) {
         let planned = std::mem::take(&mut self.planned);
         self.planned = planned
-            .into_values()
-            .map(|mut job| {
-                job.due.due_at = Timestamp(job.due.due_at.0.saturating_add(micros));
-                ((job.due.due_at, job.due.delivery), job)
+            .into_iter()
+            .map(|((at, delivery), mut job)| {
+                let shift = |at: Timestamp| Timestamp(at.0.saturating_add(micros));
+                job.due.due_at = shift(job.due.due_at);
+                ((shift(at), delivery), job)
             })
             .collect();
     }

@@ -10,7 +10,11 @@ use domain::event::Event;
 use domain::id::DeliveryId;
 use domain::policy::Policy;
 use domain::time::Timestamp;
+use domain::waiting::Waits;
 use domain::webhook::Webhook;
+
+use crate::ordered::Ordered;
+use crate::turns::{Kind, Kinds};
 
 /// How many successes widen the window by one.
 const SUCCESSES_TO_WIDEN: u16 = 20;
@@ -25,20 +29,46 @@ pub(crate) struct Job {
     pub(crate) due: Due,
     /// The event, if it is still in memory from its acceptance.
     pub(crate) event: Option<Arc<Event>>,
+    /// When its turn in its webhook's order came, if it had to wait for that.
+    pub(crate) in_turn_since: Timestamp,
 }
 
-/// What of a webhook waits on disk.
+impl Job {
+    pub(crate) const fn new(due: Due, event: Option<Arc<Event>>) -> Self {
+        Self { due, event, in_turn_since: Timestamp(0) }
+    }
+
+    /// What waits on disk.
+    pub(crate) const fn on_disk(due: Due) -> Self {
+        Self::new(due, None)
+    }
+}
+
+/// Whether a delivery keeps its place in its webhook's order: its first attempt, and the retries that follow from it.
+/// Tests and replays go outside of it, and so does a replay's retry, which is known by its attempts: there are more than the
+/// present schedule has made.
+pub(crate) const fn keeps_order(due: &Due) -> bool {
+    match due.reason {
+        Reason::First => true,
+        Reason::Retry => due.attempts_made == due.retries_made,
+        Reason::Replay | Reason::Test => false,
+    }
+}
+
+/// What of a webhook waits on disk, and the pass that brings it to memory.
 #[derive(Debug, Default)]
 pub(crate) struct OnDisk {
     /// Whether there may be rows that are not in memory.
     pub(crate) more: bool,
-    /// Whether a load is under way.
-    pub(crate) loading: bool,
-    /// Whether rows came to the disk while the load was under way: it may have missed them.
-    pub(crate) grown_meanwhile: bool,
-    /// The last delivery that a load brought.
+    /// The number of the load under way.
+    pub(crate) loading: Option<u64>,
+    /// Whether the disk got rows since the pass began: it may have missed them.
+    pub(crate) again: bool,
+    /// The last delivery that the pass brought; `None` at its beginning.
     pub(crate) after: Option<DeliveryId>,
-    /// Deliveries settled while the load was under way: what it brings of them is out of date.
+    /// No load before this instant: the last one failed.
+    pub(crate) not_before: Timestamp,
+    /// Deliveries that ended while the load was under way: what it brings of them is out of date.
     pub(crate) settled_meanwhile: HashSet<DeliveryId>,
 }
 
@@ -46,7 +76,20 @@ impl OnDisk {
     /// There are rows on disk that are not in memory.
     pub(crate) const fn grown(&mut self) {
         self.more = true;
-        self.grown_meanwhile = self.loading;
+        self.again = self.loading.is_some() || self.after.is_some();
+    }
+
+    /// Memory has let go of what the passes brought: the next one begins at the beginning, and what a load under way brings
+    /// is of no use.
+    pub(crate) fn start_over(&mut self) {
+        *self = Self { not_before: self.not_before, more: true, ..Self::default() };
+    }
+
+    /// A delivery has ended.
+    pub(crate) fn ended(&mut self, delivery: DeliveryId) {
+        if self.loading.is_some() {
+            self.settled_meanwhile.insert(delivery);
+        }
     }
 }
 
@@ -78,22 +121,37 @@ pub(crate) struct Lane {
     /// The rate at which held work is sent after a pause, and the earliest next start of such.
     pub(crate) held_rate: Option<u32>,
     pub(crate) next_held_start: Timestamp,
+    /// No start before this instant: the receiver asked for it.
+    pub(crate) hold_until: Timestamp,
     turns_since_old: u8,
     pub(crate) on_disk: OnDisk,
+    /// What waits in the webhook's order, if it has one.
+    pub(crate) ordered: Option<Ordered>,
     /// Slot time used, in microseconds: what fair turns are taken by.
     pub(crate) cost: u64,
     /// Running mean of the time that an attempt holds its slot, in microseconds.
     pub(crate) mean_held: u64,
-    /// The key under which the lane waits for its turn, if it does.
-    pub(crate) queued_at: Option<u64>,
+    /// How the lane waits for its turn, if it does.
+    pub(crate) queued: Option<Queued>,
+}
+
+/// How a lane waits for its turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Queued {
+    pub(crate) cost: u64,
+    pub(crate) kinds: Kinds,
+    /// Among the turns of lanes whose attempts keep failing.
+    pub(crate) failing: bool,
 }
 
 impl Lane {
     pub(crate) fn new(webhook: Arc<Webhook>, policy: &Policy) -> Self {
         let window = webhook.cap(policy).div_ceil(2);
         let failing_since = webhook.failing_since;
+        let ordered = webhook.order.clone().map(Ordered::new);
         Self {
             webhook,
+            ordered,
             new: VecDeque::new(),
             old: VecDeque::new(),
             tests: VecDeque::new(),
@@ -108,11 +166,12 @@ impl Lane {
             next_start: Timestamp(0),
             held_rate: None,
             next_held_start: Timestamp(0),
+            hold_until: Timestamp(0),
             turns_since_old: 0,
             on_disk: OnDisk::default(),
             cost: 0,
             mean_held: 1_000,
-            queued_at: None,
+            queued: None,
         }
     }
 
@@ -129,9 +188,28 @@ impl Lane {
         if self.failing() { 1 } else { self.window.min(self.webhook.cap(policy)) }
     }
 
-    /// How many jobs wait in memory.
+    /// How many jobs wait in memory, those in order apart.
     pub(crate) fn waiting(&self) -> usize {
         self.new.len() + self.old.len() + self.tests.len()
+    }
+
+    /// A row came to the disk that memory does not know.
+    pub(crate) fn grown(&mut self, delivery: DeliveryId) {
+        match &mut self.ordered {
+            Some(ordered) => ordered.grown(delivery, self.on_disk.loading.is_some()),
+            None => self.on_disk.grown(),
+        }
+    }
+
+    /// Whether everything that a pause has held has been started.
+    pub(crate) fn nothing_held(&self) -> bool {
+        let in_order = self.ordered.as_ref().is_none_or(|it| it.all_in_memory() && it.none_from_disk());
+        self.old.is_empty() && in_order && (self.ordered.is_some() || !self.on_disk.more)
+    }
+
+    /// Lets go of all jobs that wait, tests and those in order apart.
+    pub(crate) fn drain(&mut self) -> Vec<Job> {
+        self.new.drain(..).chain(self.old.drain(..)).collect()
     }
 
     /// Puts a job where it belongs. What comes from disk keeps its order, whether it was tried before or not: what a pause
@@ -144,46 +222,95 @@ impl Lane {
         }
     }
 
-    /// When the lane could start an attempt: now, later because of a rate, or not at all.
+    /// When the lane could start an attempt: now, later, or not as things are.
     pub(crate) fn startable(&self, now: Timestamp, policy: &Policy) -> Startable {
         if !self.deleted && !self.tests.is_empty() && self.in_flight < self.webhook.cap(policy) {
-            return Startable::Now;
+            return Startable::Now(Kinds { new: true, old: false });
         }
         if self.paused() || self.in_flight >= self.window(policy) {
             return Startable::Never;
         }
-        let old_at = self.next_start.max(if self.held_rate.is_some() { self.next_held_start } else { Timestamp(0) });
-        let at = match (self.new.is_empty(), self.old.is_empty()) {
-            (true, true) => return Startable::Never,
-            (true, false) => old_at,
-            (false, _) => self.next_start,
+        let fresh_at = self.next_start.max(self.hold_until);
+        let held_at = if self.held_rate.is_some() { fresh_at.max(self.next_held_start) } else { fresh_at };
+        let new_at = (!self.new.is_empty()).then_some(fresh_at);
+        let old_at = (!self.old.is_empty()).then_some(held_at);
+        let ordered = self.ordered.as_ref().and_then(Ordered::next);
+        let ordered_at = ordered.map(|job| if job.event.is_some() { fresh_at } else { held_at });
+        let Some(at) = new_at.into_iter().chain(old_at).chain(ordered_at).min() else { return Startable::Never };
+        if at > now {
+            return Startable::At(at);
+        }
+        let may = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+        let (ordered_new, ordered_old) = match ordered {
+            Some(job) if may(ordered_at) => (job.due.reason == Reason::First, job.due.reason != Reason::First),
+            Some(_) | None => (false, false),
         };
-        if at <= now { Startable::Now } else { Startable::At(at) }
+        let new = may(new_at) || ordered_new;
+        let old = ordered_old || (may(old_at) && (!new || self.turns_since_old + 1 >= TURNS_PER_OLD));
+        Startable::Now(Kinds { new, old })
     }
 
-    /// The next job to start; [`Self::startable`] said that there is one.
-    pub(crate) fn pop(&mut self, now: Timestamp) -> Option<Job> {
+    /// The next job of a kind to start; [`Self::startable`] said that there is one.
+    pub(crate) fn pop(&mut self, now: Timestamp, kind: Kind) -> Option<Job> {
         if let Some(test) = self.tests.pop_front() {
             return Some(test);
         }
-        let old_may = !self.old.is_empty() && (self.held_rate.is_none() || self.next_held_start <= now);
-        let old_turn = old_may && (self.new.is_empty() || self.turns_since_old + 1 >= TURNS_PER_OLD);
-        let job = if old_turn {
-            self.turns_since_old = 0;
-            if let Some(rate) = self.held_rate {
+        let held_may = self.held_rate.is_none() || self.next_held_start <= now;
+        let ordered = self.ordered.as_ref().and_then(Ordered::next);
+        let ordered = ordered.filter(|job| held_may || job.event.is_some()).map(|job| job.due.reason == Reason::First);
+        let old_may = held_may && !self.old.is_empty();
+        let job = match kind {
+            Kind::New => {
+                self.turns_since_old = self.turns_since_old.saturating_add(1);
+                if ordered == Some(true) { self.pop_ordered() } else { self.new.pop_front() }
+            }
+            Kind::Old => {
+                // What is in order and what goes outside of it take turns.
+                let in_order = ordered == Some(false) && (!old_may || self.turns_since_old > 0);
+                self.turns_since_old = 0;
+                if in_order {
+                    self.pop_ordered()
+                } else if old_may {
+                    self.old.pop_front()
+                } else {
+                    None
+                }
+            }
+        };
+        if let Some(job) = &job {
+            if let Some(rate) = self.held_rate.filter(|_| job.event.is_none()) {
                 self.next_held_start = paced(self.next_held_start, now, rate);
             }
-            self.old.pop_front()
-        } else {
-            self.turns_since_old = self.turns_since_old.saturating_add(1);
-            self.new.pop_front()
-        };
-        if job.is_some()
-            && let Some(rate) = self.webhook.rate_limit
-        {
-            self.next_start = paced(self.next_start, now, rate);
+            if let Some(rate) = self.webhook.rate_limit {
+                self.next_start = paced(self.next_start, now, rate);
+            }
         }
         job
+    }
+
+    fn pop_ordered(&mut self) -> Option<Job> {
+        self.ordered.as_mut().and_then(Ordered::pop)
+    }
+
+    /// What keeps a delivery from being sent that is due and in this lane, tests apart.
+    pub(crate) fn waits(&self, now: Timestamp, policy: &Policy) -> Waits {
+        let full = self.in_flight >= self.window(policy);
+        if self.hold_until > now {
+            Waits::RetryAfter(self.hold_until)
+        } else if full && self.failing() {
+            Waits::Probe
+        } else if !full && (self.next_start > now || (self.held_rate.is_some() && self.next_held_start > now)) {
+            Waits::Rate
+        } else {
+            Waits::Slot
+        }
+    }
+
+    /// Forgets what was learnt of the receiver: it is another one, or a person says that it is well.
+    pub(crate) fn begin_anew(&mut self, policy: &Policy) {
+        self.failures_in_a_row = 0;
+        self.hold_until = Timestamp(0);
+        self.window = self.webhook.cap(policy).div_ceil(2);
     }
 
     /// Learns from an attempt: more room after successes, half after a sign of overload.
@@ -208,7 +335,7 @@ impl Lane {
 /// When a lane could start an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Startable {
-    Now,
+    Now(Kinds),
     At(Timestamp),
     Never,
 }

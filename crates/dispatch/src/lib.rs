@@ -4,6 +4,7 @@
 mod driver;
 mod horizon;
 mod lane;
+mod ordered;
 pub mod scheduler;
 mod sender;
 mod turns;

@@ -7,30 +7,49 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::attempt::{Outcome, Reason};
-use domain::delivery::{Due, Settlement};
-use domain::event::Event;
+use domain::attempt::Reason;
+use domain::delivery::Due;
 use domain::id::DeliveryId;
 use domain::policy::Policy;
-use domain::signature::SentRequest;
-use domain::store::Fact;
 use domain::time::Timestamp;
-use domain::webhook::{PauseCause, Webhook};
 
 mod ends;
 mod facts;
+mod in_order;
+mod messages;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 use crate::horizon::Horizon;
 pub use crate::horizon::LoadDue;
-use crate::lane::{Job, Lane, Startable};
-use crate::turns::Turns;
+use crate::lane::{Job, Lane, Queued, Startable, keeps_order};
+use crate::turns::{Kind, Turns};
+pub use messages::{Ended, Input, Output, Start, with_keys};
 
-/// How many deliveries the scheduler knows at most before it stops loading more from disk.
-const KNOWN_MAX: usize = 200_000;
-/// How many rows one load of a webhook's backlog brings at most.
-pub const BACKLOG_MAX: usize = 500;
+/// How much the scheduler keeps in memory. A test may make it small; nobody else has a reason to change it.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Deliveries known before no more planned ones are loaded.
+    pub known: usize,
+    /// Rows that one load of planned attempts brings.
+    pub due: usize,
+    /// Rows that one load of a webhook's backlog brings.
+    pub backlog: usize,
+    /// Deliveries of one webhook that wait in memory, those apart that are in memory only.
+    pub lane: usize,
+    /// Keys of one webhook's order whose heads wait for a retry, before no further key is begun.
+    pub keys: usize,
+    /// The same over all webhooks; beyond it each is left a few.
+    pub all_keys: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { known: 200_000, due: 5_000, backlog: 500, lane: 1_000, keys: 10_000, all_keys: 200_000 }
+    }
+}
+
 /// How many ends may wait to be recorded before no further attempt starts. Attempts hold their slots until then, so this
 /// bounds only deliveries that are given up without one.
 const UNRECORDED_MAX: usize = 10_000;
@@ -38,99 +57,8 @@ const UNRECORDED_MAX: usize = 10_000;
 const FAILING_RECORDED_AFTER: Duration = Duration::from_secs(60);
 /// How long after the end of its schedule a delivery that could not be sent is given up (settled question 11).
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(86_400);
-
-/// Something has happened.
-#[derive(Debug)]
-pub enum Input {
-    /// The store has committed something.
-    Fact(Fact),
-    /// An attempt has ended.
-    Ended(Box<Ended>),
-    /// The event of a delivery that was to be started no longer exists (its account was erased).
-    Gone(DeliveryId),
-    /// A [`LoadDue`] has ended.
-    Due(Vec<Due>),
-    /// A [`LoadDue`] could not be done.
-    DueFailed,
-    /// A [`Output::LoadBacklog`] has ended.
-    Backlog {
-        /// The webhook's number.
-        webhook: u32,
-        /// The rows; fewer than [`BACKLOG_MAX`] are the last.
-        rows: Vec<Due>,
-    },
-    /// The wall clock has stepped by so many microseconds.
-    ClockStepped(i64),
-    /// Time has passed.
-    Tick,
-}
-
-/// The end of an attempt.
-#[derive(Debug)]
-pub struct Ended {
-    /// Its delivery.
-    pub delivery: DeliveryId,
-    /// The request as it was sent.
-    pub request: SentRequest,
-    /// When it started.
-    pub started_at: Timestamp,
-    /// What came of it.
-    pub outcome: Outcome,
-}
-
-/// Something is to be done.
-#[derive(Debug)]
-#[must_use]
-pub enum Output {
-    /// Make an attempt; [`Input::Ended`] is expected.
-    Start(Start),
-    /// Record the end of an attempt; [`Fact::Settled`] is expected.
-    Settle(Box<Settlement>),
-    /// Load planned attempts; [`Input::Due`] is expected.
-    LoadDue(LoadDue),
-    /// Load what waits on disk for a webhook; [`Input::Backlog`] is expected.
-    LoadBacklog {
-        /// The webhook's number.
-        webhook: u32,
-        /// From after this delivery on.
-        after: Option<DeliveryId>,
-        /// Only what is due before this instant.
-        until: Timestamp,
-    },
-    /// Pause the webhook, for this cause.
-    Pause {
-        /// The webhook's number.
-        webhook: u32,
-        /// Why.
-        cause: PauseCause,
-    },
-    /// Remember since when every attempt of the webhook fails.
-    Failing {
-        /// The webhook's number.
-        webhook: u32,
-        /// The first failure after the last success; `None` after a success.
-        since: Option<Timestamp>,
-    },
-}
-
-/// An attempt that is to be made.
-#[derive(Debug, Clone)]
-pub struct Start {
-    /// What is due.
-    pub due: Due,
-    /// The webhook as it is now.
-    pub webhook: Arc<Webhook>,
-    /// The event, unless it has to be loaded.
-    pub event: Option<Arc<Event>>,
-}
-
-impl Start {
-    /// The number of the attempt.
-    #[must_use]
-    pub const fn number(&self) -> u16 {
-        self.due.attempts_made.saturating_add(1)
-    }
-}
+/// Over how long at most that is spread which came due while the process was down.
+const SPREAD_MAX: Duration = Duration::from_secs(600);
 
 /// What the scheduler knows of a delivery.
 #[derive(Debug)]
@@ -143,7 +71,7 @@ enum Known {
     Sending { due: Due, slot: Slot, again: Option<Due>, cancelled: bool },
     /// Ended, and not recorded yet; what follows once it is. The slot is held until then: a crash now would send again, so
     /// this is in flight still (settled question 14), and the caps bound what a crash repeats.
-    Recording { attempts_made: u16, then: Option<Job>, slot: Option<Slot> },
+    Recording { due: Due, then: Option<Job>, slot: Option<Slot> },
 }
 
 /// A slot that an attempt holds.
@@ -153,6 +81,7 @@ struct Slot {
     /// What was charged in advance for the time that it is held, in microseconds.
     charged: u64,
     ration: Ration,
+    kind: Kind,
 }
 
 /// Which ration an attempt's slot counts against.
@@ -166,6 +95,7 @@ enum Ration {
 #[derive(Debug)]
 pub struct Scheduler {
     policy: Arc<Policy>,
+    bounds: Bounds,
     chance: fastrand::Rng,
     started_at: Timestamp,
     lanes: HashMap<u32, Lane>,
@@ -178,6 +108,10 @@ pub struct Scheduler {
     in_flight: usize,
     failing_in_flight: usize,
     unrecorded: usize,
+    /// Loads of backlogs asked for.
+    loads: u64,
+    /// Heads of orders that are planned for later: in memory however far ahead, and no reason to load less of others.
+    planned_in_order: usize,
     draining: bool,
     out: Vec<Output>,
 }
@@ -188,6 +122,7 @@ impl Scheduler {
     pub fn new(policy: Arc<Policy>, seed: u64, now: Timestamp) -> Self {
         Self {
             policy,
+            bounds: Bounds::default(),
             chance: fastrand::Rng::with_seed(seed),
             started_at: now,
             lanes: HashMap::new(),
@@ -199,9 +134,18 @@ impl Scheduler {
             in_flight: 0,
             failing_in_flight: 0,
             unrecorded: 0,
+            loads: 0,
+            planned_in_order: 0,
             draining: false,
             out: Vec::new(),
         }
+    }
+
+    /// The same with other bounds.
+    #[must_use]
+    pub const fn with_bounds(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
+        self
     }
 
     /// How many attempts are in flight.
@@ -242,7 +186,7 @@ impl Scheduler {
     /// When [`Input::Tick`] is due next, if nothing else happens before.
     #[must_use]
     pub fn wake_at(&self) -> Option<Timestamp> {
-        let planned = if self.known.len() < KNOWN_MAX { self.horizon.next() } else { None };
+        let planned = if self.crowded() { self.horizon.next_planned() } else { self.horizon.next() };
         self.paced.first().map(|(at, _)| *at).into_iter().chain(planned).min()
     }
 
@@ -253,12 +197,12 @@ impl Scheduler {
             Input::Ended(ended) => self.ended(now, *ended),
             Input::Gone(delivery) => self.gone(now, delivery),
             Input::Due(rows) => {
-                for due in self.horizon.loaded(rows) {
-                    self.learn_of(now, Job { due, event: None });
+                for due in self.horizon.loaded(rows, self.bounds.due) {
+                    self.learn_of_loaded(now, Job::on_disk(due));
                 }
             }
             Input::DueFailed => self.horizon.load_failed(now.plus(Duration::from_secs(1))),
-            Input::Backlog { webhook, rows } => self.backlog(now, webhook, rows),
+            Input::Backlog { webhook, load, rows } => self.backlog(now, webhook, load, rows),
             Input::ClockStepped(micros) => self.clock_stepped(micros),
             Input::Tick => {}
         }
@@ -268,8 +212,8 @@ impl Scheduler {
     pub fn outputs(&mut self, now: Timestamp) -> Vec<Output> {
         self.come_due(now);
         self.fill_slots(now);
-        if self.known.len() < KNOWN_MAX
-            && let Some(load) = self.horizon.load(now)
+        if !self.crowded()
+            && let Some(load) = self.horizon.load(now, self.bounds.due)
         {
             self.out.push(Output::LoadDue(load));
         }
@@ -282,10 +226,24 @@ impl Scheduler {
         self.outputs(now)
     }
 
+    fn crowded(&self) -> bool {
+        self.known.len().saturating_sub(self.planned_in_order) >= self.bounds.known
+    }
+
     /// Takes in a delivery that is to be tried, unless it is known already.
     fn learn_of(&mut self, now: Timestamp, job: Job) {
         let due = job.due;
         if self.known.contains_key(&due.delivery) {
+            return;
+        }
+        let Some(lane) = self.lanes.get_mut(&due.webhook) else { return };
+        if let Some(ordered) = &lane.ordered
+            && keeps_order(&due)
+        {
+            // Others are found by reading the disk in the order of events.
+            if ordered.is_head(due.delivery) {
+                self.lead(now, job);
+            }
             return;
         }
         if due.due_at > now {
@@ -294,8 +252,7 @@ impl Scheduler {
             }
             return;
         }
-        let Some(lane) = self.lanes.get_mut(&due.webhook) else { return };
-        if lane.paused() && due.reason != Reason::Test {
+        if lane.webhook.pause.is_some() && due.reason != Reason::Test {
             lane.on_disk.grown();
             return;
         }
@@ -304,10 +261,51 @@ impl Scheduler {
         self.enqueue(now, due.webhook);
     }
 
+    /// Takes in what a load of planned attempts has brought: the load does not bring it again. What came due while the
+    /// process was down is not sent all at once: each waits for up to half as long again as it is late already.
+    fn learn_of_loaded(&mut self, now: Timestamp, job: Job) {
+        let due = job.due;
+        let Some(lane) = self.lanes.get_mut(&due.webhook) else { return };
+        if lane.webhook.pause.is_some() {
+            lane.on_disk.grown();
+            return;
+        }
+        if self.known.contains_key(&due.delivery) || (lane.ordered.is_some() && keeps_order(&due)) {
+            return;
+        }
+        let late = self.started_at.since(due.due_at);
+        let at = if matches!(due.reason, Reason::First | Reason::Retry) && !late.is_zero() {
+            self.started_at.plus((late / 2).min(SPREAD_MAX).mul_f64(self.chance.f64()))
+        } else {
+            due.due_at
+        };
+        if at > now {
+            self.horizon.keep(at, job);
+            self.known.insert(due.delivery, Known::Planned(at));
+        } else {
+            self.now_due(now, job);
+        }
+    }
+
+    /// A planned attempt is due. In a lane that has enough in memory it stays on disk, and is loaded when its turn comes: a
+    /// webhook that is far behind leaves room for the others.
+    fn now_due(&mut self, now: Timestamp, job: Job) {
+        if let Some(lane) = self.lanes.get_mut(&job.due.webhook)
+            && lane.waiting() >= self.bounds.lane
+            && lane.ordered.is_none()
+            && job.due.reason != Reason::Test
+        {
+            lane.on_disk.grown();
+        } else {
+            self.learn_of(now, job);
+        }
+    }
+
     fn come_due(&mut self, now: Timestamp) {
         while let Some(job) = self.horizon.pop_due(now) {
             self.known.remove(&job.due.delivery);
-            self.learn_of(now, job);
+            self.no_longer_planned(&job.due);
+            self.now_due(now, job);
         }
         while let Some(&(at, webhook)) = self.paced.first() {
             if at > now {
@@ -320,23 +318,22 @@ impl Scheduler {
 
     /// Lets a lane wait for its turn, if it could start an attempt; asks for its backlog, if it runs low.
     fn enqueue(&mut self, now: Timestamp, webhook: u32) {
+        self.ask_for_backlog(now, webhook);
         let Some(lane) = self.lanes.get_mut(&webhook) else { return };
-        if lane.held_rate.is_some() && !lane.on_disk.more && lane.old.is_empty() {
-            lane.held_rate = None;
+        let startable = lane.startable(now, &self.policy);
+        if let Some(queued) = lane.queued {
+            if matches!(startable, Startable::Now(kinds) if kinds == queued.kinds) {
+                return;
+            }
+            self.leave_turns(webhook);
         }
-        if lane.on_disk.more && !lane.on_disk.loading && !lane.paused() && lane.waiting() < BACKLOG_MAX / 2 {
-            lane.on_disk.loading = true;
-            let until = self.horizon.covered().max(now);
-            self.out.push(Output::LoadBacklog { webhook, after: lane.on_disk.after, until });
-        }
-        if lane.queued_at.is_some() {
-            return;
-        }
-        match lane.startable(now, &self.policy) {
-            Startable::Now => {
-                let turns = if lane.failing() { &mut self.failing_turns } else { &mut self.turns };
-                lane.cost = turns.enqueue(lane.webhook.account, webhook, lane.cost);
-                lane.queued_at = Some(lane.cost);
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+        match startable {
+            Startable::Now(kinds) => {
+                let failing = lane.failing();
+                let turns = if failing { &mut self.failing_turns } else { &mut self.turns };
+                lane.cost = turns.enqueue(lane.webhook.account, webhook, lane.cost, kinds);
+                lane.queued = Some(Queued { cost: lane.cost, kinds, failing });
             }
             Startable::At(at) => {
                 self.paced.insert((at, webhook));
@@ -345,12 +342,38 @@ impl Scheduler {
         }
     }
 
+    fn ask_for_backlog(&mut self, now: Timestamp, webhook: u32) {
+        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+        if lane.held_rate.is_some() && lane.nothing_held() {
+            lane.held_rate = None;
+        }
+        if lane.paused() || lane.on_disk.loading.is_some() {
+            return;
+        }
+        let low = self.bounds.backlog.div_ceil(2);
+        let after = match &mut lane.ordered {
+            Some(ordered) => ordered.to_read(low),
+            None => (lane.on_disk.more && lane.waiting() < low).then_some(lane.on_disk.after),
+        };
+        let Some(after) = after else { return };
+        if lane.on_disk.not_before > now {
+            self.paced.insert((lane.on_disk.not_before, webhook));
+            return;
+        }
+        self.loads += 1;
+        lane.on_disk.loading = Some(self.loads);
+        let order = lane.webhook.order.clone();
+        let until = if order.is_some() { Timestamp(i64::MAX) } else { self.horizon.covered().max(now) };
+        let (load, limit) = (self.loads, self.bounds.backlog);
+        self.out.push(Output::LoadBacklog { webhook, load, after, until, limit, order });
+    }
+
     fn leave_turns(&mut self, webhook: u32) {
         if let Some(lane) = self.lanes.get_mut(&webhook)
-            && let Some(cost) = lane.queued_at.take()
+            && let Some(Queued { cost, failing, .. }) = lane.queued.take()
         {
-            self.turns.remove(lane.webhook.account, webhook, cost);
-            self.failing_turns.remove(lane.webhook.account, webhook, cost);
+            let turns = if failing { &mut self.failing_turns } else { &mut self.turns };
+            turns.remove(lane.webhook.account, webhook, cost);
         }
     }
 
@@ -359,27 +382,27 @@ impl Scheduler {
         while !self.draining && self.unrecorded < UNRECORDED_MAX && self.in_flight < self.policy.slots {
             let failing =
                 if self.failing_in_flight < (self.policy.slots / 4).max(1) { self.failing_turns.next() } else { None };
-            let Some(webhook) = failing.or_else(|| self.turns.next()) else { return };
-            self.start_one(now, webhook);
+            let Some((webhook, kind)) = failing.or_else(|| self.turns.next()) else { return };
+            self.start_one(now, webhook, kind);
         }
     }
 
-    fn start_one(&mut self, now: Timestamp, webhook: u32) {
+    fn start_one(&mut self, now: Timestamp, webhook: u32, kind: Kind) {
         let Some(lane) = self.lanes.get_mut(&webhook) else { return };
-        lane.queued_at = None;
-        if lane.startable(now, &self.policy) == Startable::Now
-            && let Some(job) = lane.pop(now)
+        lane.queued = None;
+        if matches!(lane.startable(now, &self.policy), Startable::Now(_))
+            && let Some(job) = lane.pop(now, kind)
         {
-            if self.too_old(now, &job.due) {
+            if self.too_old(now, &job) {
                 self.give_up(job.due);
             } else {
-                self.start(now, job);
+                self.start(now, job, kind);
             }
         }
         self.enqueue(now, webhook);
     }
 
-    fn start(&mut self, now: Timestamp, job: Job) {
+    fn start(&mut self, now: Timestamp, job: Job, kind: Kind) {
         let due = job.due;
         let Some(lane) = self.lanes.get_mut(&due.webhook) else { return };
         let ration = if lane.failing() { Ration::Failing } else { Ration::Ordinary };
@@ -388,14 +411,12 @@ impl Scheduler {
         lane.cost = lane.cost.saturating_add(charged);
         let webhook = Arc::clone(&lane.webhook);
         self.in_flight += 1;
-        self.charge(ration, webhook.account, i64::try_from(charged).unwrap_or(i64::MAX));
+        let slot = Slot { since: now, charged, ration, kind };
+        self.charge(slot, webhook.account, i64::try_from(charged).unwrap_or(i64::MAX));
         if ration == Ration::Failing {
             self.failing_in_flight += 1;
         }
-        self.known.insert(
-            due.delivery,
-            Known::Sending { due, slot: Slot { since: now, charged, ration }, again: None, cancelled: false },
-        );
+        self.known.insert(due.delivery, Known::Sending { due, slot, again: None, cancelled: false });
         self.out.push(Output::Start(Start { due, webhook, event: job.event }));
     }
 }

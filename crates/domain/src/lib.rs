@@ -33,4 +33,5 @@ pub mod time;
 pub mod trace;
 pub mod transport;
 pub mod vault;
+pub mod waiting;
 pub mod webhook;

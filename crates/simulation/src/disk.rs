@@ -13,6 +13,7 @@ use domain::event::{Event, NewEvent, fan_out};
 use domain::event_filter::EventFilter;
 use domain::id::{DeliveryId, EventId};
 use domain::key::Account;
+use domain::order::{Order, OrderKey};
 use domain::secret::SigningSecret;
 use domain::store::{AcceptError, Accepted, Change, ChangeError, Fact};
 use domain::time::Timestamp;
@@ -130,6 +131,12 @@ impl Disk {
         self.reader().backlog(webhook, after, until, limit).expect(SOUND)
     }
 
+    pub(crate) fn with_keys(&mut self, rows: Vec<Due>, order: Option<&Order>) -> Vec<(Due, OrderKey)> {
+        let ids: Vec<EventId> = rows.iter().map(|row| row.delivery.event).collect();
+        let events = self.reader().load(&ids).expect(SOUND);
+        dispatch::scheduler::with_keys(rows, &events, order)
+    }
+
     pub(crate) fn load(&mut self, event: EventId) -> Option<Arc<Event>> {
         self.reader().load(&[event]).expect(SOUND).pop()
     }
@@ -168,14 +175,21 @@ impl Disk {
         self.change(Timestamp(0), Change::PutAccount(account)).expect(SOUND);
     }
 
-    pub(crate) fn make_webhook(&mut self, now: Timestamp, account: u32, filter: &str, rate: Option<u32>) -> Vec<Fact> {
+    pub(crate) fn make_webhook(
+        &mut self,
+        now: Timestamp,
+        account: u32,
+        filter: &str,
+        rate: Option<u32>,
+        order: Option<Order>,
+    ) -> Vec<Fact> {
         self.made += 1;
         let id = format!("account-{account}").parse().expect("an id");
         let Some(account) = self.directory.read().account(&id).cloned() else { return Vec::new() };
         let id = format!("wh_{}", self.made).parse().expect("an id");
         let url = Arc::new(EndpointUrl::stored("https://example.com/hook").expect("a URL"));
         let (events, secret) = (EventFilter::stored(vec![filter.to_owned()]), SigningSecret::from_bytes(&[3; 32]));
-        let webhook = Webhook { rate_limit: rate, ..Webhook::new(&account, id, url, events, secret, now) };
+        let webhook = Webhook { rate_limit: rate, order, ..Webhook::new(&account, id, url, events, secret, now) };
         self.change(now, Change::PutWebhook(Box::new(webhook))).expect(SOUND)
     }
 }

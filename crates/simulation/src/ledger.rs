@@ -1,7 +1,7 @@
 //! What the simulation knows to be true from outside: what was acknowledged, what receivers saw, what people did; and the
 //! invariants that must hold between these and the system.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use domain::attempt::Reason;
 use domain::id::{DeliveryId, EventId};
@@ -30,7 +30,8 @@ pub(crate) struct Seen {
 pub(crate) struct Ledger {
     /// Acknowledged events and the webhooks that they were to go to, by place.
     pub(crate) acknowledged: BTreeMap<EventId, Vec<u32>>,
-    timestamps: HashMap<u32, BTreeSet<Timestamp>>,
+    /// The last timestamp of each account.
+    timestamps: HashMap<u32, Timestamp>,
     pub(crate) seen: BTreeMap<DeliveryId, Seen>,
     /// Deliveries in flight at a crash whose outcome was not yet on disk: each may be repeated once.
     excused: BTreeMap<DeliveryId, u32>,
@@ -59,8 +60,13 @@ impl Ledger {
                 targets.len()
             )
         })?;
-        let fresh = self.timestamps.entry(account).or_default().insert(accepted.timestamp);
-        check(fresh, || format!("I13: timestamp {} was given twice in account {account}", accepted.timestamp))?;
+        // Unique, since they only grow: over crashes and steps of the clock back.
+        let last = self.timestamps.insert(account, accepted.timestamp);
+        check(last.is_none_or(|last| last < accepted.timestamp), || {
+            format!("I13: account {account} was given timestamp {} after {last:?}", accepted.timestamp)
+        })?;
+        let last = self.acknowledged.last_key_value().map(|(id, _)| *id);
+        check(last.is_none_or(|last| last < accepted.id), || format!("{} was given after {last:?}", accepted.id))?;
         let known = self.acknowledged.insert(accepted.id, targets.to_vec());
         check(known.is_none(), || format!("{} was given to two events", accepted.id))
     }

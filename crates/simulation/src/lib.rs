@@ -5,6 +5,7 @@
 
 mod disk;
 mod ledger;
+mod orders;
 mod people;
 mod receiver;
 mod world;

@@ -1,5 +1,7 @@
 //! What people do: they make webhooks, pause and resume them, replay and cancel deliveries.
 
+use domain::id::DeliveryId;
+use domain::order::Order;
 use domain::store::{Change, ChangeError};
 use domain::webhook::{Held, Pause, PauseCause};
 
@@ -22,25 +24,32 @@ fn make_webhook(world: &mut World, account: u32) -> Result<(), Violation> {
     let filter = filters[world.chance.usize(..filters.len())];
     let rate = (world.chance.u8(..6) == 0).then_some(2);
     let now = world.now();
-    let facts = world.disk.make_webhook(now, account, filter, rate);
-    world.tell(format!("a webhook of account {account} takes {filter}"));
+    let order = some_order(world);
+    world.tell(format!("a webhook of account {account} takes {filter}, in order {order:?}"));
+    let facts = world.disk.make_webhook(now, account, filter, rate, order);
     world.learn(facts)
+}
+
+/// No order, mostly.
+fn some_order(world: &mut World) -> Option<Order> {
+    let by = [None, None, None, Some("webhook"), Some("/k")][world.chance.usize(..5)];
+    by.and_then(|by| Order::parse(by).ok())
 }
 
 /// Something that a person does now.
 pub(crate) fn act(world: &mut World) -> Result<(), Violation> {
     let webhooks = world.disk.webhook_numbers();
     let Some(&webhook) = webhooks.get(world.chance.usize(..webhooks.len().max(1))) else { return Ok(()) };
-    match world.chance.u8(..10) {
+    match world.chance.u8(..12) {
         0..=2 => {
             let cause = PauseCause::Key { name: "ops".to_owned(), reason: None };
             let pause = Pause { since: world.now(), cause };
             self::pause(world, webhook, pause)
         }
         3..=5 => resume(world, webhook),
-        6 => replay_or_cancel(world, true),
-        7 => replay_or_cancel(world, false),
-        8 => {
+        6 | 7 => replay_or_cancel(world),
+        8 | 9 => reorder(world, webhook),
+        10 => {
             let account = 1 + world.chance.u32(..ACCOUNTS);
             make_webhook(world, account)
         }
@@ -92,18 +101,33 @@ pub(crate) fn resume(world: &mut World, webhook: u32) -> Result<(), Violation> {
     let held = if world.chance.u8(..5) == 0 { Held::Cancel } else { Held::Deliver };
     let rate = world.chance.bool().then_some(5);
     let (number, webhook) = (active.number, Box::new(active));
-    if held == Held::Deliver {
+    if held == Held::Deliver && webhook.order.is_none() {
         world.expect_held(number);
     }
     change(world, &format!("resumes webhook {number}: {held:?}"), Change::Resume { webhook, held, rate })
 }
 
-fn replay_or_cancel(world: &mut World, replay: bool) -> Result<(), Violation> {
+/// Gives a webhook another order, or takes it away.
+fn reorder(world: &mut World, webhook: u32) -> Result<(), Violation> {
+    let Some(mut changed) = world.disk.webhook(webhook) else { return Ok(()) };
+    changed.order = some_order(world);
+    changed.version += 1;
+    let what = format!("puts webhook {webhook} in order {:?}", changed.order);
+    change(world, &what, Change::PutWebhook(Box::new(changed)))
+}
+
+fn replay_or_cancel(world: &mut World) -> Result<(), Violation> {
     let seen: Vec<_> = world.ledger.seen.keys().copied().collect();
     let Some(&delivery) = seen.get(world.chance.usize(..seen.len().max(1))) else { return Ok(()) };
-    if !replay {
-        return change(world, &format!("cancels {delivery}"), Change::Cancel(delivery));
-    }
+    if world.chance.bool() { replay(world, delivery) } else { cancel(world, delivery) }
+}
+
+fn cancel(world: &mut World, delivery: DeliveryId) -> Result<(), Violation> {
+    change(world, &format!("cancels {delivery}"), Change::Cancel(delivery))
+}
+
+/// Sends a delivery again, whatever it is doing.
+pub(crate) fn replay(world: &mut World, delivery: DeliveryId) -> Result<(), Violation> {
     let now = world.now();
     world.resumed.clear();
     match world.disk.change(now, Change::Replay(delivery)) {

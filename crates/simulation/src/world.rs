@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dispatch::build_request;
-use dispatch::scheduler::{BACKLOG_MAX, Ended, Input, Output, Scheduler, Start};
+use dispatch::scheduler::{Bounds, Ended, Input, Output, Scheduler, Start};
 use domain::delivery::{Due, Settlement};
 use domain::event::NewEvent;
 use domain::id::DeliveryId;
+use domain::order::OrderKey;
 use domain::policy::Policy;
 use domain::store::{Accepted, Change, Fact};
 use domain::time::Timestamp;
@@ -18,6 +19,7 @@ mod judge;
 
 use crate::disk::Disk;
 use crate::ledger::{Ledger, Violation, check};
+use crate::orders::{self, Orders};
 use crate::people;
 use crate::receiver::Mood;
 
@@ -36,7 +38,7 @@ enum Action {
     Commit,
     End { ended: Box<Ended>, life: u32 },
     Loaded { rows: Vec<Due>, life: u32 },
-    BacklogLoaded { webhook: u32, rows: Vec<Due>, life: u32 },
+    BacklogLoaded { webhook: u32, load: u64, rows: Vec<(Due, OrderKey)>, life: u32 },
     Moods,
     Person,
     Crash,
@@ -78,9 +80,11 @@ pub struct Told {
 pub(crate) struct World {
     pub(crate) chance: fastrand::Rng,
     policy: Arc<Policy>,
+    bounds: Bounds,
     pub(crate) disk: Disk,
     scheduler: Scheduler,
     pub(crate) ledger: Ledger,
+    orders: Orders,
     moods: BTreeMap<u32, Mood>,
     agenda: BTreeMap<(Timestamp, u64), Action>,
     scheduled: u64,
@@ -132,16 +136,21 @@ impl World {
         let policy = Arc::new(Policy { slots: 8 + chance.usize(..64), ..Policy::default() });
         let load_time = Duration::from_millis(if chance.bool() { 50 } else { 60_000 });
         let (disk, facts) = Disk::make(chance.u64(..));
-        let mut scheduler = Scheduler::new(Arc::clone(&policy), chance.u64(..), START);
+        // In some runs memory holds so little that most of what waits does so on disk.
+        let small = Bounds { known: 40, due: 6, backlog: 3, lane: 4, keys: 4, all_keys: 12 };
+        let bounds = if chance.bool() { small } else { Bounds::default() };
+        let mut scheduler = Scheduler::new(Arc::clone(&policy), chance.u64(..), START).with_bounds(bounds);
         for fact in facts {
             scheduler.take(START, Input::Fact(fact));
         }
         Self {
             chance,
             policy,
+            bounds,
             disk,
             scheduler,
             ledger: Ledger::default(),
+            orders: Orders::default(),
             moods: BTreeMap::new(),
             agenda: BTreeMap::new(),
             scheduled: 0,
@@ -230,13 +239,19 @@ impl World {
             Action::Post => self.post(),
             Action::Commit => return self.commit(),
             Action::End { ended, life } if life == self.life => {
-                self.in_flight.remove(&ended.delivery);
-                self.ledger.ended(ended.delivery, self.steady);
-                return self.advance(Input::Ended(ended));
+                let delivery = ended.delivery;
+                self.in_flight.remove(&delivery);
+                self.ledger.ended(delivery, self.steady);
+                self.advance(Input::Ended(ended))?;
+                if self.chance.u8(..100) == 0 {
+                    // Before the end is recorded.
+                    return people::replay(self, delivery);
+                }
+                return Ok(());
             }
             Action::Loaded { rows, life } if life == self.life => return self.advance(Input::Due(rows)),
-            Action::BacklogLoaded { webhook, rows, life } if life == self.life => {
-                return self.advance(Input::Backlog { webhook, rows });
+            Action::BacklogLoaded { webhook, load, rows, life } if life == self.life => {
+                return self.advance(Input::Backlog { webhook, load, rows: Some(rows) });
             }
             // From before a crash.
             Action::End { .. } | Action::Loaded { .. } | Action::BacklogLoaded { .. } => {}
@@ -272,7 +287,7 @@ impl World {
             .map(|_| NewEvent {
                 account,
                 event_type: kinds[self.chance.usize(..kinds.len())].into(),
-                data: format!(r#"{{"n":{}}}"#, self.chance.u32(..)).into(),
+                data: orders::some_data(&mut self.chance).into(),
                 test_for: None,
                 flagged: false,
                 trace: None,
@@ -316,6 +331,7 @@ impl World {
             return self.crash("before a commit");
         }
         let facts = self.disk.commit();
+        self.orders.learn(&facts);
         for (delivery, success) in recorded {
             self.ledger.recorded(delivery, success);
         }
@@ -346,6 +362,7 @@ impl World {
     /// The scheduler hears what was committed.
     pub(crate) fn learn(&mut self, facts: Vec<Fact>) -> Result<(), Violation> {
         let now = self.now();
+        self.orders.learn(&facts);
         for fact in facts {
             self.scheduler.take(now, Input::Fact(fact));
         }
@@ -363,10 +380,11 @@ impl World {
                     let (within, life) = (self.some_time(self.load_time), self.life);
                     self.plan(within, Action::Loaded { rows, life });
                 }
-                Output::LoadBacklog { webhook, after, until } => {
-                    let rows = self.disk.backlog(webhook, after, until, BACKLOG_MAX);
+                Output::LoadBacklog { webhook, load, after, until, limit, order } => {
+                    let rows = self.disk.backlog(webhook, after, until, limit);
+                    let rows = self.disk.with_keys(rows, order.as_ref());
                     let (within, life) = (self.some_time(self.load_time), self.life);
-                    self.plan(within, Action::BacklogLoaded { webhook, rows, life });
+                    self.plan(within, Action::BacklogLoaded { webhook, load, rows, life });
                 }
                 Output::Pause { webhook, cause } => {
                     let pause = Pause { since: now, cause };
@@ -400,6 +418,8 @@ impl World {
             return Err(Violation(format!("I1: the event of {delivery} is gone")));
         };
         self.in_turn(webhook, delivery)?;
+        let by = start.webhook.order.as_ref().map(domain::order::Order::by);
+        self.orders.starts(webhook, by, delivery)?;
         let (outgoing, request) = build_request(&self.policy, &start, &event, now);
         let delays = start.webhook.schedule(&self.policy).delays();
         let least = delays.get(usize::from(retries_made).wrapping_sub(1)).copied().unwrap_or_default();
@@ -442,7 +462,7 @@ impl World {
         self.life += 1;
         let now = self.now();
         let facts = self.disk.reopen(now);
-        self.scheduler = Scheduler::new(Arc::clone(&self.policy), self.chance.u64(..), now);
+        self.scheduler = Scheduler::new(Arc::clone(&self.policy), self.chance.u64(..), now).with_bounds(self.bounds);
         self.learn(facts)
     }
 

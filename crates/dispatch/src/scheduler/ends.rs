@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::attempt::{Attempt, ErrorCode, Failure, Outcome, Reason};
 use domain::delivery::{Due, Next, Settlement};
 use domain::id::DeliveryId;
-use domain::retry::{Standing, Verdict, judge};
+use domain::retry::{Standing, Verdict, judge, retry_after};
 use domain::time::Timestamp;
 use domain::webhook::PauseCause;
 
@@ -15,19 +15,21 @@ use crate::lane::{Job, Lane, overload};
 impl Scheduler {
     /// Whether a delivery could not be sent for so long that its schedule is over: settled question 11. Time during which
     /// it could not be sent through no fault of its receiver does not count.
-    pub(super) fn too_old(&self, now: Timestamp, due: &Due) -> bool {
+    pub(super) fn too_old(&self, now: Timestamp, job: &Job) -> bool {
+        let due = &job.due;
         if due.reason == Reason::Test {
             return false;
         }
         let Some(lane) = self.lanes.get(&due.webhook) else { return false };
         let left: Duration =
             lane.webhook.schedule(&self.policy).delays().iter().skip(usize::from(due.retries_made)).sum();
-        let since = due.due_at.max(lane.webhook.updated_at).max(self.started_at);
+        let kept = job.in_turn_since.max(lane.hold_until).max(self.started_at);
+        let since = due.due_at.max(lane.webhook.updated_at).max(kept);
         now.since(since) > left + GIVEN_UP_AFTER
     }
 
     pub(super) fn give_up(&mut self, due: Due) {
-        self.known.insert(due.delivery, Known::Recording { attempts_made: due.attempts_made, then: None, slot: None });
+        self.known.insert(due.delivery, Known::Recording { due, then: None, slot: None });
         self.unrecorded += 1;
         self.out.push(Output::Settle(Box::new(Settlement {
             delivery: due.delivery,
@@ -43,24 +45,25 @@ impl Scheduler {
         let ended_at = started_at.plus(outcome.duration);
         let verdict = self.judge(&due, &outcome, ended_at);
         self.learn(now, &due, &outcome, &verdict);
+        self.leave_alone(&due, &outcome, ended_at);
         let (mut next, failure) = self.next(&due, verdict);
         if let Some(again) = again {
             next = Next::Retry { due_at: again.due_at, retries_made: again.retries_made, reason: again.reason };
         }
+        let attempts_made = due.attempts_made.saturating_add(1);
         let then = match next {
-            Next::Retry { due_at, retries_made, reason } if !cancelled => Some(Job {
-                due: Due { due_at, retries_made, reason, attempts_made: due.attempts_made.saturating_add(1), ..due },
-                event: None,
-            }),
+            Next::Retry { due_at, retries_made, reason } if !cancelled => {
+                Some(Job::on_disk(Due { due_at, retries_made, reason, attempts_made, ..due }))
+            }
             Next::Retry { .. } | Next::Delivered | Next::Failed => None,
         };
-        let attempts_made = due.attempts_made.saturating_add(1);
-        self.known.insert(delivery, Known::Recording { attempts_made, then, slot: Some(slot) });
+        let made = Due { attempts_made, ..due };
+        self.known.insert(delivery, Known::Recording { due: made, then, slot: Some(slot) });
         self.unrecorded += 1;
         let mut timing = outcome.timing;
         timing.queue = started_at.since(due.due_at);
         let attempt = Attempt {
-            number: due.attempts_made.saturating_add(1),
+            number: attempts_made,
             reason: due.reason,
             started_at,
             duration: outcome.duration,
@@ -104,7 +107,7 @@ impl Scheduler {
 
     /// Gives a slot back.
     fn release(&mut self, webhook: u32, slot: Slot, now: Timestamp) {
-        let Slot { since, charged, ration } = slot;
+        let Slot { since, charged, ration, .. } = slot;
         self.in_flight -= 1;
         if ration == Ration::Failing {
             self.failing_in_flight -= 1;
@@ -114,19 +117,19 @@ impl Scheduler {
         let held = u64::try_from(now.since(since).as_micros()).unwrap_or(u64::MAX).min(60_000_000);
         lane.mean_held = (lane.mean_held * 7 + held) / 8;
         let difference = i64::try_from(held).unwrap_or(i64::MAX) - i64::try_from(charged).unwrap_or(i64::MAX);
-        if lane.queued_at.is_none() {
+        if lane.queued.is_none() {
             lane.cost = lane.cost.saturating_add_signed(difference);
         }
         let account = lane.webhook.account;
-        self.charge(ration, account, difference);
+        self.charge(slot, account, difference);
         self.close(webhook);
         self.enqueue(now, webhook);
     }
 
-    pub(super) fn charge(&mut self, ration: Ration, account: u32, micros: i64) {
-        match ration {
-            Ration::Ordinary => self.turns.charge(account, micros),
-            Ration::Failing => self.failing_turns.charge(account, micros),
+    pub(super) fn charge(&mut self, slot: Slot, account: u32, micros: i64) {
+        match slot.ration {
+            Ration::Ordinary => self.turns.charge(account, slot.kind, micros),
+            Ration::Failing => self.failing_turns.charge(account, slot.kind, micros),
         }
     }
 
@@ -173,12 +176,22 @@ impl Scheduler {
         }
     }
 
+    /// A receiver that answers 429 or 503 with `Retry-After` is left alone until then, by the whole lane and not only by the
+    /// delivery that was answered so. A test's answer concerns nobody but the person who asked for it.
+    fn leave_alone(&mut self, due: &Due, outcome: &Outcome, ended_at: Timestamp) {
+        if due.reason != Reason::Test
+            && let Some(asked) = retry_after(outcome, ended_at)
+            && let Some(lane) = self.lanes.get_mut(&due.webhook)
+        {
+            let asked = asked.min(lane.webhook.schedule(&self.policy).longest());
+            lane.hold_until = lane.hold_until.max(ended_at.plus(asked));
+        }
+    }
+
     pub(super) fn settled(&mut self, now: Timestamp, delivery: DeliveryId, webhook: u32) {
         self.horizon.settled(delivery);
-        if let Some(lane) = self.lanes.get_mut(&webhook)
-            && lane.on_disk.loading
-        {
-            lane.on_disk.settled_meanwhile.insert(delivery);
+        if let Some(lane) = self.lanes.get_mut(&webhook) {
+            lane.on_disk.ended(delivery);
         }
         if let Some(Known::Recording { .. }) = self.known.get(&delivery)
             && let Some(Known::Recording { then, slot, .. }) = self.known.remove(&delivery)
@@ -187,15 +200,14 @@ impl Scheduler {
             if let Some(slot) = slot {
                 self.release(webhook, slot, now);
             }
-            if let Some(job) = then {
-                self.learn_of(now, job);
-            }
+            self.follow(now, webhook, delivery, then);
         }
     }
 
     pub(super) fn gone(&mut self, now: Timestamp, delivery: DeliveryId) {
         if let Some(Known::Sending { due, slot, .. }) = self.known.remove(&delivery) {
             self.release(due.webhook, slot, now);
+            self.follow(now, due.webhook, delivery, None);
         }
     }
 }

@@ -1,17 +1,19 @@
 //! What the scheduler learns from the store: what was committed, and what was loaded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::attempt::Reason;
 use domain::delivery::Due;
 use domain::event::Event;
 use domain::id::{DeliveryId, EVENT_RESIDUE_BITS, EventId};
+use domain::order::OrderKey;
 use domain::store::Fact;
 use domain::time::Timestamp;
 use domain::webhook::Webhook;
 
-use super::{BACKLOG_MAX, Known, Scheduler};
-use crate::lane::{Job, Lane, OnDisk};
+use super::{Known, Scheduler};
+use crate::lane::{Job, Lane};
 
 impl Scheduler {
     pub(super) fn fact(&mut self, now: Timestamp, fact: Fact) {
@@ -28,19 +30,24 @@ impl Scheduler {
 
     fn accepted(&mut self, now: Timestamp, event: &Arc<Event>, on_disk: &[bool]) {
         for (place, webhook) in (0u16..).zip(&event.targets) {
+            let delivery = DeliveryId { event: event.id, place };
             if on_disk.get(usize::from(place)).copied().unwrap_or(false) {
-                self.more_on_disk(now, *webhook);
+                if let Some(lane) = self.lanes.get_mut(webhook) {
+                    lane.grown(delivery);
+                }
+                self.enqueue(now, *webhook);
                 continue;
             }
             let due = Due {
-                delivery: DeliveryId { event: event.id, place },
+                delivery,
                 webhook: *webhook,
                 due_at: now.min(accepted_at(event.id)),
                 attempts_made: 0,
                 retries_made: 0,
                 reason: if event.test { Reason::Test } else { Reason::First },
             };
-            self.learn_of(now, Job { due, event: Some(Arc::clone(event)) });
+            let job = Job::new(due, Some(Arc::clone(event)));
+            if event.test { self.learn_of(now, job) } else { self.learn_of_new(now, job) }
         }
     }
 
@@ -48,44 +55,47 @@ impl Scheduler {
         let number = webhook.number;
         let policy = Arc::clone(&self.policy);
         let lane = self.lanes.entry(number).or_insert_with(|| Lane::new(Arc::clone(&webhook), &policy));
+        if lane.webhook.url != webhook.url {
+            lane.begin_anew(&policy);
+        }
+        let reordered = lane.webhook.order != webhook.order;
         lane.webhook = webhook;
         lane.pausing = false;
         if lane.webhook.pause.is_some() {
             // The store has written everything of a paused webhook to disk; resuming loads it, oldest first.
-            let dropped: Vec<_> = lane.new.drain(..).chain(lane.old.drain(..)).collect();
-            for job in dropped {
+            let dropped = lane.drain();
+            for job in dropped.into_iter().chain(self.horizon.take_of(number)) {
                 self.known.remove(&job.due.delivery);
+                self.no_longer_planned(&job.due);
             }
+            self.put_in_order(now, number);
+        } else if reordered {
+            self.put_in_order(now, number);
         }
         self.enqueue(now, number);
     }
 
     fn resumed(&mut self, now: Timestamp, webhook: u32, rate: Option<u32>) {
+        let policy = Arc::clone(&self.policy);
         if let Some(lane) = self.lanes.get_mut(&webhook) {
+            lane.begin_anew(&policy);
             lane.held_rate = rate;
-            lane.failures_in_a_row = 0;
             lane.failing_since = None;
             lane.failing_recorded = false;
-        }
-        self.more_on_disk(now, webhook);
-    }
-
-    /// Rows of the webhook may be on disk only: they are loaded from the oldest on.
-    fn more_on_disk(&mut self, now: Timestamp, webhook: u32) {
-        if let Some(lane) = self.lanes.get_mut(&webhook) {
             lane.on_disk.grown();
-            self.enqueue(now, webhook);
         }
+        self.enqueue(now, webhook);
     }
 
     fn webhook_deleted(&mut self, webhook: u32) {
         let Some(lane) = self.lanes.get_mut(&webhook) else { return };
         lane.deleted = true;
-        let dropped: Vec<_> = lane.new.drain(..).chain(lane.old.drain(..)).chain(lane.tests.drain(..)).collect();
+        let dropped: Vec<_> = lane.drain().into_iter().chain(lane.tests.drain(..)).collect();
         self.leave_turns(webhook);
         for job in dropped {
             self.known.remove(&job.due.delivery);
         }
+        self.dissolve_order(webhook);
         self.close(webhook);
     }
 
@@ -99,64 +109,81 @@ impl Scheduler {
     fn replayed(&mut self, now: Timestamp, due: Due) {
         match self.known.get_mut(&due.delivery) {
             Some(Known::Sending { again, .. }) => *again = Some(due),
-            Some(Known::Recording { attempts_made, then, .. }) => {
-                *then = Some(Job { due: Due { attempts_made: *attempts_made, ..due }, event: None });
+            Some(Known::Recording { due: made, then, .. }) => {
+                *then = Some(Job::on_disk(Due { attempts_made: made.attempts_made, ..due }));
             }
-            Some(Known::Planned(at)) => {
-                let at = *at;
-                self.horizon.forget(at, due.delivery);
-                self.known.remove(&due.delivery);
-                self.learn_of(now, Job { due, event: None });
+            Some(Known::Planned(_) | Known::Waiting) => {
+                self.drop_waiting(now, due.delivery, due.webhook);
+                self.learn_of(now, Job::on_disk(due));
             }
-            Some(Known::Waiting) => {
-                self.drop_waiting(due.delivery, due.webhook);
-                self.learn_of(now, Job { due, event: None });
-            }
-            None => self.learn_of(now, Job { due, event: None }),
+            None => self.learn_of(now, Job::on_disk(due)),
         }
     }
 
     fn cancelled(&mut self, now: Timestamp, delivery: DeliveryId, webhook: u32) {
+        // What a load under way brings of it is out of date.
+        self.horizon.settled(delivery);
+        if let Some(lane) = self.lanes.get_mut(&webhook) {
+            lane.on_disk.ended(delivery);
+        }
         match self.known.get_mut(&delivery) {
             Some(Known::Sending { cancelled, again, .. }) => {
                 *cancelled = true;
                 *again = None;
             }
             Some(Known::Recording { then, .. }) => *then = None,
-            Some(Known::Planned(at)) => {
-                let at = *at;
-                self.horizon.forget(at, delivery);
-                self.known.remove(&delivery);
-            }
-            Some(Known::Waiting) => self.drop_waiting(delivery, webhook),
+            Some(Known::Planned(_) | Known::Waiting) => self.drop_waiting(now, delivery, webhook),
             None => {}
         }
         self.enqueue(now, webhook);
     }
 
-    fn drop_waiting(&mut self, delivery: DeliveryId, webhook: u32) {
-        self.known.remove(&delivery);
-        if let Some(lane) = self.lanes.get_mut(&webhook) {
-            for queue in [&mut lane.new, &mut lane.old, &mut lane.tests] {
-                queue.retain(|job| job.due.delivery != delivery);
+    /// Takes out a delivery that is planned or waits. In an order, the next of its key follows.
+    fn drop_waiting(&mut self, now: Timestamp, delivery: DeliveryId, webhook: u32) {
+        match self.known.remove(&delivery) {
+            Some(Known::Planned(at)) => {
+                if let Some(job) = self.horizon.forget(at, delivery) {
+                    self.no_longer_planned(&job.due);
+                }
             }
+            Some(Known::Waiting) => {
+                if let Some(lane) = self.lanes.get_mut(&webhook) {
+                    for queue in [&mut lane.new, &mut lane.old, &mut lane.tests] {
+                        queue.retain(|job| job.due.delivery != delivery);
+                    }
+                    if let Some(ordered) = &mut lane.ordered {
+                        ordered.forget(delivery);
+                    }
+                }
+            }
+            Some(Known::Sending { .. } | Known::Recording { .. }) | None => {}
         }
+        self.follow(now, webhook, delivery, None);
     }
 
-    pub(super) fn backlog(&mut self, now: Timestamp, webhook: u32, rows: Vec<Due>) {
-        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
-        let OnDisk { settled_meanwhile, .. } = &mut lane.on_disk;
-        let settled = std::mem::take(settled_meanwhile);
-        lane.on_disk.loading = false;
-        if rows.len() < BACKLOG_MAX {
-            lane.on_disk.more = std::mem::take(&mut lane.on_disk.grown_meanwhile);
-            lane.on_disk.after = None;
+    pub(super) fn backlog(&mut self, now: Timestamp, webhook: u32, load: u64, rows: Option<Vec<(Due, OrderKey)>>) {
+        let Some(lane) = self.lanes.get_mut(&webhook).filter(|lane| lane.on_disk.loading == Some(load)) else { return };
+        lane.on_disk.loading = None;
+        let settled = std::mem::take(&mut lane.on_disk.settled_meanwhile);
+        let Some(mut rows) = rows else {
+            lane.on_disk.not_before = now.plus(Duration::from_secs(1));
+            if let Some(ordered) = &mut lane.ordered {
+                ordered.read_failed();
+            }
+            self.enqueue(now, webhook);
+            return;
+        };
+        let last = rows.len() < self.bounds.backlog;
+        if lane.ordered.is_some() {
+            self.read_in_order(now, webhook, rows, last, &settled);
         } else {
-            lane.on_disk.after = rows.last().map(|row| row.delivery);
-        }
-        for due in rows {
-            if !settled.contains(&due.delivery) {
-                self.learn_of(now, Job { due, event: None });
+            lane.on_disk.after = rows.last().filter(|_| !last).map(|(row, _)| row.delivery);
+            if last {
+                lane.on_disk.more = std::mem::take(&mut lane.on_disk.again);
+            }
+            rows.retain(|(due, _)| !settled.contains(&due.delivery));
+            for (due, _) in rows {
+                self.learn_of(now, Job::on_disk(due));
             }
         }
         self.enqueue(now, webhook);
@@ -175,6 +202,11 @@ impl Scheduler {
         for lane in self.lanes.values_mut() {
             shift(&mut lane.next_start);
             shift(&mut lane.next_held_start);
+            shift(&mut lane.hold_until);
+            shift(&mut lane.on_disk.not_before);
+            if let Some(ordered) = &mut lane.ordered {
+                ordered.shift(shift);
+            }
             for job in lane.new.iter_mut().chain(&mut lane.old).chain(&mut lane.tests) {
                 shift(&mut job.due.due_at);
             }

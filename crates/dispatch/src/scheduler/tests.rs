@@ -16,8 +16,11 @@ use domain::store::Fact;
 use domain::time::Timestamp;
 use domain::webhook::{Pause, PauseCause, Webhook};
 
-use super::{Ended, Input, Output, Scheduler, Start};
+use super::{Bounds, Ended, Input, Output, Scheduler, Start, with_keys};
 use crate::sender::build_request;
+
+mod ordering;
+mod politeness;
 
 const START: Timestamp = Timestamp(1_795_464_000_000_000);
 
@@ -33,13 +36,19 @@ struct Bench {
     events: i64,
     /// What the store would hold for later.
     on_disk: Vec<Due>,
+    /// The events that the store would have, oldest first.
+    kept: Vec<Arc<Event>>,
 }
 
 impl Bench {
     fn new(policy: Policy) -> Self {
+        Self::with_bounds(policy, Bounds::default())
+    }
+
+    fn with_bounds(policy: Policy, bounds: Bounds) -> Self {
         let policy = Arc::new(policy);
         let mut bench = Self {
-            scheduler: Scheduler::new(Arc::clone(&policy), 7, START),
+            scheduler: Scheduler::new(Arc::clone(&policy), 7, START).with_bounds(bounds),
             policy,
             now: START,
             starts: Vec::new(),
@@ -48,6 +57,7 @@ impl Bench {
             loads: 0,
             events: 0,
             on_disk: Vec::new(),
+            kept: Vec::new(),
         };
         bench.take(Input::Tick);
         bench
@@ -60,12 +70,21 @@ impl Bench {
                 Output::Settle(settlement) => self.settlements.push(*settlement),
                 Output::LoadDue(load) => {
                     self.loads += 1;
-                    let after = load.after.map_or(Timestamp(0), |(at, _)| at);
                     let mut rows = self.on_disk.clone();
-                    rows.retain(|due| after <= due.due_at && due.due_at < load.until);
+                    rows.retain(|due| Some((due.due_at, due.delivery)) > load.after && due.due_at < load.until);
+                    rows.sort_by_key(|due| (due.due_at, due.delivery));
+                    rows.truncate(load.limit);
                     self.take(Input::Due(rows));
                 }
-                Output::LoadBacklog { .. } | Output::Failing { .. } => {}
+                Output::LoadBacklog { webhook, load, after, until, limit, order } => {
+                    let mut rows = self.on_disk.clone();
+                    rows.retain(|due| due.webhook == webhook && due.due_at < until && Some(due.delivery) > after);
+                    rows.sort_by_key(|due| due.delivery);
+                    rows.truncate(limit);
+                    let rows = with_keys(rows, &self.kept, order.as_ref());
+                    self.take(Input::Backlog { webhook, load, rows: Some(rows) });
+                }
+                Output::Failing { .. } => {}
                 Output::Pause { webhook, cause } => self.pauses.push((webhook, cause)),
             }
         }
@@ -80,21 +99,36 @@ impl Bench {
     }
 
     fn event(&mut self, targets: Vec<u32>, test: bool) -> EventId {
+        let on_disk = vec![false; targets.len()];
+        self.accept(targets, test, "{}", on_disk)
+    }
+
+    fn accept(&mut self, targets: Vec<u32>, test: bool, data: &str, on_disk: Vec<bool>) -> EventId {
         self.events += 1;
         let id = EventId::first_at(self.now.0 - 1_000_000 + self.events);
-        let on_disk = vec![false; targets.len()];
-        let event = Event {
+        let event = Arc::new(Event {
             id,
             account: 1,
             event_type: "alert.rule_created".into(),
             timestamp: self.now,
-            data: "{}".into(),
+            data: data.to_owned().into(),
             targets,
             test,
             flagged: false,
             trace: None,
-        };
-        self.take(Input::Fact(Fact::Accepted { event: Arc::new(event), on_disk }));
+        });
+        self.kept.push(Arc::clone(&event));
+        for ((place, webhook), _) in (0u16..).zip(&event.targets).zip(&on_disk).filter(|(_, on_disk)| **on_disk) {
+            self.on_disk.push(Due {
+                delivery: DeliveryId { event: id, place },
+                webhook: *webhook,
+                due_at: self.now,
+                attempts_made: 0,
+                retries_made: 0,
+                reason: Reason::First,
+            });
+        }
+        self.take(Input::Fact(Fact::Accepted { event, on_disk }));
         id
     }
 
@@ -131,6 +165,22 @@ impl Bench {
             self.take(Input::Fact(Fact::Settled(Arc::new(settlement.clone()))));
         }
         settled
+    }
+
+    /// The process dies, and starts again with what is on disk, and with these events in memory only.
+    fn restart(&mut self, webhooks: &[Arc<Webhook>], fresh: Vec<Arc<Event>>, bounds: Bounds) {
+        self.scheduler = Scheduler::new(Arc::clone(&self.policy), 8, self.now).with_bounds(bounds);
+        self.starts.clear();
+        self.settlements.clear();
+        // The store tells all that it knows before it is asked for anything.
+        for webhook in webhooks {
+            self.scheduler.take(self.now, Input::Fact(Fact::Webhook(Arc::clone(webhook))));
+        }
+        for event in fresh {
+            let on_disk = vec![false; event.targets.len()];
+            self.scheduler.take(self.now, Input::Fact(Fact::Accepted { event, on_disk }));
+        }
+        self.take(Input::Tick);
     }
 
     /// Jumps to the next wake-up until something starts; the start, or `None` if nothing will within 30 days.
@@ -404,4 +454,28 @@ fn what_a_load_brings_of_a_delivery_settled_meanwhile_is_not_sent_again() {
     assert!(scheduler.step(START, Input::Fact(Fact::Settled(Arc::from(settlement)))).is_empty());
     let outputs = scheduler.step(START, Input::Due(vec![due]));
     assert!(outputs.iter().all(|output| !matches!(output, Output::Start(_))), "{outputs:?}");
+}
+
+#[test]
+fn every_row_of_a_load_that_is_full_is_sent() {
+    let bounds = Bounds { due: 2, ..Bounds::default() };
+    let mut bench = Bench::with_bounds(Policy::default(), bounds);
+    let webhook = bench.webhook(1, 1, |_| {});
+    for number in 0..10u32 {
+        let id = EventId::first_at(START.0 - 1_000 + i64::from(number));
+        bench.on_disk.push(Due {
+            delivery: DeliveryId { event: id, place: 0 },
+            webhook: 1,
+            due_at: bench.now.plus(Duration::from_secs(60 + u64::from(number / 3))),
+            attempts_made: 1,
+            retries_made: 1,
+            reason: Reason::Retry,
+        });
+    }
+    bench.restart(&[webhook], Vec::new(), bounds);
+    for sent in 0..10 {
+        let start = bench.next_start().unwrap_or_else(|| panic!("only {sent} are sent"));
+        bench.end(&start, answered(200, 1));
+        bench.record();
+    }
 }

@@ -1,0 +1,127 @@
+//! What the scheduler is told, and what it says is to be done.
+
+use std::sync::Arc;
+
+use domain::attempt::Outcome;
+use domain::delivery::{Due, Settlement};
+use domain::event::Event;
+use domain::id::DeliveryId;
+use domain::order::{Order, OrderKey};
+use domain::signature::SentRequest;
+use domain::store::Fact;
+use domain::time::Timestamp;
+use domain::webhook::{PauseCause, Webhook};
+
+use crate::horizon::LoadDue;
+
+/// Something has happened.
+#[derive(Debug)]
+pub enum Input {
+    /// The store has committed something.
+    Fact(Fact),
+    /// An attempt has ended.
+    Ended(Box<Ended>),
+    /// The event of a delivery that was to be started no longer exists (its account was erased).
+    Gone(DeliveryId),
+    /// A [`LoadDue`] has ended.
+    Due(Vec<Due>),
+    /// A [`LoadDue`] could not be done.
+    DueFailed,
+    /// A [`Output::LoadBacklog`] has ended.
+    Backlog {
+        /// The webhook's number.
+        webhook: u32,
+        /// The load's number.
+        load: u64,
+        /// The rows, each with its key in the webhook's order; fewer than were asked for are the last. `None` if they
+        /// could not be read.
+        rows: Option<Vec<(Due, OrderKey)>>,
+    },
+    /// The wall clock has stepped by so many microseconds.
+    ClockStepped(i64),
+    /// Time has passed.
+    Tick,
+}
+
+/// The end of an attempt.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its delivery.
+    pub delivery: DeliveryId,
+    /// The request as it was sent.
+    pub request: SentRequest,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// Something is to be done.
+#[derive(Debug)]
+#[must_use]
+pub enum Output {
+    /// Make an attempt; [`Input::Ended`] is expected.
+    Start(Start),
+    /// Record the end of an attempt; [`Fact::Settled`] is expected.
+    Settle(Box<Settlement>),
+    /// Load planned attempts; [`Input::Due`] is expected.
+    LoadDue(LoadDue),
+    /// Load what waits on disk for a webhook; [`Input::Backlog`] is expected.
+    LoadBacklog {
+        /// The webhook's number.
+        webhook: u32,
+        /// The load's number.
+        load: u64,
+        /// From after this delivery on.
+        after: Option<DeliveryId>,
+        /// Only what is due before this instant.
+        until: Timestamp,
+        /// At most so many rows.
+        limit: usize,
+        /// The webhook's order, by which the rows' keys are read.
+        order: Option<Order>,
+    },
+    /// Pause the webhook, for this cause.
+    Pause {
+        /// The webhook's number.
+        webhook: u32,
+        /// Why.
+        cause: PauseCause,
+    },
+    /// Remember since when every attempt of the webhook fails.
+    Failing {
+        /// The webhook's number.
+        webhook: u32,
+        /// The first failure after the last success; `None` after a success.
+        since: Option<Timestamp>,
+    },
+}
+
+/// An attempt that is to be made.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// What is due.
+    pub due: Due,
+    /// The webhook as it is now.
+    pub webhook: Arc<Webhook>,
+    /// The event, unless it has to be loaded.
+    pub event: Option<Arc<Event>>,
+}
+
+impl Start {
+    /// The number of the attempt.
+    #[must_use]
+    pub const fn number(&self) -> u16 {
+        self.due.attempts_made.saturating_add(1)
+    }
+}
+
+/// The keys of rows that an [`Output::LoadBacklog`] has brought, from the events that the store has of them.
+#[must_use]
+pub fn with_keys(rows: Vec<Due>, events: &[Arc<Event>], order: Option<&Order>) -> Vec<(Due, OrderKey)> {
+    let key = |due: &Due| {
+        let event = events.binary_search_by_key(&due.delivery.event, |event| event.id).ok().map(|place| &events[place]);
+        order.zip(event).map_or(OrderKey::NONE, |(order, event)| order.key(&event.data))
+    };
+    rows.into_iter().map(|due| (due, key(&due))).collect()
+}

@@ -240,7 +240,7 @@ impl Ordered {
 
     /// From after which delivery rows are to be read now, if they are: `Some(None)` from the beginning. `low` is how many
     /// heads may wait while more is read.
-    pub(crate) fn to_read(&mut self, low: usize) -> Option<Option<DeliveryId>> {
+    pub(crate) fn next_read(&mut self, low: usize) -> Option<Option<DeliveryId>> {
         if !self.barrier.is_empty() {
             return None;
         }
@@ -351,13 +351,7 @@ impl Ordered {
     }
 
     /// A part of a second reading is done; at its end the keys of which nothing was passed over have nothing left on disk.
-    fn read_again(
-        &mut self,
-        reading: Reading,
-        end: Option<DeliveryId>,
-        now: Timestamp,
-        heads: &mut Vec<Job>,
-    ) {
+    fn read_again(&mut self, reading: Reading, end: Option<DeliveryId>, now: Timestamp, heads: &mut Vec<Job>) {
         let over = end.is_none_or(|end| self.unseen.is_some_and(|unseen| end >= unseen));
         if let Some(at) = end.filter(|_| !over) {
             self.again = Some(Reading { at, ..reading });

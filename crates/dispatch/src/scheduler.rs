@@ -352,7 +352,7 @@ impl Scheduler {
         }
         let low = self.bounds.backlog.div_ceil(2);
         let after = match &mut lane.ordered {
-            Some(ordered) => ordered.to_read(low),
+            Some(ordered) => ordered.next_read(low),
             None => (lane.on_disk.more && lane.waiting() < low).then_some(lane.on_disk.after),
         };
         let Some(after) = after else { return };

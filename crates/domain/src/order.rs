@@ -9,19 +9,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue::NESTING_MAX;
 use crate::catalogue::raw_json::{Cursor, Stop, unescape};
+use crate::json_pointer::{BadPointer, JsonPointer};
 
 /// What stands for "all events of the webhook".
 const BY_WEBHOOK: &str = "webhook";
-/// The longest pointer, in bytes.
-const POINTER_MAX: usize = 256;
 
 /// In which order a webhook gets its events: the next event of a key is sent once the one before it has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Order {
-    by: String,
-    /// The pointer's names, decoded; `None` for the whole webhook.
-    names: Option<Vec<String>>,
+    /// Where an event's key is; `None` for one key over the whole webhook.
+    pointer: Option<JsonPointer>,
 }
 
 /// What events have in common that keep their order: a hash, so two keys may in rare cases wait for each other.
@@ -35,8 +33,11 @@ impl OrderKey {
 
 /// Not an order; the text says why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BadOrder(String);
+#[error("is \"webhook\", or a JSON pointer into data; {shown:?} is {why}")]
+pub struct BadOrder {
+    shown: String,
+    why: BadPointer,
+}
 
 impl Order {
     /// Reads `webhook`, or a JSON pointer (RFC 6901) such as `/customer/id`.
@@ -45,38 +46,30 @@ impl Order {
     /// When it is neither, or longer than 256 bytes.
     pub fn parse(by: &str) -> Result<Self, BadOrder> {
         if by == BY_WEBHOOK {
-            return Ok(Self { by: by.to_owned(), names: None });
+            return Ok(Self { pointer: None });
         }
-        if by.len() > POINTER_MAX {
-            return Err(BadOrder(format!("has at most {POINTER_MAX} bytes")));
+        match JsonPointer::parse(by) {
+            Ok(pointer) => Ok(Self { pointer: Some(pointer) }),
+            Err(why) => Err(BadOrder { shown: by.chars().take(40).collect(), why }),
         }
-        let Some(names) = by.strip_prefix('/') else {
-            let shown: String = by.chars().take(40).collect();
-            return Err(BadOrder(format!(
-                "is \"webhook\" or a JSON pointer into data such as \"/customer/id\", not {shown:?}"
-            )));
-        };
-        let names = names.split('/').map(decoded).collect::<Option<Vec<_>>>();
-        let names = names.ok_or_else(|| BadOrder("writes ~ as ~0 and / as ~1, as every JSON pointer does".to_owned()))?;
-        Ok(Self { by: by.to_owned(), names: Some(names) })
     }
 
     /// The order as [`Self::parse`] reads it.
     #[must_use]
-    pub fn by(&self) -> &str {
-        &self.by
+    pub fn by(&self) -> String {
+        self.pointer.as_ref().map_or_else(|| BY_WEBHOOK.to_owned(), JsonPointer::to_string)
     }
 
     /// Whether keys are read from events; otherwise all have the same.
     #[must_use]
     pub const fn reads_data(&self) -> bool {
-        self.names.is_some()
+        self.pointer.is_some()
     }
 
     /// The key of an event with this `data`. Where the pointer finds nothing, or null, that is [`OrderKey::NONE`].
     #[must_use]
     pub fn key(&self, data: &[u8]) -> OrderKey {
-        let Some(names) = &self.names else { return OrderKey::NONE };
+        let Some(names) = self.pointer.as_ref().map(JsonPointer::segments) else { return OrderKey::NONE };
         // What was accepted is well-formed; should it not be, it has no key.
         std::str::from_utf8(data).ok().and_then(|text| find(Cursor::new(text), names).ok().flatten()).map_or(
             OrderKey::NONE,
@@ -99,24 +92,8 @@ impl TryFrom<String> for Order {
 
 impl From<Order> for String {
     fn from(order: Order) -> Self {
-        order.by
+        order.by()
     }
-}
-
-/// A pointer's name without its escapes; `None` if one is none.
-fn decoded(name: &str) -> Option<String> {
-    let mut parts = name.split('~');
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (escape, rest) = part.split_at_checked(1)?;
-        text.push(match escape {
-            "0" => '~',
-            "1" => '/',
-            _ => return None,
-        });
-        text.push_str(rest);
-    }
-    Some(text)
 }
 
 /// A value by which events are told apart.
@@ -200,7 +177,7 @@ mod tests {
     #[test]
     fn what_is_an_order() {
         for by in ["webhook", "/", "/a", "/customer/id", "/a~0b~1c/0", "//"] {
-            assert_eq!(Order::parse(by).map(|order| order.by().to_owned()), Ok(by.to_owned()));
+            assert_eq!(Order::parse(by).map(|order| order.by()), Ok(by.to_owned()));
         }
         for by in ["", "Webhook", "customer", "#/a", "/a~", "/a~2", "/~é"] {
             assert!(Order::parse(by).is_err(), "{by}");
@@ -267,7 +244,7 @@ mod tests {
             let text = data.to_string();
             prop_assert_eq!(data.pointer(&by), Some(&Value::from(n)));
             let order = Order::parse(&by).expect("an order");
-            let found = find(Cursor::new(&text), order.names.as_deref().expect("names")).expect("well-formed");
+            let found = find(Cursor::new(&text), order.pointer.as_ref().expect("a pointer").segments()).expect("well-formed");
             prop_assert!(matches!(found, Some(Found::Written(written)) if written == n.to_string()));
         }
     }

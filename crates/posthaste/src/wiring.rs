@@ -134,6 +134,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         policy: Arc::<Policy>::clone(&policy),
         clock: clock.clone(),
         in_flight: in_flight.clone(),
+        waiting: Arc::new(feed.clone()),
         names: network.clone(),
         carrier: carrier.clone(),
         url_rules: url_rules(settings),

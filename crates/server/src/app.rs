@@ -18,6 +18,7 @@ use domain::policy::Policy;
 use domain::store::Store;
 use domain::time::{Clock, Timestamp};
 use domain::transport::Names;
+use domain::waiting::Waiting;
 
 use crate::api::Streams;
 use crate::body::Budget;
@@ -46,6 +47,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Which deliveries are being sent; the dispatcher keeps it.
     pub in_flight: InFlight,
+    /// Knows what deliveries wait for that are due: the dispatcher.
+    pub waiting: Arc<dyn Waiting>,
     /// Looks names up when a URL is saved or checked.
     pub names: Arc<dyn Names>,
     /// Which URLs a webhook may have.

@@ -419,7 +419,7 @@ impl World {
         };
         self.in_turn(webhook, delivery)?;
         let by = start.webhook.order.as_ref().map(domain::order::Order::by);
-        self.orders.starts(webhook, by, delivery)?;
+        self.orders.starts(webhook, by.as_deref(), delivery)?;
         let (outgoing, request) = build_request(&self.policy, &start, &event, now);
         let delays = start.webhook.schedule(&self.policy).delays();
         let least = delays.get(usize::from(retries_made).wrapping_sub(1)).copied().unwrap_or_default();

@@ -165,7 +165,9 @@ impl Scheduler {
 
     /// Forgets what waits in a webhook's order; returns what is in memory only.
     pub(super) fn dissolve_order(&mut self, webhook: u32) -> Vec<Job> {
-        let Some(ordered) = self.lanes.get_mut(&webhook).and_then(|lane| lane.ordered.take()) else { return Vec::new() };
+        let Some(ordered) = self.lanes.get_mut(&webhook).and_then(|lane| lane.ordered.take()) else {
+            return Vec::new();
+        };
         self.planned_in_order = self.planned_in_order.saturating_sub(ordered.planned);
         let (jobs, heads) = ordered.dissolve();
         for job in &jobs {

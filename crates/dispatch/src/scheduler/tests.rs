@@ -455,27 +455,3 @@ fn what_a_load_brings_of_a_delivery_settled_meanwhile_is_not_sent_again() {
     let outputs = scheduler.step(START, Input::Due(vec![due]));
     assert!(outputs.iter().all(|output| !matches!(output, Output::Start(_))), "{outputs:?}");
 }
-
-#[test]
-fn every_row_of_a_load_that_is_full_is_sent() {
-    let bounds = Bounds { due: 2, ..Bounds::default() };
-    let mut bench = Bench::with_bounds(Policy::default(), bounds);
-    let webhook = bench.webhook(1, 1, |_| {});
-    for number in 0..10u32 {
-        let id = EventId::first_at(START.0 - 1_000 + i64::from(number));
-        bench.on_disk.push(Due {
-            delivery: DeliveryId { event: id, place: 0 },
-            webhook: 1,
-            due_at: bench.now.plus(Duration::from_secs(60 + u64::from(number / 3))),
-            attempts_made: 1,
-            retries_made: 1,
-            reason: Reason::Retry,
-        });
-    }
-    bench.restart(&[webhook], Vec::new(), bounds);
-    for sent in 0..10 {
-        let start = bench.next_start().unwrap_or_else(|| panic!("only {sent} are sent"));
-        bench.end(&start, answered(200, 1));
-        bench.record();
-    }
-}

@@ -87,6 +87,7 @@ fn fields(webhook: &Webhook) -> Vec<(&'static str, Value)> {
         rate_limit,
         max_in_flight,
         http2,
+        order,
         created_at: _,
         updated_at: _,
         version: _,
@@ -103,6 +104,7 @@ fn fields(webhook: &Webhook) -> Vec<(&'static str, Value)> {
         ("rate_limit", json!(rate_limit)),
         ("max_in_flight", json!(max_in_flight)),
         ("http2", json!(http2)),
+        ("order", json!(order)),
         ("temporary", json!(temporary)),
     ]
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use domain::delivery::Delivery;
+use domain::delivery::{Delivery, DeliveryStatus};
 use domain::filter::DeliveryFilter;
 use domain::id::{DeliveryId, EventId};
 use domain::redaction::Redaction;
 use domain::store::{Change, DeliveryQuery, Page};
 use http::{Method, StatusCode, Uri};
 
-use super::delivery_json::{Context, DeliveryDetailJson, DeliveryJson};
+use super::delivery_json::{Context, DeliveryDetailJson, DeliveryJson, Standing};
 use crate::app::Api;
 use crate::auth::InAccount;
 use crate::body::JsonBody;
@@ -81,7 +81,7 @@ async fn list(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Result<Re
     let patience = page::patience(before.is_some());
     let wanted = DeliveryQuery { before, limit: query.limit, sending: api.in_flight.all(), patience, ..wanted };
     let found = api.store.deliveries(wanted).await?;
-    let rows = rows_json(&api, &found.rows);
+    let rows = rows_json(&api, at.account.number, &found.rows).await;
     let next = found.next.map(|id| id.to_string());
     Ok(page::respond_searched(of, &uri, &rows, next, found.searched_until))
 }
@@ -104,9 +104,27 @@ pub(super) fn filtered(api: &Api, account: u32, pairs: &[(String, String)]) -> R
 }
 
 /// Rows of the log, as they stand now.
-pub(super) fn rows_json(api: &Api, rows: &[Delivery]) -> Vec<DeliveryJson> {
+pub(super) async fn rows_json(api: &Api, account: u32, rows: &[Delivery]) -> Vec<DeliveryJson> {
     let now = api.now();
-    rows.iter().map(|row| DeliveryJson::new(row, api.in_flight.since(row.id).is_some(), now)).collect()
+    let standing: Vec<Standing> =
+        rows.iter().map(|row| Standing::of(row, api.in_flight.since(row.id).is_some())).collect();
+    let late = |row: &Delivery, standing: &Standing| {
+        standing.status == DeliveryStatus::Pending && row.next_attempt_at.is_some_and(|due| due < now)
+    };
+    let asked: Vec<(usize, (u32, DeliveryId))> = {
+        let directory = api.directory.read();
+        let late = rows.iter().zip(&standing).enumerate().filter(|(_, (row, standing))| late(row, standing));
+        late.filter_map(|(at, (row, _))| Some((at, (directory.webhook(account, &row.webhook)?.number, row.id))))
+            .collect()
+    };
+    let mut standing = standing;
+    if !asked.is_empty() {
+        let waits = api.waiting.waits(asked.iter().map(|(_, delivery)| *delivery).collect()).await;
+        for ((at, _), waits) in asked.into_iter().zip(waits) {
+            standing[at].waits = waits;
+        }
+    }
+    rows.iter().zip(standing).map(|(row, standing)| DeliveryJson::new(row, standing)).collect()
 }
 
 /// Every delivery of an event.
@@ -123,8 +141,13 @@ pub(super) async fn of_event(api: &Api, account: u32, event: EventId) -> Result<
             sending: api.in_flight.all(),
             ..DeliveryQuery::new(account, DeliveryFilter::default(), api.now())
         };
+<<<<<<< HEAD
         let Page { rows, next, .. } = api.store.deliveries(query).await?;
         all.extend(rows_json(api, &rows));
+=======
+        let Page { rows, next } = api.store.deliveries(query).await?;
+        all.extend(rows_json(api, account, &rows).await);
+>>>>>>> 33ae944 (Say in the log what a delivery waits for that is due)
         before = next;
         if before.is_none() {
             // Newest first is for pages; an event's deliveries read in the order of its webhooks.
@@ -147,6 +170,7 @@ pub(super) async fn detail(api: &Api, account: u32, id: DeliveryId) -> Result<De
     let (delivery, attempts) = api.store.delivery(account, id, now).await?.ok_or_else(Problem::not_found)?;
     let event = api.store.event(account, id.event).await?;
     let webhook = api.directory.read().webhook(account, &delivery.webhook).cloned();
+<<<<<<< HEAD
     let row = DeliveryJson::new(&delivery, api.in_flight.since(id).is_some(), now);
     let redact = redaction(api, account);
     let context = Context {
@@ -156,6 +180,11 @@ pub(super) async fn detail(api: &Api, account: u32, id: DeliveryId) -> Result<De
         policy: &api.policy,
         redact: &redact,
     };
+=======
+    let row = rows_json(api, account, std::slice::from_ref(&delivery)).await.pop().ok_or_else(Problem::not_found)?;
+    let context =
+        Context { delivery: &delivery, event: event.as_deref(), webhook: webhook.as_deref(), policy: &api.policy };
+>>>>>>> 33ae944 (Say in the log what a delivery waits for that is due)
     Ok(DeliveryDetailJson::new(row, context, &attempts))
 }
 
@@ -172,7 +201,6 @@ async fn before_change(api: &Api, at: &InAccount, id: DeliveryId) -> Result<Deli
 }
 
 async fn replay(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
-    use domain::delivery::DeliveryStatus;
     let id = at.delivery()?;
     let idempotency = idempotency::of_body(&at.caller, Some(at.account.number), &body)?;
     if let Some(response) = idempotency::repeated(&api, idempotency.as_ref()).await? {
@@ -184,7 +212,7 @@ async fn replay(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
     let paused = api.directory.read().webhook(at.account.number, &delivery.webhook).is_some_and(|w| w.pause.is_some());
     delivery.status = if paused { DeliveryStatus::Held } else { DeliveryStatus::Pending };
     (delivery.retries_made, delivery.next_attempt_at, delivery.ended_at) = (0, Some(now), None);
-    let answer = Answer::new(StatusCode::ACCEPTED, &DeliveryJson::new(&delivery, false, now));
+    let answer = Answer::new(StatusCode::ACCEPTED, &DeliveryJson::new(&delivery, Standing::of(&delivery, false)));
     let (response, made) = idempotency::change(&api, Change::Replay(id), at.caller.by(), idempotency, answer).await?;
     if made {
         tracing::info!(account = %at.account.id, delivery = %id, by = at.caller.name(), "delivery replayed");
@@ -193,7 +221,6 @@ async fn replay(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
 }
 
 async fn cancel(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
-    use domain::delivery::DeliveryStatus;
     let id = at.delivery()?;
     let idempotency = idempotency::of_body(&at.caller, Some(at.account.number), &body)?;
     if let Some(response) = idempotency::repeated(&api, idempotency.as_ref()).await? {
@@ -204,7 +231,7 @@ async fn cancel(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
     let now = api.now();
     delivery.status = DeliveryStatus::Cancelled;
     (delivery.next_attempt_at, delivery.ended_at) = (None, Some(now));
-    let answer = Answer::new(StatusCode::OK, &DeliveryJson::new(&delivery, false, now));
+    let answer = Answer::new(StatusCode::OK, &DeliveryJson::new(&delivery, Standing::of(&delivery, false)));
     let (response, made) = idempotency::change(&api, Change::Cancel(id), at.caller.by(), idempotency, answer).await?;
     if made {
         tracing::info!(account = %at.account.id, delivery = %id, by = at.caller.name(), "delivery cancelled");

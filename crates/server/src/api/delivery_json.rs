@@ -7,6 +7,7 @@ use domain::id::{AccountId, DeliveryId, EventId, WebhookId};
 use domain::policy::Policy;
 use domain::redaction::Redaction;
 use domain::time::Timestamp;
+use domain::waiting::Waits;
 use domain::webhook::Webhook;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -40,7 +41,10 @@ pub(crate) struct DeliveryJson {
     status: &'static str,
     /// Why it waits, where the status alone does not say.
     #[schema(example = "waiting for a free slot")]
-    note: Option<&'static str>,
+    note: Option<String>,
+    /// What it waits for though it is due: `slot`, `rate`, `retry_after`, `order`, `probe` or `spread`; null otherwise.
+    #[schema(value_type = Option<String>, example = "slot")]
+    waiting_for: Option<&'static str>,
     /// Whether it is a test; tests are left out of the figures.
     test: bool,
     /// Attempts made, replays included.
@@ -85,11 +89,47 @@ pub(crate) struct PlannedJson {
     pub(super) at: Timestamp,
 }
 
+/// What the dispatcher says of a delivery.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    /// Its status: `sending` while a request is in flight.
+    pub(crate) status: DeliveryStatus,
+    /// What it waits for though it is due.
+    pub(crate) waits: Option<Waits>,
+}
+
+impl Standing {
+    /// A delivery of which nobody has to be asked what it waits for.
+    pub(crate) const fn of(delivery: &Delivery, sending: bool) -> Self {
+        Self { status: if sending { DeliveryStatus::Sending } else { delivery.status }, waits: None }
+    }
+
+    fn note(self) -> Option<String> {
+        match self.status {
+            DeliveryStatus::Held => Some("the webhook is paused".to_owned()),
+            DeliveryStatus::Pending => self.waits.map(sentence),
+            DeliveryStatus::Sending
+            | DeliveryStatus::Delivered
+            | DeliveryStatus::Failed
+            | DeliveryStatus::Cancelled => None,
+        }
+    }
+}
+
+fn sentence(waits: Waits) -> String {
+    match waits {
+        Waits::Slot => "waiting for a free slot".to_owned(),
+        Waits::Rate => "waiting for the webhook's rate".to_owned(),
+        Waits::RetryAfter(until) => format!("the receiver asked to wait until {until}"),
+        Waits::Order => "waiting for an earlier event in its order".to_owned(),
+        Waits::Probe => "waiting for a free slot: the receiver keeps failing and gets one attempt at a time".to_owned(),
+        Waits::Spread(until) => format!("due while this server was down, sent by {until}"),
+    }
+}
+
 impl DeliveryJson {
-    /// A delivery as it stands at `now`; `sending` tells whether a request is in flight.
-    pub(crate) fn new(delivery: &Delivery, sending: bool, now: Timestamp) -> Self {
-        let status = if sending { DeliveryStatus::Sending } else { delivery.status };
-        let overdue = delivery.next_attempt_at.is_some_and(|due| due < now);
+    /// A delivery as it stands.
+    pub(crate) fn new(delivery: &Delivery, standing: Standing) -> Self {
         Self {
             id: delivery.id,
             account: delivery.account.clone(),
@@ -97,16 +137,9 @@ impl DeliveryJson {
             event_id: delivery.id.event,
             event: delivery.event_type.to_string(),
             timestamp: delivery.timestamp,
-            status: status.as_str(),
-            note: match status {
-                DeliveryStatus::Pending if overdue => Some("waiting for a free slot"),
-                DeliveryStatus::Held => Some("the webhook is paused"),
-                DeliveryStatus::Pending
-                | DeliveryStatus::Sending
-                | DeliveryStatus::Delivered
-                | DeliveryStatus::Failed
-                | DeliveryStatus::Cancelled => None,
-            },
+            status: standing.status.as_str(),
+            note: standing.note(),
+            waiting_for: standing.waits.map(Waits::as_str),
             test: delivery.test,
             attempts_made: delivery.attempts_made,
             retries_made: delivery.retries_made,

@@ -152,7 +152,7 @@ impl WebhookJson {
             rate_limit: webhook.rate_limit,
             max_in_flight: webhook.cap(policy),
             http2: webhook.http2,
-            order: webhook.order.as_ref().map(|order| OrderJson { by: order.by().to_owned() }),
+            order: webhook.order.as_ref().map(|order| OrderJson { by: order.by() }),
             defaults: defaults.into_iter().filter(|(_, follows)| *follows).map(|(name, _)| name).collect(),
             temporary: webhook.temporary,
             created_at: webhook.created_at,

@@ -193,6 +193,7 @@ impl World {
             policy: Arc::new(Policy { brand: brand(), ..Policy::default() }),
             clock: Arc::clone(&clock) as _,
             in_flight: in_flight.clone(),
+            waiting: Arc::new(domain::waiting::NobodyKnows),
             names: Arc::new(TestNames),
             url_rules: UrlRules::default(),
             egress: vec!["203.0.113.10".parse().expect("an address")],

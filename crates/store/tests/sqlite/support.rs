@@ -126,6 +126,7 @@ impl Open {
             rate_limit: None,
             max_in_flight: None,
             http2: false,
+            order: None,
             created_at: NOW,
             updated_at: NOW,
             version: 1,

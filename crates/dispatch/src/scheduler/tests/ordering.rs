@@ -22,8 +22,7 @@ const SMALL: Bounds = Bounds { known: 8, due: 2, backlog: 2, lane: 2, keys: 3, a
 fn a_failing_head_blocks_its_own_key_only() {
     let mut bench = Bench::new(Policy { jitter: 0.0, ..Policy::default() });
     bench.webhook(1, 1, ordered("/k"));
-    let [a1, a2, b1, b2] =
-        ["a", "a", "b", "b"].map(|key| bench.accept(vec![1], false, &of(key), vec![false]));
+    let [a1, a2, b1, b2] = ["a", "a", "b", "b"].map(|key| bench.accept(vec![1], false, &of(key), vec![false]));
     let started: Vec<_> = bench.starts.iter().map(|start| start.due.delivery.event).collect();
     assert_eq!(started, [a1, b1], "one of each key");
     let (head, other) = (bench.starts.remove(0), bench.starts.remove(0));

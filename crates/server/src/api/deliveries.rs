@@ -141,13 +141,8 @@ pub(super) async fn of_event(api: &Api, account: u32, event: EventId) -> Result<
             sending: api.in_flight.all(),
             ..DeliveryQuery::new(account, DeliveryFilter::default(), api.now())
         };
-<<<<<<< HEAD
         let Page { rows, next, .. } = api.store.deliveries(query).await?;
-        all.extend(rows_json(api, &rows));
-=======
-        let Page { rows, next } = api.store.deliveries(query).await?;
         all.extend(rows_json(api, account, &rows).await);
->>>>>>> 33ae944 (Say in the log what a delivery waits for that is due)
         before = next;
         if before.is_none() {
             // Newest first is for pages; an event's deliveries read in the order of its webhooks.
@@ -170,8 +165,7 @@ pub(super) async fn detail(api: &Api, account: u32, id: DeliveryId) -> Result<De
     let (delivery, attempts) = api.store.delivery(account, id, now).await?.ok_or_else(Problem::not_found)?;
     let event = api.store.event(account, id.event).await?;
     let webhook = api.directory.read().webhook(account, &delivery.webhook).cloned();
-<<<<<<< HEAD
-    let row = DeliveryJson::new(&delivery, api.in_flight.since(id).is_some(), now);
+    let row = rows_json(api, account, std::slice::from_ref(&delivery)).await.pop().ok_or_else(Problem::not_found)?;
     let redact = redaction(api, account);
     let context = Context {
         delivery: &delivery,
@@ -180,11 +174,6 @@ pub(super) async fn detail(api: &Api, account: u32, id: DeliveryId) -> Result<De
         policy: &api.policy,
         redact: &redact,
     };
-=======
-    let row = rows_json(api, account, std::slice::from_ref(&delivery)).await.pop().ok_or_else(Problem::not_found)?;
-    let context =
-        Context { delivery: &delivery, event: event.as_deref(), webhook: webhook.as_deref(), policy: &api.policy };
->>>>>>> 33ae944 (Say in the log what a delivery waits for that is due)
     Ok(DeliveryDetailJson::new(row, context, &attempts))
 }
 

@@ -120,7 +120,8 @@ impl Export {
                     }
                 }
             } else {
-                deliveries::rows_json(&self.api, &page.rows).iter().for_each(|row| push(&mut lines, row));
+                let rows = deliveries::rows_json(&self.api, query.account, &page.rows).await;
+                rows.iter().for_each(|row| push(&mut lines, row));
             }
             self.query = page.next.map(|next| DeliveryQuery { before: Some(next), ..query });
             if !lines.is_empty() {

@@ -1,19 +1,21 @@
 //! The driver: feeds the scheduler with what happens, and carries out what it says.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::audit::By;
 use domain::delivery::{Due, Settlement};
 use domain::directory::SharedDirectory;
+use domain::histogram::Histogram;
 use domain::id::DeliveryId;
 use domain::in_flight::InFlight;
 use domain::order::{Order, OrderKey};
 use domain::policy::Policy;
 use domain::store::{Change, ChangeError, Fact, Store, StoreError};
 use domain::time::{Clock, Timestamp};
+use domain::trace::Tracer;
 use domain::transport::Transport;
 use domain::waiting::{Waiting, Waits};
 use domain::webhook::{Pause, PauseCause};
@@ -34,6 +36,7 @@ enum Message {
     Input(Input),
     Ask(Vec<(u32, DeliveryId)>, oneshot::Sender<Vec<Option<Waits>>>),
     Drain(oneshot::Sender<()>),
+    Pulse(oneshot::Sender<Pulse>),
 }
 
 /// Where the store tells what it has committed, before there is a dispatcher.
@@ -84,6 +87,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Told which deliveries are in flight.
     pub in_flight: InFlight,
+    /// Told of attempts, where somebody collects traces.
+    pub tracer: Option<Arc<dyn Tracer>>,
     /// Seed of the jitter.
     pub seed: u64,
 }
@@ -95,8 +100,23 @@ pub struct Gauges {
     pub in_flight: AtomicUsize,
     /// Deliveries in memory.
     pub known: AtomicUsize,
-    /// Microseconds between due and start of the latest attempt.
-    pub lag_micros: AtomicI64,
+    /// Webhooks that hold one slot at most since their attempts keep failing; whoever takes a [`Pulse`] may set it.
+    pub failing_lanes: AtomicUsize,
+    /// How long after they were due attempts started.
+    pub lag: Histogram,
+}
+
+/// Where the dispatcher's loop stands, by its own word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pulse {
+    /// Attempts in flight.
+    pub in_flight: usize,
+    /// Whether everything that has ended is recorded.
+    pub recorded: bool,
+    /// When it will do something by itself, if it will.
+    pub wake_at: Option<Timestamp>,
+    /// Lanes that hold no more than one slot because their attempts keep failing.
+    pub failing_lanes: usize,
 }
 
 /// A running dispatcher.
@@ -110,6 +130,13 @@ impl Dispatch {
     #[must_use]
     pub fn gauges(&self) -> Arc<Gauges> {
         Arc::clone(&self.gauges)
+    }
+
+    /// Asks the loop where it stands; `None` if it has ended.
+    pub async fn pulse(&self) -> Option<Pulse> {
+        let (answer, answered) = oneshot::channel();
+        self.messages.send(Message::Pulse(answer)).ok()?;
+        answered.await.ok()
     }
 
     /// Starts no further attempt, and returns once everything in flight has ended and is recorded.
@@ -137,6 +164,7 @@ pub fn start(parts: Parts, feed: &Feed, facts: Facts) -> Dispatch {
             transport: parts.transport,
             clock: Arc::clone(&parts.clock),
             in_flight: parts.in_flight,
+            tracer: parts.tracer,
         }),
         directory: parts.directory,
         messages: feed.0.clone(),
@@ -209,6 +237,15 @@ impl Driver {
                         self.scheduler.drain();
                         self.draining = Some(done);
                     }
+                    Message::Pulse(answer) => {
+                        // Whoever asked may have gone.
+                        let _ = answer.send(Pulse {
+                            in_flight: self.scheduler.in_flight(),
+                            recorded: self.scheduler.recorded(),
+                            wake_at: self.scheduler.wake_at(),
+                            failing_lanes: self.scheduler.failing_lanes(),
+                        });
+                    }
                 }
             }
             for output in self.scheduler.outputs(now) {
@@ -250,8 +287,7 @@ impl Driver {
     fn carry_out(&self, now: Timestamp, output: Output) {
         match output {
             Output::Start(start) => {
-                let lag = i64::try_from(now.since(start.due.due_at).as_micros()).unwrap_or(i64::MAX);
-                self.gauges.lag_micros.store(lag, Ordering::Relaxed);
+                self.gauges.lag.observe(now.since(start.due.due_at));
                 let (sender, messages) = (Arc::clone(&self.sender), self.messages.clone());
                 tokio::spawn(async move {
                     let input = sender.attempt(start).await;

@@ -165,6 +165,12 @@ impl Scheduler {
         self.in_flight == 0 && self.unrecorded == 0
     }
 
+    /// Whether everything that has ended is recorded.
+    #[must_use]
+    pub const fn recorded(&self) -> bool {
+        self.unrecorded == 0
+    }
+
     /// How many deliveries are in memory: waiting, planned, being sent or being recorded.
     #[must_use]
     pub fn known(&self) -> usize {

@@ -11,6 +11,7 @@ use domain::policy::Policy;
 use domain::signature::{SentRequest, ToSign, body};
 use domain::store::Store;
 use domain::time::{Clock, Timestamp};
+use domain::trace::{Span, SpanName, Tracer};
 use domain::transport::{Outgoing, Transport};
 use futures_util::FutureExt as _;
 
@@ -23,6 +24,7 @@ pub(crate) struct Sender {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) in_flight: InFlight,
+    pub(crate) tracer: Option<Arc<dyn Tracer>>,
 }
 
 impl Sender {
@@ -42,11 +44,53 @@ impl Sender {
         let Some(event) = event else { return Input::Gone(delivery) };
         let started_at = self.clock.now();
         self.in_flight.started(delivery, started_at);
-        let (outgoing, request) = build_request(&self.policy, &start, &event, started_at);
         // A panic while handling a delivery is a failed attempt of that delivery, never a lost slot.
-        let outcome =
-            AssertUnwindSafe(self.transport.send(outgoing)).catch_unwind().await.unwrap_or_else(|_| panicked());
+        let built =
+            std::panic::catch_unwind(AssertUnwindSafe(|| build_request(&self.policy, &start, &event, started_at)));
+        let (request, outcome) = match built {
+            Ok((outgoing, request)) => {
+                let sent = AssertUnwindSafe(self.transport.send(outgoing)).catch_unwind().await;
+                (request, sent.unwrap_or_else(|_| panicked()))
+            }
+            Err(_) => (unsent(&self.policy, &start, started_at), panicked()),
+        };
+        if let Some(tracer) = &self.tracer {
+            tracer.ended(span(&start, &event, started_at, &outcome));
+        }
         Input::Ended(Box::new(Ended { delivery, request, started_at, outcome }))
+    }
+}
+
+fn span(start: &Start, event: &Event, started_at: Timestamp, outcome: &Outcome) -> Span {
+    let mut attributes = vec![
+        ("posthaste.delivery", start.due.delivery.to_string()),
+        ("posthaste.webhook", start.webhook.id.to_string()),
+        ("posthaste.event_type", event.event_type.to_string()),
+        ("posthaste.attempt", start.number().to_string()),
+    ];
+    if let Ok(answer) = &outcome.result {
+        attributes.push(("http.response.status_code", answer.status.to_string()));
+    }
+    Span {
+        name: SpanName::Attempt,
+        trace: event.trace,
+        started_at,
+        ended_at: started_at.plus(outcome.duration),
+        attributes,
+        error: outcome.result.as_ref().err().map(|failure| failure.code.as_str()),
+    }
+}
+
+/// What is kept of a request that could not be built.
+fn unsent(policy: &Policy, start: &Start, now: Timestamp) -> SentRequest {
+    SentRequest {
+        url: start.webhook.url.as_str().to_owned(),
+        prefix: policy.brand.header_prefix.clone(),
+        user_agent: policy.brand.user_agent.clone(),
+        signed_at: now.seconds(),
+        signature: [0; 32],
+        standard: Vec::new(),
+        custom: Vec::new(),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod event;
 pub mod event_filter;
 pub mod explain;
 pub mod filter;
+pub mod histogram;
 pub mod id;
 pub mod in_flight;
 pub mod json_pointer;

@@ -4,6 +4,54 @@
 
 use std::fmt;
 
+use crate::time::Timestamp;
+
+/// Told of what took how long, where somebody collects traces.
+pub trait Tracer: Send + Sync {
+    /// Takes a span that has ended. Never waits.
+    fn ended(&self, span: Span);
+}
+
+/// Something that took a while, and has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// What it was.
+    pub name: SpanName,
+    /// The producer's place in its trace, if it said so: an attempt is linked to it, all else is its child.
+    pub trace: Option<TraceParent>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// Particulars; never secrets, payloads or URLs.
+    pub attributes: Vec<(&'static str, String)>,
+    /// The code of what went wrong, if anything did.
+    pub error: Option<&'static str>,
+}
+
+/// The spans that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpanName {
+    /// A request with events, from its head to its answer.
+    Accept,
+    /// Its events, from the queue to the disk.
+    Commit,
+    /// An attempt of a delivery.
+    Attempt,
+}
+
+impl SpanName {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Commit => "commit",
+            Self::Attempt => "attempt",
+        }
+    }
+}
+
 /// A caller's place in its trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent {

@@ -33,6 +33,10 @@ pub(crate) enum Command {
     /// What talks to a server
     #[command(flatten)]
     Client(Box<ClientCommand>),
+    /// A copy of the embedded store, while it is served or not; or check one
+    Backup(c::backup::Options),
+    /// A data directory out of a backup
+    Restore(c::backup::RestoreOptions),
     /// Every setting, with its value and where it came from
     Config(c::config::Options),
     /// Completions for a shell
@@ -72,6 +76,8 @@ pub(crate) enum ClientCommand {
     Accounts(c::accounts::Options),
     /// What can be found out about this machine and the server
     Doctor(c::doctor::Options),
+    /// Whether the server can work, for health checks
+    Ready(c::ready::Options),
     /// The API's description, OpenAPI 3.1
     Openapi(c::openapi::Options),
 }
@@ -93,6 +99,8 @@ pub(crate) async fn run(command: Command, console: &Console, environment: &Envir
     match command {
         Command::Dev(options) => commands::dev::run(options, console, environment).await,
         Command::Serve(options) => commands::serve::run(options, console, environment).await,
+        Command::Backup(options) => interruptible(commands::backup::run(options, console, environment)).await,
+        Command::Restore(options) => interruptible(commands::backup::restore(options, console, environment)).await,
         Command::Config(options) => commands::config::run(&options, console, environment),
         Command::Completions(options) => commands::completions::run(&options, console),
         Command::Bench(options) => interruptible(bench_run(options, console)).await,
@@ -120,6 +128,11 @@ async fn client_command(command: ClientCommand, console: &Console, environment: 
         let account = known::account(server, environment);
         Ok(Session { console, client, account, environment })
     };
+    if let ClientCommand::Keys(options) = &command
+        && let Some(rotation) = options.rotation()
+    {
+        return commands::keys::rotate_encryption(rotation, console, environment).await;
+    }
     match command {
         ClientCommand::Send(options) => commands::send::run(&options, &open(&options.server)?).await,
         ClientCommand::Trigger(options) => commands::trigger::run(&options, &open(&options.server)?).await,
@@ -135,6 +148,7 @@ async fn client_command(command: ClientCommand, console: &Console, environment: 
         ClientCommand::Keys(options) => commands::keys::run(&options, &open(&options.server)?).await,
         ClientCommand::Accounts(options) => commands::accounts::run(&options, &open(&options.server)?).await,
         ClientCommand::Doctor(options) => commands::doctor::run(&options, &open(&options.server)?).await,
+        ClientCommand::Ready(options) => commands::ready::run(&options, &open(&options.server)?).await,
         ClientCommand::Openapi(options) => commands::openapi::run(&options, &open(&options.server)?).await,
     }
 }

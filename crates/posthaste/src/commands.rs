@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod accounts;
+pub(crate) mod backup;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod dashboard;
@@ -12,6 +13,7 @@ pub(crate) mod events;
 pub(crate) mod keys;
 pub(crate) mod listen;
 pub(crate) mod openapi;
+pub(crate) mod ready;
 pub(crate) mod replay;
 pub(crate) mod send;
 pub(crate) mod serve;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
+use domain::vault::Vault;
 use zeroize::Zeroizing;
 
 use crate::settings::{BadSetting, Settings};
@@ -11,6 +12,10 @@ use crate::{chance, private_file};
 
 /// The file beside the data.
 const FILE: &str = "encryption.key";
+/// The new key while everything is sealed anew with it; it takes [`FILE`]'s place after that.
+const NEW: &str = "encryption.key.new";
+/// The key before the last one, which opens the backups of its time.
+const OLD: &str = "encryption.key.old";
 /// The store's file: without it there is no store yet.
 const DATABASE: &str = "posthaste.db";
 /// The setting that a refusal names.
@@ -33,11 +38,80 @@ pub(crate) fn find(settings: &Settings, data: &Path) -> Result<Found, BadSetting
     if let Some(key) = &settings.encryption_key {
         return Ok(Found { key: key.clone(), made: None });
     }
+    finish_rotation(data)?;
     let file = data.join(FILE);
     match std::fs::read_to_string(&file) {
         Ok(text) => read(&Zeroizing::new(text), &file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(data, &file),
         Err(error) => Err(unusable(&file, &error)),
+    }
+}
+
+/// As [`find`], for a store that is there: no key is made.
+///
+/// # Errors
+/// When there is no key, or it cannot be read.
+pub(crate) fn existing(settings: &Settings, data: &Path) -> Result<Found, BadSetting> {
+    if settings.encryption_key.is_none() && !data.join(FILE).exists() && !data.join(NEW).exists() {
+        let said = format!("there is no {FILE} in {}, and no POSTHASTE_ENCRYPTION_KEY", data.display());
+        return Err(BadSetting::new(SETTING, said));
+    }
+    find(settings, data)
+}
+
+/// A new key.
+pub(crate) fn new() -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(chance::bytes())
+}
+
+/// A key as it is written into a file.
+pub(crate) fn text(key: &[u8; 32]) -> Zeroizing<String> {
+    Zeroizing::new(format!("{}\n", BASE64.encode(key)))
+}
+
+/// The key in a file.
+///
+/// # Errors
+/// When it cannot be read, or holds none.
+pub(crate) fn of_file(file: &Path) -> Result<Zeroizing<[u8; 32]>, BadSetting> {
+    let text = std::fs::read_to_string(file).map_err(|error| unusable(file, &error))?;
+    read(&Zeroizing::new(text), file).map(|found| found.key)
+}
+
+/// Keeps a new key beside the data, until [`finish_rotation`].
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn keep_new(data: &Path, key: &[u8; 32]) -> io::Result<()> {
+    private_file::replace(&data.join(NEW), text(key).as_bytes())
+}
+
+/// Where a rotation has kept a new key: if that opens the store it takes the old one's place, else the rotation has changed
+/// nothing yet, and the old one holds.
+///
+/// # Errors
+/// When the store cannot be asked, or a file not be moved.
+pub(crate) fn finish_rotation(data: &Path) -> Result<(), BadSetting> {
+    let (file, new, old) = (data.join(FILE), data.join(NEW), data.join(OLD));
+    // It was whole and on disk before anything was sealed with it: one that cannot be read has sealed nothing.
+    let Ok(key) = of_file(&new) else { return Ok(()) };
+    let opens = store::sqlite::opens_with(data, &Vault::new(&key));
+    if opens.map_err(|error| BadSetting::new("data", error.to_string()))? != Some(true) {
+        return Ok(());
+    }
+    let moved = || {
+        match std::fs::remove_file(&old) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        std::fs::hard_link(&file, &old)?;
+        std::fs::rename(&new, &file)?;
+        private_file::sync_directory(&file)
+    };
+    match moved() {
+        // Another process has finished it at the same time.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !new.exists() => Ok(()),
+        moved => moved.map_err(|error| unusable(&new, &error)),
     }
 }
 
@@ -57,9 +131,8 @@ fn make(data: &Path, file: &Path) -> Result<Found, BadSetting> {
         return Err(BadSetting::new(SETTING, said));
     }
     private_file::make_directory(data).map_err(|error| unusable(data, &error))?;
-    let key = Zeroizing::new(chance::bytes::<32>());
-    let text = Zeroizing::new(format!("{}\n", BASE64.encode(&*key)));
-    match private_file::create(file, text.as_bytes()) {
+    let key = new();
+    match private_file::create(file, text(&key).as_bytes()) {
         Ok(()) => Ok(Found { key, made: Some(file.to_owned()) }),
         // Another process was first; one of the two will find the store locked.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -8,6 +8,7 @@ mod clock;
 mod commands;
 mod encryption_key;
 mod exit;
+mod figures;
 mod inbox;
 mod logging;
 mod output;
@@ -16,6 +17,8 @@ mod private_file;
 mod service_manager;
 mod settings;
 mod signals;
+mod traces;
+mod watchdog;
 mod wiring;
 
 use std::process::ExitCode;

@@ -24,6 +24,20 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_directory(path)
 }
 
+/// Copies the file `from` to `to`, which does not exist yet, mode 0600. It has its name once it is whole and on disk.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let new = to.with_extension("new");
+    let mut file = private(OpenOptions::new().write(true).create(true).truncate(true)).open(&new)?;
+    restrict(&file)?;
+    io::copy(&mut File::open(from)?, &mut file)?;
+    file.sync_all()?;
+    std::fs::rename(&new, to)?;
+    sync_directory(to)
+}
+
 /// Makes a directory and those above it, for its owner alone. One that is there stays as it is.
 ///
 /// # Errors
@@ -51,9 +65,13 @@ fn restrict(file: &File) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(0o600))
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+/// What is named in the directory of `path` is on disk when this returns.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => File::open(directory)?.sync_all(),
-        Some(_) | None => Ok(()),
+        Some(_) | None => File::open(".")?.sync_all(),
     }
 }

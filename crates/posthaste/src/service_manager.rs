@@ -9,6 +9,11 @@ use crate::settings::source::Environment;
 pub(crate) struct ServiceManager(Option<String>);
 
 impl ServiceManager {
+    /// None: nobody is told.
+    pub(crate) const fn none() -> Self {
+        Self(None)
+    }
+
     /// The one that started this process, if one did.
     pub(crate) fn of(environment: &Environment) -> Self {
         Self(environment.get("NOTIFY_SOCKET").map(str::to_owned))
@@ -17,6 +22,11 @@ impl ServiceManager {
     /// Everything is up; requests are answered.
     pub(crate) fn ready(&self, status: &str) {
         self.tell(&format!("READY=1\nSTATUS={status}"));
+    }
+
+    /// It works: with `WatchdogSec` set, the process is started again once it no longer says so.
+    pub(crate) fn alive(&self) {
+        self.tell("WATCHDOG=1");
     }
 
     /// The end has begun.

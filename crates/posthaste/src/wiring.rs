@@ -16,9 +16,10 @@ use domain::key::hash_key;
 use domain::policy::Policy;
 use domain::store::{Change, Fact, Store};
 use domain::time::Clock;
+use domain::trace::Tracer;
 use domain::vault::Vault;
 use outbound::Network;
-use server::{App, Carrier, Dashboard, DashboardFile, Live, Outside};
+use server::{App, Carrier, Dashboard, DashboardFile, Health, Live, Outside};
 use store::sqlite::{Limits, OpenError, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
@@ -29,7 +30,9 @@ use url::Url;
 use crate::chance;
 use crate::clock::SystemClock;
 use crate::exit::Stop;
+use crate::service_manager::ServiceManager;
 use crate::settings::{BadSetting, Settings};
+use crate::{figures, watchdog};
 
 /// How long the attempts in flight, and the answers under way, may take to end.
 const DRAIN_WITHIN: Duration = Duration::from_secs(7);
@@ -50,6 +53,10 @@ pub(crate) struct Start<'a> {
     pub(crate) tap: Option<UnboundedSender<Fact>>,
     /// Whether this is `dev`, which the dashboard says.
     pub(crate) development: bool,
+    /// Who wants to know that it works.
+    pub(crate) manager: ServiceManager,
+    /// Who collects traces.
+    pub(crate) tracer: Option<Arc<dyn Tracer>>,
 }
 
 /// A running service.
@@ -62,10 +69,11 @@ pub(crate) struct Service {
     pub(crate) directory: SharedDirectory,
     /// The types of events.
     pub(crate) catalogue: Arc<Catalogue>,
-    dispatch: Dispatch,
+    dispatch: Arc<Dispatch>,
     stop: watch::Sender<bool>,
     serving: Vec<JoinHandle<()>>,
     failure: watch::Receiver<Option<String>>,
+    watching: JoinHandle<()>,
 }
 
 /// Starts everything; once this returns, requests are answered.
@@ -73,7 +81,7 @@ pub(crate) struct Service {
 /// # Errors
 /// The setting with which it cannot be started.
 pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
-    let Start { settings, data, key, listener, directory, tap, development } = start;
+    let Start { settings, data, key, listener, directory, tap, development, manager, tracer } = start;
     let catalogue = Arc::new(catalogue(settings)?);
     let network = Arc::new(network(settings)?);
     let metrics = metrics_listener(settings).await?;
@@ -111,7 +119,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
     let policy = Arc::new(settings.policy.clone());
     let in_flight = InFlight::default();
     let carrier = Carrier::new(network.clone());
-    let dispatch = dispatch::start(
+    let dispatch = Arc::new(dispatch::start(
         dispatch::Parts {
             policy: Arc::clone(&policy),
             store: store.clone(),
@@ -119,11 +127,14 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
             transport: Arc::new(carrier.clone()),
             clock: clock.clone(),
             in_flight: in_flight.clone(),
+            tracer: tracer.clone(),
             seed: u64::from_le_bytes(chance::bytes()),
         },
         &feed,
         facts,
-    );
+    ));
+    let health = Health::default();
+    let figures = Arc::new(figures::registry(store.figures(), dispatch.gauges(), data));
     remove_temporary(&*store, &directory).await?;
     let outside = outside(settings, address)?;
     let ui = ui(&outside, development);
@@ -144,15 +155,20 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         platform_key: settings.platform_key.as_ref().map(|key| hash_key(key)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         live: live.clone(),
+        health: health.clone(),
+        figures: Arc::clone(&figures),
+        tracer: tracer.clone(),
         dashboard: ui.clone(),
         random: Arc::new(chance::fill),
     };
     let (stop, stopped) = watch::channel(false);
+    let watching =
+        tokio::spawn(watchdog::watch(Arc::clone(&dispatch), store.clone(), clock.clone(), health.clone(), manager));
     let mut serving = vec![tokio::spawn(server::serve(app(), listener, said(stopped.clone())))];
     if let Some(listener) = metrics {
         serving.push(tokio::spawn(server::serve_metrics(server::metrics_router(app()), listener, said(stopped))));
     }
-    Ok(Service { address, store, directory, catalogue, dispatch, stop, serving, failure })
+    Ok(Service { address, store, directory, catalogue, dispatch, stop, serving, failure, watching })
 }
 
 impl Service {
@@ -167,6 +183,7 @@ impl Service {
 
     /// Takes no further request, lets what is under way end, and closes the store.
     pub(crate) async fn drain(self) {
+        self.watching.abort();
         self.stop.send_replace(true);
         let ended = async {
             self.dispatch.drain().await;
@@ -210,7 +227,11 @@ fn catalogue(settings: &Settings) -> Result<Catalogue, BadSetting> {
     Catalogue::parse(&text).map_err(|error| bad(error.to_string()))
 }
 
-fn network(settings: &Settings) -> Result<Network, Stop> {
+/// The network as the settings have it.
+///
+/// # Errors
+/// The setting that cannot be used.
+pub(crate) fn network(settings: &Settings) -> Result<Network, Stop> {
     let read = |file: &std::path::PathBuf| {
         std::fs::read(file).map_err(|error| BadSetting::new("trust-ca", format!("{}: {error}", file.display())))
     };

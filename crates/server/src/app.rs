@@ -17,13 +17,16 @@ use domain::in_flight::InFlight;
 use domain::policy::Policy;
 use domain::store::Store;
 use domain::time::{Clock, Timestamp};
+use domain::trace::Tracer;
 use domain::transport::Names;
 use domain::waiting::Waiting;
+use prometheus_client::registry::Registry;
 
 use crate::api::Streams;
 use crate::body::Budget;
 use crate::carrier::Carrier;
 use crate::dashboard::Dashboard;
+use crate::health::Health;
 use crate::limits::Limits;
 use crate::live::Live;
 use crate::outside::Outside;
@@ -69,6 +72,12 @@ pub struct App {
     pub carrier: Carrier,
     /// The dashboard, which is served beside the API.
     pub dashboard: Dashboard,
+    /// Whether sending goes on; the wiring's watchdog says so.
+    pub health: Health,
+    /// Figures of the other parts of the process.
+    pub figures: Arc<Registry>,
+    /// Told of requests with events, where somebody collects traces.
+    pub tracer: Option<Arc<dyn Tracer>>,
     /// Chance, for ids and secrets.
     pub random: Random,
 }

@@ -28,6 +28,12 @@ struct End {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refusal {
+    /// A problem's code: one of those in the code, never a text that came.
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Class {
     class: &'static str,
 }
@@ -47,6 +53,10 @@ pub(crate) struct Metrics {
     behind: Gauge<f64, AtomicU64>,
     webhooks: Gauge,
     paused: Gauge,
+    failing: Gauge,
+    accounts: Gauge,
+    stopped: Gauge,
+    refused: Family<Refusal, Counter>,
 }
 
 /// What is measured when somebody asks.
@@ -60,6 +70,12 @@ pub(crate) struct Now {
     pub(crate) webhooks: usize,
     /// Webhooks that are paused.
     pub(crate) paused: usize,
+    /// Webhooks of which every attempt fails.
+    pub(crate) failing: usize,
+    /// Accounts.
+    pub(crate) accounts: usize,
+    /// Whether sending has stopped.
+    pub(crate) stopped: bool,
 }
 
 impl Default for Metrics {
@@ -89,6 +105,14 @@ impl Default for Metrics {
         registry.register("webhooks", "Webhooks", webhooks.clone());
         let paused = Gauge::default();
         registry.register("webhooks_paused", "Webhooks that are paused", paused.clone());
+        let failing = Gauge::default();
+        registry.register("webhooks_failing", "Webhooks of which every attempt fails", failing.clone());
+        let accounts = Gauge::default();
+        registry.register("accounts", "Accounts", accounts.clone());
+        let stopped = Gauge::default();
+        registry.register("sending_stopped", "1 while the watchdog sees that sending has stopped", stopped.clone());
+        let refused = Family::<Refusal, Counter>::default();
+        registry.register("events_refused", "Events refused, by the problem's code", refused.clone());
         Self {
             registry,
             events,
@@ -102,6 +126,10 @@ impl Default for Metrics {
             behind,
             webhooks,
             paused,
+            failing,
+            accounts,
+            stopped,
+            refused,
         }
     }
 }
@@ -132,6 +160,11 @@ impl Metrics {
         }
     }
 
+    /// Counts an event that was refused.
+    pub(crate) fn refused(&self, code: &'static str) {
+        self.refused.get_or_create(&Refusal { code }).inc();
+    }
+
     /// Counts an answer of the API.
     pub(crate) fn answered(&self, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).saturating_sub(1);
@@ -152,13 +185,19 @@ impl Metrics {
 
     /// All figures in the text format of OpenMetrics.
     #[expect(clippy::cast_possible_wrap, reason = "counts of things in memory are far below 2^63")]
-    pub(crate) fn write(&self, now: Now) -> String {
+    pub(crate) fn write(&self, now: Now, others: &Registry) -> String {
         self.in_flight.set(now.in_flight as i64);
         self.behind.set(now.behind);
         self.webhooks.set(now.webhooks as i64);
         self.paused.set(now.paused as i64);
+        self.failing.set(now.failing as i64);
+        self.accounts.set(now.accounts as i64);
+        self.stopped.set(now.stopped.into());
         let mut out = String::new();
-        text::encode(&mut out, &self.registry).expect("writing to memory does not fail");
+        text::encode_registry(&mut out, &self.registry)
+            .and_then(|()| text::encode_registry(&mut out, others))
+            .and_then(|()| text::encode_eof(&mut out))
+            .expect("writing to memory does not fail");
         out
     }
 }
@@ -175,7 +214,9 @@ mod tests {
         metrics.answered(StatusCode::NOT_FOUND);
         metrics.answered(StatusCode::NOT_FOUND);
         metrics.ended("delivered");
-        let text = metrics.write(Now { in_flight: 3, behind: 1.5, webhooks: 2, paused: 1 });
+        let now = Now { in_flight: 3, behind: 1.5, webhooks: 2, paused: 1, failing: 0, accounts: 1, stopped: false };
+        metrics.refused("data_too_large");
+        let text = metrics.write(now, &Registry::default());
         for line in [
             "posthaste_http_answers_total{class=\"2xx\"} 1",
             "posthaste_http_answers_total{class=\"4xx\"} 2",
@@ -184,6 +225,9 @@ mod tests {
             "posthaste_in_flight 3",
             "posthaste_oldest_due_seconds 1.5",
             "posthaste_webhooks_paused 1",
+            "posthaste_sending_stopped 0",
+            "posthaste_events_refused_total{code=\"data_too_large\"} 1",
+            "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

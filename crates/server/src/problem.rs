@@ -289,6 +289,8 @@ pub(crate) fn render(id: RequestId, mut response: Response) -> Response {
     let problem = response.extensions_mut().remove::<Problem>().unwrap_or_else(|| Problem::from_status(status));
     if status.is_server_error() {
         tracing::warn!(%request_id, status = status.as_u16(), code = problem.code, "request failed");
+    } else {
+        tracing::debug!(%request_id, status = status.as_u16(), code = problem.code, "request refused");
     }
     let document = ProblemDocument {
         r#type: format!("urn:posthaste:problem:{}", problem.code),

@@ -31,6 +31,7 @@ use crate::exit::{Ended, Stop};
 use crate::inbox::answer::Answer;
 use crate::inbox::{Inbox, Secrets, authority};
 use crate::output::Console;
+use crate::service_manager::ServiceManager;
 use crate::settings::source::Environment;
 use crate::settings::{self, BadSetting, Mode, Settings, Typed};
 use crate::signals::Signals;
@@ -130,6 +131,8 @@ async fn start(options: &Options, mut settings: Settings) -> Result<Running, Sto
         directory,
         tap: Some(tap),
         development: true,
+        manager: ServiceManager::none(),
+        tracer: None,
     })
     .await?;
     let key = key(&settings, &service, &data).await?;

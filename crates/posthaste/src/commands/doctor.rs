@@ -1,6 +1,7 @@
-//! `posthaste doctor`: what can be found out about this machine and the server, one line each.
+//! `posthaste doctor`: what can be found out about this machine and the server, one line each, with the way out of what is
+//! wrong.
 
-use std::net::ToSocketAddrs;
+mod machine;
 
 use clap::Args;
 use serde_json::json;
@@ -10,6 +11,7 @@ use crate::client::known::Server;
 use crate::exit::{Ended, Exit};
 use crate::output::{Tone, visible};
 use crate::settings::{self, Mode, Typed};
+use crate::wiring;
 
 /// What to look at.
 #[derive(Debug, Args)]
@@ -17,6 +19,9 @@ pub(crate) struct Options {
     /// Look at the settings of `posthaste dev`
     #[arg(long)]
     dev: bool,
+    /// Look at this machine only, not at a server
+    #[arg(long)]
+    offline: bool,
     #[command(flatten)]
     typed: Box<Typed>,
     #[command(flatten)]
@@ -30,15 +35,26 @@ struct Finding {
     found: Result<String, String>,
 }
 
+impl Finding {
+    const fn ok(name: &'static str, said: String) -> Self {
+        Self { name, found: Ok(said) }
+    }
+
+    const fn bad(name: &'static str, said: String) -> Self {
+        Self { name, found: Err(said) }
+    }
+}
+
 /// Looks, and ends with a failure if anything is wrong.
 pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
-    let mut findings = vec![
-        Finding { name: "server", found: server(session).await },
-        Finding { name: "key", found: key(session).await },
-        Finding { name: "roots", found: roots() },
-        Finding { name: "names", found: names().await },
-    ];
-    findings.extend(settings(options, session));
+    let mut findings = Vec::new();
+    if !options.offline {
+        findings.push(Finding { name: "server", found: server(session).await });
+        findings.push(Finding { name: "key", found: key(session).await });
+    }
+    findings.push(Finding { name: "roots", found: roots() });
+    findings.push(machine::descriptors());
+    findings.extend(settings(options, session).await);
     let bad = findings.iter().filter(|finding| finding.found.is_err()).count();
     for finding in &findings {
         say(finding, session);
@@ -55,7 +71,7 @@ fn say(Finding { name, found }: &Finding, session: &Session<'_>) {
         session.console.value(&json!({"check": name, "ok": ok, "found": said}));
     } else {
         let icon = if ok { session.console.tone(Tone::Ok, "✓") } else { session.console.tone(Tone::Bad, "✕") };
-        session.console.line(&format!("{icon} {name:<9} {}", visible(said)));
+        session.console.line(&format!("{icon} {name:<10} {}", visible(said)));
     }
 }
 
@@ -78,38 +94,25 @@ fn roots() -> Result<String, String> {
     }
 }
 
-async fn names() -> Result<String, String> {
-    let found = tokio::task::spawn_blocking(|| ("localhost", 0).to_socket_addrs().map(Iterator::count)).await;
-    match found {
-        Ok(Ok(count)) if count > 0 => Ok("the system's resolver answers".to_owned()),
-        Ok(Ok(_)) => Err("the system's resolver knows no address of localhost".to_owned()),
-        Ok(Err(error)) => Err(format!("the system's resolver does not answer: {error}; see --resolver")),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn settings(options: &Options, session: &Session<'_>) -> Vec<Finding> {
+async fn settings(options: &Options, session: &Session<'_>) -> Vec<Finding> {
     let mode = if options.dev { Mode::Dev } else { Mode::Serve };
     let settings = match settings::resolve(&options.typed, session.environment, mode) {
         Ok(settings) => settings,
-        Err(bad) => return vec![Finding { name: "settings", found: Err(bad.to_string()) }],
+        Err(bad) => return vec![Finding::bad("settings", bad.to_string())],
     };
-    let mut findings = vec![Finding { name: "settings", found: Ok(format!("{} are fine", settings.shown.len())) }];
-    if let Some(data) = settings.data {
-        findings.push(Finding { name: "data", found: writable(&data) });
+    let mut findings = vec![Finding::ok("settings", format!("{} are fine", settings.shown.len()))];
+    findings.extend(machine::files(&settings));
+    match wiring::network(&settings) {
+        Ok(network) => findings.push(machine::names(&network).await),
+        Err(stop) => findings.push(Finding::bad("names", stop.said)),
+    }
+    findings.push(machine::egress(&settings));
+    findings.push(machine::clock(settings.data.as_deref()));
+    let Some(data) = settings.data.clone() else { return findings };
+    // A whole store is read: that takes as long as the disk does.
+    match tokio::task::spawn_blocking(move || machine::data(&settings, &data)).await {
+        Ok(found) => findings.extend(found),
+        Err(error) => findings.push(Finding::bad("data", error.to_string())),
     }
     findings
-}
-
-fn writable(data: &std::path::Path) -> Result<String, String> {
-    let shown = data.display();
-    match std::fs::metadata(data) {
-        Ok(found) if !found.is_dir() => Err(format!("{shown} is no directory")),
-        Ok(found) if found.permissions().readonly() => Err(format!("{shown} cannot be written to")),
-        Ok(_) => Ok(format!("{shown} is there")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Ok(format!("{shown} will be made at the first start"))
-        }
-        Err(error) => Err(format!("{shown}: {error}")),
-    }
 }

@@ -1,4 +1,6 @@
-//! `posthaste keys`: API keys, of one account or of the platform.
+//! `posthaste keys`: API keys, of one account or of the platform; and another key for what is encrypted at rest.
+
+mod rotation;
 
 use clap::{Args, Subcommand};
 use http::Method;
@@ -51,6 +53,18 @@ enum What {
         #[command(flatten)]
         which: Which,
     },
+    /// Seal every secret of the embedded store with another encryption key, while it is not served
+    RotateEncryption(rotation::Options),
+}
+
+impl Options {
+    /// The rotation of the encryption key, which needs no server, if that is asked for.
+    pub(crate) const fn rotation(&self) -> Option<&rotation::Options> {
+        match &self.what {
+            What::RotateEncryption(options) => Some(options),
+            What::List { .. } | What::Create { .. } | What::Revoke { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +79,8 @@ impl Which {
         if self.platform { vec!["keys"] } else { vec!["accounts", account, "keys"] }
     }
 }
+
+pub(crate) use rotation::run as rotate_encryption;
 
 /// Lists, makes or ends keys.
 pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
@@ -97,6 +113,8 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
             client.send(Method::DELETE, &path(&parts), Sending::default()).await?;
             console.talk(&format!("✓ Revoked {id}."));
         }
+        // It has no session: `rotate_encryption` carries it out.
+        What::RotateEncryption(_) => {}
     }
     Ok(Exit::Ok)
 }

@@ -16,7 +16,7 @@ use crate::settings::source::Environment;
 use crate::settings::{self, BadSetting, Mode, Settings, Typed};
 use crate::signals::Signals;
 use crate::wiring::{self, Service};
-use crate::{encryption_key, logging, platform_key};
+use crate::{encryption_key, logging, platform_key, traces};
 
 /// Keys given by hand that are shorter than this are worth a warning.
 const KEY_WISE: usize = 24;
@@ -40,14 +40,14 @@ pub(crate) async fn run(options: Options, console: &Console, environment: &Envir
     };
     logging::start(&settings, environment.get("NO_COLOR").is_some());
     let mut signals = Signals::listen().map_err(|error| Stop::failure(format!("Signals cannot be heard: {error}.")))?;
-    let mut service = start(&settings, &data, console).await?;
+    let manager = ServiceManager::of(environment);
+    let mut service = start(&settings, &data, console, &manager).await?;
     let address = service.address;
     if console.json() {
         console.value(&json!({"listening": format!("http://{address}")}));
     } else {
         console.line(&format!("listening on http://{address}"));
     }
-    let manager = ServiceManager::of(environment);
     manager.ready(&format!("listening on http://{address}"));
     tokio::select! {
         () = signals.next() => {}
@@ -55,7 +55,9 @@ pub(crate) async fn run(options: Options, console: &Console, environment: &Envir
     }
     manager.stopping();
     tracing::info!("stopping: attempts in flight may end");
-    drain(service, &mut signals).await
+    let ended = drain(service, &mut signals).await;
+    traces::end().await;
+    ended
 }
 
 /// Lets what is under way end; a second signal stops at once.
@@ -66,7 +68,7 @@ pub(super) async fn drain(service: Service, signals: &mut Signals) -> Ended {
     }
 }
 
-async fn start(settings: &Settings, data: &Path, console: &Console) -> Result<Service, Stop> {
+async fn start(settings: &Settings, data: &Path, console: &Console, manager: &ServiceManager) -> Result<Service, Stop> {
     let listener = listen(settings).await?;
     let found = encryption_key::find(settings, data)?;
     let service = wiring::start(wiring::Start {
@@ -77,6 +79,8 @@ async fn start(settings: &Settings, data: &Path, console: &Console) -> Result<Se
         directory: SharedDirectory::default(),
         tap: None,
         development: false,
+        manager: manager.clone(),
+        tracer: traces::start(settings)?,
     })
     .await?;
     if let Some(file) = found.made {

@@ -102,6 +102,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     one("public-url", "URL", "", "How this server is reached from outside; webhooks may not lead there"),
     list("trusted-proxy", "RANGES", "", "Proxies whose X-Forwarded-For is believed"),
     list("portal-origin", "ORIGINS", "", "Origins that may frame the portal, which a later version brings"),
+    one("otlp-endpoint", "URL", "", "Collector that traces go to, in a build with the feature otel"),
     one("log-format", "FORMAT", "text", "text or json"),
     in_dev(
         one("log", "FILTER", "info", "What is logged: error, warn, info, debug or trace, per module if need be"),
@@ -151,6 +152,7 @@ mod tests {
         POSTHASTE_PUBLIC_URL One URL=""
         POSTHASTE_TRUSTED_PROXY List RANGES=""
         POSTHASTE_PORTAL_ORIGIN List ORIGINS=""
+        POSTHASTE_OTLP_ENDPOINT One URL=""
         POSTHASTE_LOG_FORMAT One FORMAT="text"
         POSTHASTE_LOG One FILTER="info" (dev warn)
         "#);

@@ -114,6 +114,12 @@ pub(crate) fn public_url(text: &str) -> Judged<String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+/// The URL of a collector of traces: http or https.
+pub(crate) fn collector(text: &str) -> Judged<Url> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| format!("{text:?} is not an http or https URL such as http://127.0.0.1:4318"))
+}
+
 /// An origin: scheme, host and port of an http or https URL.
 pub(crate) fn web_origin(text: &str) -> Judged<String> {
     let said = || format!("{text:?} is not an origin such as https://app.example.com");

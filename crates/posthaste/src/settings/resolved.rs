@@ -8,6 +8,7 @@ use domain::address::IpRange;
 use domain::brand::Brand;
 use domain::policy::Policy;
 use domain::retry::RetrySchedule;
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::settings::BadSetting;
@@ -72,6 +73,8 @@ pub(crate) struct Settings {
     pub(crate) public_url: Option<String>,
     /// Proxies that are believed.
     pub(crate) trusted_proxies: Vec<IpRange>,
+    /// Where traces go.
+    pub(crate) otlp_endpoint: Option<Url>,
     /// How log lines are written.
     pub(crate) log_format: LogFormat,
     /// What is logged.
@@ -119,6 +122,7 @@ impl Settings {
             catalogue: from.maybe("catalogue", |text| Ok(PathBuf::from(text)))?,
             public_url: from.maybe("public-url", parse::public_url)?,
             trusted_proxies: from.each("trusted-proxy", parse::range)?,
+            otlp_endpoint: from.maybe("otlp-endpoint", parse::collector)?,
             log_format: from.one("log-format", log_format)?,
             log: from.one("log", log_filter)?,
             shown: shown(gathered, mode),

@@ -2,17 +2,23 @@
 //! and the rules of the tree.
 
 mod api;
+mod backup;
 mod bench;
 mod certificates;
 mod crash;
 mod dns;
+mod erasing;
 mod first_start;
 mod hostile;
+mod operating;
 mod page;
 mod python;
 mod receiver;
 mod room;
+mod rotation;
 mod server;
 mod table;
 mod tidy;
+#[cfg(feature = "otel")]
+mod traces;
 mod wait;

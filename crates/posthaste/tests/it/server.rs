@@ -109,6 +109,11 @@ impl Launch {
         self
     }
 
+    /// The same, on other data.
+    pub(crate) fn elsewhere(self) -> Self {
+        Self { folder: Arc::new(tempfile::tempdir().expect("a folder for the data")), ..self }
+    }
+
     /// Where it keeps its data.
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")

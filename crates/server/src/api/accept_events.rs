@@ -10,7 +10,7 @@ use domain::catalogue::EventType;
 use domain::event::NewEvent;
 use domain::id::AccountId;
 use domain::store::{AcceptError, Accepted};
-use domain::trace::TraceParent;
+use domain::trace::{Span, SpanName, TraceParent};
 use http::header::HeaderMap;
 use http::{Method, StatusCode};
 use utoipa::ToSchema;
@@ -79,22 +79,49 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 async fn post(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
+    // Only where somebody collects traces is there anything to measure.
+    let traced = api.tracer.is_some().then(|| (trace(request.headers()), api.now()));
+    let answer = accept(&api, request).await;
+    let code = answer.as_ref().err().map(Problem::code);
+    if let Some(code) = code {
+        api.live.metrics().refused(code);
+    }
+    if let (Some(tracer), Some((trace, started_at))) = (&api.tracer, traced) {
+        let ended_at = api.now();
+        let attributes = vec![("http.route", "/v1/events".to_owned())];
+        tracer.ended(Span { name: SpanName::Accept, trace, started_at, ended_at, attributes, error: code });
+    }
+    answer
+}
+
+/// Has the store accept events; the time until they are on disk is a span of its own.
+pub(super) async fn commit(api: &Api, events: Vec<NewEvent>) -> Vec<Result<Accepted, AcceptError>> {
+    let Some(tracer) = &api.tracer else { return api.store.accept(events).await };
+    let (trace, started_at) = (events.first().and_then(|event| event.trace), api.now());
+    let attributes = vec![("posthaste.events", events.len().to_string())];
+    let answers = api.store.accept(events).await;
+    let error = answers.iter().any(Result::is_err).then_some("not_accepted");
+    tracer.ended(Span { name: SpanName::Commit, trace, started_at, ended_at: api.now(), attributes, error });
+    answers
+}
+
+async fn accept(api: &Api, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let caller = auth::authenticate(&parts, &api)?;
+    let caller = auth::authenticate(&parts, api)?;
     if !caller.writes_events() {
         return Err(Problem::forbidden("This key may not post events: it lacks the scope events:write."));
     }
     if parts.uri.query().is_some_and(|query| !query.is_empty()) {
         crate::page::no_parameters(&crate::page::pairs(parts.uri.query()))?;
     }
-    let read = body::read(&api, &parts.headers, body, EVENTS_BODY_MAX).await?;
+    let read = body::read(api, &parts.headers, body, EVENTS_BODY_MAX).await?;
     let text = json_input::text(&read.bytes)?;
     match read.kind {
         Kind::Json if text.trim_ascii_start().starts_with('[') => {
-            event_batch::accept(&api, &caller, &parts.headers, text, event_batch::read_array(text)?).await
+            event_batch::accept(api, &caller, &parts.headers, text, event_batch::read_array(text)?).await
         }
-        Kind::Json => one(&api, &caller, &parts.headers, text).await,
-        Kind::Ndjson => event_batch::accept(&api, &caller, &parts.headers, text, event_batch::read_lines(text)?).await,
+        Kind::Json => one(api, &caller, &parts.headers, text).await,
+        Kind::Ndjson => event_batch::accept(api, &caller, &parts.headers, text, event_batch::read_lines(text)?).await,
         Kind::Unsaid => Err(body::unsupported(
             "content_type",
             "Send \"Content-Type: application/json\", or application/x-ndjson for one event per line.",
@@ -106,7 +133,7 @@ async fn one(api: &Api, caller: &Caller, headers: &HeaderMap, text: &str) -> Res
     let mut event = prepare(api, caller, text)?;
     event.trace = trace(headers);
     event.idempotency = idempotency::of(headers, caller, Some(event.account), "/v1/events", text.as_bytes())?;
-    let accepted = api.store.accept(vec![event]).await.pop();
+    let accepted = commit(api, vec![event]).await.pop();
     match accepted {
         Some(Ok(accepted)) => {
             let mut answer = String::with_capacity(112);

@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::accept_events::{prepare, refusal, trace, write_accepted};
+use super::accept_events::{commit, prepare, refusal, trace, write_accepted};
 use crate::app::Api;
 use crate::auth::Caller;
 use crate::problem::Problem;
@@ -117,6 +117,9 @@ pub(super) async fn accept(
     for (result, accepted) in waiting.zip(accepted) {
         *result = accepted.map(Some).map_err(refusal);
     }
+    for problem in results.iter().filter_map(|result| result.as_ref().err()) {
+        api.live.metrics().refused(problem.code());
+    }
     Ok(json::answer(StatusCode::OK, write_results(&results)))
 }
 
@@ -138,14 +141,14 @@ async fn accept_all(
     if keyed && !events.is_empty() {
         // The first one alone tells whether the key came with another batch; of that one, nothing may be accepted.
         let rest = events.split_off(1);
-        accepted = api.store.accept(events).await;
+        accepted = commit(api, events).await;
         if let Some(Err(AcceptError::OtherRequest)) = accepted.first() {
             return Err(AcceptError::OtherRequest.into());
         }
         events = rest;
     }
     if !events.is_empty() {
-        accepted.extend(api.store.accept(events).await);
+        accepted.extend(commit(api, events).await);
     }
     match accepted.first() {
         // A store that takes nothing now answers for the batch as a whole, with its Retry-After.

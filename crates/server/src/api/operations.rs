@@ -68,7 +68,7 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::new(&Method::GET, "/readyz", "readyz", readyz, "Can it work?")
             .access(Access::Open)
             .answers(200, "The store answers.", Some(shape::<Health>()))
-            .refuses(503, "The store does not answer, or the process is stopping."),
+            .refuses(503, "The store does not answer, sending has stopped, or the process is stopping."),
         Operation::new(&Method::GET, "/version", "version", version, "Which version is it?")
             .access(Access::Open)
             .answers(200, "The version.", Some(shape::<Version<'_>>())),
@@ -88,6 +88,9 @@ async fn livez() -> Response {
 async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
     if api.stopping.is_stopping() {
         return Err(Problem::unavailable("stopping", "The process is stopping."));
+    }
+    if let Some(trouble) = api.health.trouble() {
+        return Err(Problem::unavailable("sending_stopped", trouble));
     }
     api.store.oldest_due(api.now()).await?;
     Ok(json::ok(&Health { status: "ok" }))
@@ -116,9 +119,12 @@ async fn figures(api: &Api) -> Result<Response, Problem> {
             behind,
             webhooks: directory.webhooks().count(),
             paused: directory.webhooks().filter(|webhook| webhook.pause.is_some()).count(),
+            failing: directory.webhooks().filter(|webhook| webhook.failing_since.is_some()).count(),
+            accounts: directory.accounts().count(),
+            stopped: api.health.trouble().is_some(),
         }
     };
-    let mut response = json::answer(StatusCode::OK, api.live.metrics().write(now));
+    let mut response = json::answer(StatusCode::OK, api.live.metrics().write(now, &api.figures));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS));
     Ok(response)
 }

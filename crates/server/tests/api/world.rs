@@ -204,6 +204,9 @@ impl World {
             live,
             carrier: Carrier::new(Arc::new(NoNetwork)),
             dashboard: crate::dashboard::of_the_tests(),
+            health: server::Health::default(),
+            figures: Arc::default(),
+            tracer: None,
             random: Arc::new(move |bytes: &mut [u8]| {
                 for chunk in bytes.chunks_mut(8) {
                     let next = chance.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -51,14 +51,17 @@ const SEALED: &[Sealed] = &[
 ];
 
 /// Seals everything that the store of `dir` holds anew; returns how many rows of each table. Nobody may serve it meanwhile.
+/// `keep` is to put the new key where it is found again: it is called before anything is changed, and while nobody else can
+/// change the store.
 ///
 /// # Errors
-/// [`OpenError`]; then nothing was changed.
+/// [`OpenError`]; then the store was not changed.
 pub fn rotate(
     dir: &Path,
     old: &Vault,
     new: &Vault,
     chance: &mut Chance,
+    keep: impl FnOnce() -> std::io::Result<()>,
 ) -> Result<Vec<(&'static str, usize)>, OpenError> {
     let dir = DataDir::open(dir)?;
     let file = dir.database.clone();
@@ -67,6 +70,10 @@ pub fn rotate(
     if !check.is_some_and(|sealed| opens(old, &sealed)) {
         return Err(OpenError::OtherKey(file));
     }
+    keep().map_err(|error| OpenError::Unusable {
+        file: file.clone(),
+        what: format!("the new key could not be kept: {error}"),
+    })?;
     reseal_all(&mut conn, &mut Keys { old, new, chance }).map_err(|fault| fault.at_open(file))
 }
 

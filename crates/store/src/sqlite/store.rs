@@ -153,6 +153,7 @@ impl Store for SqliteStore {
     async fn accept(&self, events: Vec<NewEvent>) -> Vec<Result<Accepted, AcceptError>> {
         let number = events.len();
         if !self.has_room(number, writer::bytes(&events)) {
+            self.figures.refused_events.fetch_add(number as u64, Ordering::Relaxed);
             return vec![Err(AcceptError::Store(StoreError::Busy)); number];
         }
         let (answer, answered) = oneshot::channel();

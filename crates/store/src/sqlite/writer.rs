@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use domain::audit::By;
 use domain::delivery::Settlement;
 use domain::event::NewEvent;
+use domain::histogram::Histogram;
 use domain::store::{AcceptError, Accepted, Change, ChangeError, Changed, Fact, Keep, StoreError};
 use domain::time::Clock;
 use tokio::sync::oneshot;
@@ -51,8 +52,10 @@ pub struct Figures {
     pub waiting_bytes: AtomicUsize,
     /// Transactions committed.
     pub commits: AtomicU64,
-    /// Microseconds from the start of the latest transaction to its end, fsync included.
-    pub commit_micros: AtomicU64,
+    /// From the start of a transaction to its end, fsync included.
+    pub commit_durations: Histogram,
+    /// Events that were refused since too many waited, or the disk was full.
+    pub refused_events: AtomicU64,
     /// Events that retention has deleted.
     pub retained_events: AtomicU64,
     /// Deliveries that wait in memory, without a row.
@@ -186,6 +189,7 @@ impl Writer {
                 tracing::error!("the disk is full: nothing is accepted until there is space");
                 self.engine.rollback()?;
                 for (number, answer) in batch.accepts {
+                    self.figures.refused_events.fetch_add(number as u64, Ordering::Relaxed);
                     let _ = answer.send(vec![Err(AcceptError::Store(error.clone())); number]);
                 }
                 Ok(Batch { settlements: batch.settlements, settles: batch.settles, ..Batch::default() })
@@ -290,7 +294,7 @@ impl Writer {
     fn committed(&mut self, started: Instant, facts: Vec<Fact>) {
         let figures = &self.figures;
         figures.commits.fetch_add(1, Ordering::Relaxed);
-        figures.commit_micros.store(started.elapsed().as_micros() as u64, Ordering::Relaxed);
+        figures.commit_durations.observe(started.elapsed());
         figures.fresh.store(self.engine.fresh(), Ordering::Relaxed);
         let lead = self.engine.timestamp_lead(self.clock.now());
         figures.timestamp_lead_ms.store(lead.as_millis() as u64, Ordering::Relaxed);

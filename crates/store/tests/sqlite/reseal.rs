@@ -28,12 +28,18 @@ fn all_that_is_sealed_opens_with_the_new_key_only() {
     before.engine.change(NOW, Change::PutAccount(account), &domain::audit::By::us(), Some(keep)).expect("it is made");
     before.engine.commit().expect("it commits");
     let (old, new) = (Vault::new(&[7; 32]), Vault::new(&[8; 32]));
-    assert!(matches!(rotate(&dir.0, &old, &new, &mut chance()), Err(OpenError::Locked(_))), "it is being served");
+    assert!(
+        matches!(rotate(&dir.0, &old, &new, &mut chance(), || Ok(())), Err(OpenError::Locked(_))),
+        "it is being served"
+    );
     drop(before);
     let crashed_before = dir.crashed();
 
-    assert!(matches!(rotate(&dir.0, &new, &old, &mut chance()), Err(OpenError::OtherKey(_))));
-    let done = rotate(&dir.0, &old, &new, &mut chance()).expect("it is sealed anew");
+    assert!(matches!(rotate(&dir.0, &new, &old, &mut chance(), || Ok(())), Err(OpenError::OtherKey(_))));
+    let unkept = rotate(&dir.0, &old, &new, &mut chance(), || Err(std::io::Error::other("no place")));
+    assert!(matches!(unkept, Err(OpenError::Unusable { .. })));
+    assert_eq!(opens_with(&dir.0, &old).expect("it is read"), Some(true));
+    let done = rotate(&dir.0, &old, &new, &mut chance(), || Ok(())).expect("it is sealed anew");
     assert_eq!(done, [("webhooks", 2), ("idempotency", 1), ("marks", 1)]);
     assert_eq!(opens_with(&dir.0, &old).expect("it is read"), Some(false));
     assert_eq!(opens_with(&dir.0, &new).expect("it is read"), Some(true));

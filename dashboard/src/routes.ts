@@ -12,6 +12,9 @@ interface Route {
   load: () => Promise<{ default: Screen }>;
 }
 
+/** A screen that takes no parameters. */
+const alone = (load: () => Promise<{ default: Component }>) => load as unknown as Route["load"];
+
 const list = () => import("./screens/webhooks/Webhooks.svelte");
 const deliveries = () => import("./screens/logs/Deliveries.svelte");
 
@@ -22,6 +25,9 @@ const routes: Route[] = [
   { pattern: "/accounts/:account/deliveries/:delivery", load: deliveries },
   { pattern: "/accounts/:account/events", load: () => import("./screens/events/Events.svelte") },
   { pattern: "/accounts/:account/events/:event", load: () => import("./screens/events/Event.svelte") },
+  { pattern: "/signature-check", load: alone(() => import("./screens/signature-check/SignatureCheck.svelte")) },
+  { pattern: "/accounts", load: alone(() => import("./screens/accounts/Accounts.svelte")) },
+  { pattern: "/addresses", load: alone(() => import("./screens/addresses/Addresses.svelte")) },
 ];
 
 /** The route of an address with its parameters; null if there is none. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { accessible, browse, KEY, quit, serve } from "./harness.js";
+import { accessible, browse, dev, KEY, quit, serve } from "./harness.js";
 
 after(quit);
 
@@ -12,7 +12,7 @@ test("whoever is not signed in signs in at the address that was wanted", async (
   await accessible(page, "sign-in");
   await key.fill("phk_wrong");
   await page.keyboard.press("Enter");
-  await page.getByText("This key is not valid").waitFor();
+  await page.getByText("This link or key opens nothing here").waitFor();
   await key.fill(KEY);
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "Webhooks", exact: true, level: 1 }).waitFor();
@@ -20,4 +20,18 @@ test("whoever is not signed in signs in at the address that was wanted", async (
   await page.getByRole("button", { name: /Signed in as/ }).click();
   await page.getByRole("menuitem", { name: "Sign out" }).click();
   await key.waitFor();
+});
+
+test("the link that dev prints signs in once", async (t) => {
+  const server = await dev(t);
+  assert.match(server.started.dashboard, /#t=phl_/);
+  const path = (link) => link.slice(new URL(link).origin.length);
+  const page = await browse(t, server, path(server.started.dashboard), { key: null });
+  await page.getByRole("heading", { name: "Webhooks", exact: true, level: 1 }).waitFor();
+  assert.equal(new URL(page.url()).hash, "");
+  await page.reload();
+  await page.getByRole("heading", { name: "Webhooks", exact: true, level: 1 }).waitFor();
+  const other = await browse(t, server, path(server.started.dashboard), { key: null, expects: [/status of 410 .*\/v1\/sessions/] });
+  await other.getByText("This link was used already: it signs in once.").waitFor();
+  await other.getByLabel("Key").waitFor();
 });

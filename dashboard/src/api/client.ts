@@ -73,10 +73,12 @@ async function problem(response: Response): Promise<Problem> {
   }
 }
 
-/** A request below the dashboard's own address, with the session's key if there is one. */
+/** A request below the dashboard's own address, as whoever is signed in. */
 export async function request(method: string, path: string, init: Omit<RequestInit, "signal"> & { signal?: AbortSignal | undefined } = {}) {
   const headers = new Headers(init.headers);
-  if (session.key) headers.set("authorization", `Bearer ${session.key}`);
+  if (session.bearer) headers.set("authorization", `Bearer ${session.bearer}`);
+  // A form of another site could send the cookie along, but not this.
+  headers.set("x-requested-with", "posthaste");
   let response: Response;
   try {
     response = await fetch(new URL(path.replace(/^\//, ""), document.baseURI), { ...init, method: method.toUpperCase(), headers } as RequestInit);

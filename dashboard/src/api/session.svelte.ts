@@ -1,7 +1,8 @@
 // Who is signed in, and whose webhooks these are.
-import { get, Problem, type Schema } from "./client.ts";
+import { get, post, Problem, remove, type Schema } from "./client.ts";
 
-const KEY = "posthaste.key";
+/** Whether this browser was signed in: without it nobody asks who it is, since the answer would be a refusal. */
+const SIGNED_IN = "posthaste.signed-in";
 
 /** Storage that may be forbidden: then nothing is kept. */
 export const kept = (storage: () => Storage) => ({
@@ -27,24 +28,27 @@ export const tab = kept(() => sessionStorage);
 export const browser = kept(() => localStorage);
 
 class Session {
-  /** A key that was pasted, for this tab only. */
-  key = tab.get(KEY);
+  /** The token of an embedded portal, sent with every request; never kept anywhere but here. Others have a cookie. */
+  bearer: string | null = null;
   /** Who is signed in; null if nobody is; undefined while that is being asked. */
   who = $state.raw<Schema<"CurrentSession"> | null | undefined>(undefined);
   /** Whose webhooks these are; null if the server cannot be reached. */
   brand = $state.raw<Schema<"Brand"> | null>(null);
   /** Why the brand could not be read. */
   fault = $state.raw<Problem | null>(null);
+  /** Why a one-time link did not sign in. */
+  linkFault = $state.raw<Problem | null>(null);
   /** Whether somebody was signed in, and is no longer. */
   wasSignedIn = $state(false);
 
-  /** Asks for the brand and for who is signed in. */
+  /** Asks for the brand and for who is signed in; spends the one-time link of the address, if it is one. */
   async start() {
     this.fault = null;
+    const token = oneTimeToken();
     try {
       this.brand = await get("/v1/brand", {});
-      // Without a key nobody is signed in, and asking would only be refused.
-      this.who = this.key ? await get("/v1/sessions/current", {}) : null;
+      if (token) await this.#spend(token);
+      if (!this.who) this.who = this.bearer || browser.get(SIGNED_IN) ? await get("/v1/sessions/current", {}) : null;
     } catch (error) {
       const problem = Problem.of(error);
       if (problem.status === 401) this.ended();
@@ -52,23 +56,27 @@ class Session {
     }
   }
 
-  /** Signs in with a key. Throws a `Problem` if it is no good. */
-  async signIn(key: string) {
-    this.key = key.trim();
+  async #spend(token: string) {
     try {
-      this.who = await get("/v1/sessions/current", {});
-      this.wasSignedIn = false;
-      tab.set(KEY, this.key);
+      await this.signIn(token);
     } catch (error) {
-      this.key = null;
-      throw error;
+      // Whoever is signed in already has no use for another link.
+      this.linkFault = Problem.of(error);
     }
   }
 
+  /** Signs in with a one-time token or a key. Throws a `Problem` if it is no good. */
+  async signIn(token: string) {
+    this.who = await post("/v1/sessions", {}, { body: { token: token.trim() } });
+    this.wasSignedIn = false;
+    this.linkFault = null;
+    browser.set(SIGNED_IN, "yes");
+  }
+
   /** Signs out. */
-  signOut() {
-    this.key = null;
-    tab.set(KEY, null);
+  async signOut() {
+    await remove("/v1/sessions/current", {});
+    browser.set(SIGNED_IN, null);
     this.who = null;
     this.wasSignedIn = false;
   }
@@ -76,8 +84,7 @@ class Session {
   /** The server no longer knows who this is. */
   ended() {
     if (this.who) this.wasSignedIn = true;
-    this.key = null;
-    tab.set(KEY, null);
+    browser.set(SIGNED_IN, null);
     this.who = null;
   }
 
@@ -89,6 +96,13 @@ class Session {
   get brandName() {
     return this.brand?.name ?? "posthaste";
   }
+}
+
+/** The token of `…/#t=TOKEN`. It leaves the address at once, so that it is in no history and in no copied link. */
+function oneTimeToken() {
+  const token = /^#t=(.+)$/.exec(location.hash)?.[1];
+  if (token) history.replaceState(history.state, "", location.pathname + location.search);
+  return token;
 }
 
 export const session = new Session();

@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
+import { after, test } from "node:test";
+import { accessible, browse, quit, receive, serve } from "./harness.js";
+
+after(quit);
+
+test("an account is created, opened, and deleted by its id", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, "/accounts", { expects: [/status of 422 .*\/v1\/accounts/] });
+  await page.getByRole("link", { name: "Default" }).waitFor();
+  await accessible(page, "accounts");
+  await page.keyboard.press("n");
+  await page.getByLabel("Name", { exact: true }).fill("Acme Inc.");
+  await page.getByLabel("Id", { exact: true }).fill("acme !");
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.getByRole("alert").waitFor();
+  await accessible(page, "a new account, refused");
+  await page.getByLabel("Id", { exact: true }).fill("acme");
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.getByRole("link", { name: "Acme Inc." }).click();
+  await page.getByText("A webhook sends your events to a URL, signed and retried.").waitFor();
+  assert.equal(new URL(page.url()).pathname, "/accounts/acme/webhooks");
+  await page.goBack();
+  await page.getByRole("button", { name: "Actions for Acme Inc." }).click();
+  await page.getByRole("menuitem", { name: "Delete…" }).click();
+  const act = page.getByRole("button", { name: "Delete", exact: true });
+  assert.equal(await act.getAttribute("aria-disabled"), "true");
+  await page.getByLabel("Type acme to delete it").fill("acme");
+  await act.click();
+  await page.getByRole("link", { name: "Acme Inc." }).waitFor({ state: "detached" });
+  assert.deepEqual((await server.get("/v1/accounts")).data.map(({ id }) => id), ["default"]);
+});
+
+test("addresses are listed in the forms that firewalls take, or said not to be fixed", async (t) => {
+  const fixed = await serve(t, "--egress-ip", "127.0.0.2");
+  const page = await browse(t, fixed, "/addresses");
+  await page.getByText("allow 127.0.0.2;").waitFor();
+  await accessible(page, "addresses");
+  const none = await browse(t, await serve(t), "/addresses");
+  await none.getByText("Not fixed: the operator has listed none.").waitFor();
+});
+
+test("a request that was received is judged, and its fault named, without a request of the page", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  const { secret } = await server.webhook({ url: receiver.url });
+  await server.event();
+  await receiver.got(1);
+  const [{ headers, body }] = receiver.requests;
+  assert.equal(headers["x-crondb-signature"], `sha256=${createHmac("sha256", secret).update(body).digest("hex")}`);
+  const page = await browse(t, server, "/signature-check");
+  await page.getByLabel("Headers").fill(Object.entries(headers).map(([name, value]) => `${name}: ${value}`).join("\n"));
+  await page.getByLabel("Body").fill(body);
+  await page.getByLabel("Signing secret").fill(secret);
+  let requests = 0;
+  page.on("request", () => (requests += 1));
+  await page.getByRole("button", { name: "Check", exact: true }).click();
+  await page.getByText("X-CronDB-Signature fits").waitFor();
+  await page.getByText("webhook-signature fits").waitFor();
+  await accessible(page, "signature check");
+  await page.getByLabel("Body").fill(JSON.stringify(JSON.parse(body), null, 2));
+  await page.getByRole("button", { name: "Check", exact: true }).click();
+  await page.getByText("X-CronDB-Signature does not fit").waitFor();
+  await page.getByText(/the same JSON written again/).first().waitFor();
+  assert.equal(requests, 0);
+});

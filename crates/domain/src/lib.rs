@@ -29,6 +29,7 @@ pub mod secret;
 pub mod session;
 pub mod signature;
 pub mod size;
+pub mod stats;
 pub mod store;
 pub mod time;
 pub mod trace;

@@ -17,6 +17,7 @@ use crate::filter::DeliveryFilter;
 use crate::id::{AuditId, DeliveryId, EventId, KeyId, SessionId};
 use crate::key::{Account, ApiKey};
 use crate::session::Session;
+use crate::stats::{Stats, StatsQuery};
 use crate::time::Timestamp;
 use crate::webhook::{Held, Webhook};
 
@@ -303,21 +304,6 @@ impl EventQuery {
     }
 }
 
-/// What became of a webhook's deliveries in a window of time. Tests are left out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Got a 2xx.
-    pub delivered: u64,
-    /// Of those, after at least one retry.
-    pub delivered_after_retry: u64,
-    /// Failed for good.
-    pub failed: u64,
-    /// Cancelled.
-    pub cancelled: u64,
-    /// Unfinished: pending, sending or held.
-    pub unfinished: u64,
-}
-
 /// The store. One implementation keeps everything in one SQLite file, another on PostgreSQL.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -371,8 +357,8 @@ pub trait Store: Send + Sync {
     /// Deliveries of an account, newest first.
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError>;
 
-    /// What became of a webhook's deliveries of events accepted since `since`.
-    async fn counts(&self, webhook: u32, since: Timestamp) -> Result<Counts, StoreError>;
+    /// Figures, in the order of the query's subjects: from what is summed up, never by reading deliveries.
+    async fn stats(&self, query: StatsQuery) -> Result<Vec<Stats>, StoreError>;
 
     /// The answer kept under an idempotency key: `Ok(None)` if it never came.
     async fn kept(&self, idempotency: Idempotency) -> Result<Option<Changed>, ChangeError>;

@@ -19,6 +19,8 @@ mod openapi;
 mod openapi_document;
 mod operations;
 mod sessions;
+mod stats;
+mod stats_json;
 mod stream;
 mod stream_messages;
 mod stream_news;
@@ -45,6 +47,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         webhook_actions::operations(),
         webhook_secret::operations(),
         webhook_test::operations(),
+        stats::operations(),
         url_check::operations(),
         events::operations(),
         deliveries::operations(),

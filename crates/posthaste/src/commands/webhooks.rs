@@ -2,6 +2,7 @@
 
 mod edit;
 mod show;
+mod stats;
 
 use std::collections::HashMap;
 
@@ -62,6 +63,17 @@ enum What {
         /// Deliveries per second for what is held
         #[arg(long, value_name = "COUNT")]
         rate: Option<u32>,
+    },
+    /// Figures of a webhook, or of the whole account
+    Stats {
+        /// Its id, wh_…; the account's figures if it is left out
+        id: Option<String>,
+        /// How far back
+        #[arg(long, default_value = "24h", value_name = "SPAN")]
+        window: String,
+        /// The length of a step: 1m to 1d
+        #[arg(long, value_name = "SPAN")]
+        step: Option<String>,
     },
     /// Send a test event, paused or not, and show the attempt
     Test {
@@ -129,6 +141,10 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
                 body["rate"] = json!(rate);
             }
             show::one(session, &client.post(&doing(id, "resume"), &body).await?)?;
+        }
+        What::Stats { id, window, step } => {
+            let figures = stats::fetch(session, id.as_deref(), window, step.as_deref()).await?;
+            stats::show(session, &figures)?;
         }
         What::Test { id, event } => return test(session, id, event, None).await,
         What::Secret { id } => {

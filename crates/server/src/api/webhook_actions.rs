@@ -1,15 +1,12 @@
-//! What is done with a webhook: pause, resume, and its figures.
+//! What is done with a webhook: pause and resume.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use domain::store::{Change, Counts};
-use domain::time::{Timestamp, parse_span, write_span};
+use domain::store::Change;
 use domain::webhook::{Held, Pause, PauseCause, Webhook};
-use http::{Method, StatusCode, Uri};
-use serde::Serialize;
+use http::{Method, StatusCode};
 use utoipa::ToSchema;
 
 use super::webhook_change::Act;
@@ -19,20 +16,14 @@ use crate::app::Api;
 use crate::auth::InAccount;
 use crate::body::JsonBody;
 use crate::idempotency::{self, Answer};
-use crate::json;
 use crate::json_input::Input;
 use crate::operation::{Operation, shape};
-use crate::page;
 use crate::problem::Problem;
 
 /// The longest reason, in characters.
 const REASON_MAX: usize = 500;
 /// The highest rate at which held deliveries are sent, per second.
 const RATE_MAX: u32 = 100_000;
-/// The window of the figures when none is asked for.
-const WINDOW: Duration = Duration::from_secs(86_400);
-/// The longest window.
-const WINDOW_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// Why a webhook is paused.
 #[derive(ToSchema)]
@@ -52,29 +43,6 @@ struct ResumeInput {
     held: String,
     /// Deliveries per second for what was held; not given or null for no limit of its own.
     rate: Option<u32>,
-}
-
-/// What became of deliveries in a window of time. Tests are left out.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Stats {
-    /// The window.
-    #[schema(example = "24h")]
-    window: String,
-    /// Its start: events accepted since are counted.
-    #[schema(value_type = String, format = DateTime)]
-    since: Timestamp,
-    /// Got a 2xx.
-    delivered: u64,
-    /// Of those, after at least one retry.
-    delivered_after_retry: u64,
-    /// Failed for good.
-    failed: u64,
-    /// Cancelled.
-    cancelled: u64,
-    /// Pending, sending or held.
-    unfinished: u64,
-    /// Delivered of delivered and failed, 0 to 1; null if there are none.
-    success: Option<f64>,
 }
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -100,24 +68,6 @@ pub(super) fn operations() -> Vec<Operation> {
         .takes(shape::<ResumeInput>())
         .answers(200, "It is active.", Some(shape::<WebhookJson>()))
         .idempotent(),
-        Operation::new(
-            &Method::GET,
-            "/v1/accounts/{account}/webhooks/{id}/stats",
-            "get_webhook_stats",
-            stats,
-            "Get a webhook's figures",
-        )
-        .query("window", "How far back: a span such as 1h, 24h or 7d; 24h if not given.")
-        .answers(200, "The figures.", Some(shape::<Stats>())),
-        Operation::new(
-            &Method::GET,
-            "/v1/accounts/{account}/stats",
-            "get_account_stats",
-            account_stats,
-            "Get an account's figures",
-        )
-        .query("window", "How far back: a span such as 1h, 24h or 7d; 24h if not given.")
-        .answers(200, "The figures of all its webhooks together.", Some(shape::<Stats>())),
     ]
 }
 
@@ -173,58 +123,4 @@ async fn resume(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
 
 fn shown(api: &Api, webhook: &Webhook) -> Answer {
     Answer::new(StatusCode::OK, &WebhookJson::new(webhook, &api.policy)).etag(webhook.version)
-}
-
-/// The window of a request for figures.
-fn window(uri: &Uri) -> Result<Duration, Problem> {
-    let mut window = WINDOW;
-    for (name, value) in page::pairs(uri.query()) {
-        if name != "window" {
-            return Err(page::bad_parameter(
-                &name,
-                "unknown_parameter",
-                format!("There is no parameter {name:?} here."),
-            ));
-        }
-        let span = parse_span(&value).ok().filter(|span| !span.is_zero() && *span <= WINDOW_MAX);
-        window = span.ok_or_else(|| {
-            let detail = format!("window is a span over 0 s and at most 366 d, such as 24h, not {value:?}.");
-            page::bad_parameter("window", "window_invalid", detail)
-        })?;
-    }
-    Ok(window)
-}
-
-async fn stats(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Result<Response, Problem> {
-    let webhook = at.webhook(&api)?;
-    counted(&api, &[webhook.number], window(&uri)?).await
-}
-
-async fn account_stats(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Result<Response, Problem> {
-    let window = window(&uri)?;
-    let numbers: Vec<_> = api.directory.read().webhooks_of(at.account.number).map(|webhook| webhook.number).collect();
-    counted(&api, &numbers, window).await
-}
-
-async fn counted(api: &Api, webhooks: &[u32], window: Duration) -> Result<Response, Problem> {
-    let since = api.now().minus(window);
-    let mut sum = Counts::default();
-    for webhook in webhooks {
-        let counts = api.store.counts(*webhook, since).await?;
-        sum.delivered += counts.delivered;
-        sum.delivered_after_retry += counts.delivered_after_retry;
-        sum.failed += counts.failed;
-        sum.cancelled += counts.cancelled;
-        sum.unfinished += counts.unfinished;
-    }
-    let Counts { delivered, delivered_after_retry, failed, cancelled, unfinished } = sum;
-    let window = write_span(window);
-    let success = share(delivered, failed);
-    Ok(json::ok(&Stats { window, since, delivered, delivered_after_retry, failed, cancelled, unfinished, success }))
-}
-
-/// Delivered of delivered and failed.
-#[expect(clippy::cast_precision_loss, reason = "counts of deliveries are below 2^53")]
-fn share(delivered: u64, failed: u64) -> Option<f64> {
-    (delivered + failed > 0).then(|| delivered as f64 / (delivered + failed) as f64)
 }

@@ -38,7 +38,7 @@ pub(crate) struct WebhookJson {
     status: &'static str,
     /// By whom, since when and why it is paused; null while it is active.
     status_reason: Option<StatusReason>,
-    /// `healthy`, or `failing` while every attempt fails.
+    /// `failing` while every attempt fails, else `healthy`; its figures have more words.
     #[schema(example = "healthy")]
     health: &'static str,
     /// Since when every attempt has failed; null after a success.

@@ -13,6 +13,8 @@ use http::header::IF_MATCH;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use utoipa::ToSchema;
 
+use super::stats;
+use super::stats_json::ShortStats;
 use super::webhook_input::{Draft, FIELDS, WebhookInput, not_null};
 use super::webhook_json::{WebhookJson, WebhookWithSecret};
 use crate::app::Api;
@@ -47,12 +49,25 @@ struct NewWebhook {
     secret: Option<String>,
 }
 
+/// A row of the list.
+#[derive(serde::Serialize, ToSchema)]
+#[schema(as = WebhookRow)]
+struct WebhookRow {
+    #[serde(flatten)]
+    webhook: WebhookJson,
+    /// Its figures, if `stats` was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats: Option<ShortStats>,
+}
+
 /// What a new webhook may have beside [`FIELDS`].
 const NEW_FIELDS: [&str; 2] = ["id", "secret"];
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
-        Operation::new(&Method::GET, LIST, "list_webhooks", list, "List webhooks").lists::<WebhookJson>(),
+        Operation::new(&Method::GET, LIST, "list_webhooks", list, "List webhooks")
+            .query("stats", "A window such as 24h: each row gets its figures over it, with a bar for each step.")
+            .lists::<WebhookRow>(),
         Operation::new(&Method::POST, LIST, "create_webhook", create, "Create a webhook")
             .takes(shape::<NewWebhook>())
             .answers(201, "Created. The answer has the signing secret.", Some(shape::<WebhookWithSecret>()))
@@ -78,10 +93,23 @@ pub(super) fn operations() -> Vec<Operation> {
 async fn list(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Result<Response, Problem> {
     let of = List { name: "webhooks", account: at.account.number };
     let query = ListQuery::parse(uri.query(), of)?;
-    query.nothing_else()?;
+    let mut window = None;
+    for (name, value) in &query.rest {
+        if name != "stats" || window.replace(value).is_some() {
+            page::no_parameters(&[(name.clone(), value.clone())])?;
+        }
+    }
     let newest_first: Vec<_> = api.directory.read().webhooks_of(at.account.number).rev().cloned().collect();
     let (rows, next) = page::cut(newest_first, &query, |webhook| webhook.id.to_string());
-    let rows: Vec<_> = rows.iter().map(|webhook| WebhookJson::new(webhook, &api.policy)).collect();
+    let mut figures = Vec::new();
+    if let Some(window) = window {
+        let numbers: Vec<_> = rows.iter().map(|webhook| webhook.number).collect();
+        figures = stats::of_rows(&api, at.account.number, &numbers, window).await?;
+    }
+    let figures = figures.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+    let row =
+        |(webhook, stats): (&Arc<Webhook>, _)| WebhookRow { webhook: WebhookJson::new(webhook, &api.policy), stats };
+    let rows: Vec<_> = rows.iter().zip(figures).map(row).collect();
     Ok(page::respond(of, &uri, &rows, next))
 }
 

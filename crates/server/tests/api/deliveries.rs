@@ -1,4 +1,4 @@
-//! The log: filters, one delivery with its attempts, replay and cancel, figures.
+//! The log: filters, one delivery with its attempts, replay and cancel.
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -6,10 +6,6 @@ use serde_json::{Value, json};
 use crate::world::{NOW, PLATFORM, World};
 
 const LIST: &str = "/v1/accounts/default/deliveries";
-
-fn at(seconds: i64) -> String {
-    domain::time::Timestamp(NOW + seconds * 1_000_000).to_string()
-}
 
 #[tokio::test]
 async fn a_delivery_shows_what_was_sent_and_what_came_back() {
@@ -167,32 +163,6 @@ async fn replay_and_cancel_do_what_the_state_allows() {
     assert_eq!((cancelled.status, &cancelled.json()["status"]), (StatusCode::OK, &json!("cancelled")));
     assert_eq!(world.get(&path).await.json()["status"], "cancelled");
     assert_eq!(act("cancel").await.status, StatusCode::CONFLICT);
-}
-
-#[tokio::test]
-async fn figures_count_what_became_of_deliveries() {
-    let world = World::new();
-    let webhook = world.webhook("default").await;
-    for status in [200, 200, 500] {
-        let delivery = World::first_delivery(&world.event("default").await);
-        world.settle(delivery, status, b"").await;
-    }
-    for path in [
-        format!("/v1/accounts/default/webhooks/{webhook}/stats?window=1h"),
-        "/v1/accounts/default/stats?window=1h".to_owned(),
-    ] {
-        let stats = world.get(&path).await.json();
-        assert_eq!((&stats["delivered"], &stats["unfinished"], &stats["failed"]), (&json!(2), &json!(1), &json!(0)));
-        assert_eq!((&stats["success"], &stats["since"]), (&json!(1.0), &json!(at(-3_600))));
-    }
-    for window in ["0s", "soon", "400d"] {
-        assert_eq!(world.get(&format!("/v1/accounts/default/stats?window={window}")).await.status.as_u16(), 422);
-    }
-    let metrics = world.get("/metrics").await;
-    let text = String::from_utf8(metrics.body.to_vec()).expect("text");
-    assert!(text.contains("posthaste_events_accepted_total 3\n"), "{text}");
-    assert!(text.contains("posthaste_attempts_total{outcome=\"success\"} 2\n"), "{text}");
-    assert!(!text.contains("s3cr3t") && !text.contains("whsec_"));
 }
 
 #[tokio::test]

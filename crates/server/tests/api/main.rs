@@ -15,6 +15,7 @@ mod sessions;
 mod sign_in;
 mod slow;
 mod socket;
+mod stats;
 mod store;
 mod stream;
 mod tests_of_webhooks;

@@ -10,9 +10,9 @@ use domain::delivery::{Delivery, Due, Settlement};
 use domain::directory::SharedDirectory;
 use domain::event::{Event, Idempotency, NewEvent};
 use domain::id::{AuditId, DeliveryId, EventId};
+use domain::stats::{Stats, StatsQuery};
 use domain::store::{
-    AcceptError, Accepted, Change, ChangeError, Changed, Counts, DeliveryQuery, EventQuery, Keep, Page, Store,
-    StoreError,
+    AcceptError, Accepted, Change, ChangeError, Changed, DeliveryQuery, EventQuery, Keep, Page, Store, StoreError,
 };
 use domain::time::{Clock, Timestamp};
 use domain::vault::Vault;
@@ -152,8 +152,8 @@ impl Store for EngineStore {
         self.reader().deliveries(&query)
     }
 
-    async fn counts(&self, webhook: u32, since: Timestamp) -> Result<Counts, StoreError> {
-        self.reader().counts(webhook, since)
+    async fn stats(&self, query: StatsQuery) -> Result<Vec<Stats>, StoreError> {
+        self.reader().stats(&query)
     }
 
     async fn kept(&self, idempotency: Idempotency) -> Result<Option<Changed>, ChangeError> {

@@ -16,6 +16,7 @@ use domain::id::{DeliveryId, EventId};
 use domain::key::Account;
 use domain::secret::SigningSecret;
 use domain::signature::SentRequest;
+use domain::stats::{Stats, StatsQuery, Step, Subjects, Window};
 use domain::store::{Accepted, Change, ChangeError, Changed, DeliveryQuery, Fact, PATIENCE, Store};
 use domain::time::{Clock, Timestamp};
 use domain::webhook::{Pause, PauseCause, Webhook};
@@ -194,6 +195,13 @@ impl<'a> World<'a> {
 
     pub(super) async fn backlog(&self, webhook: u32) -> Vec<Due> {
         self.store().backlog(webhook, None, self.now().plus(Duration::from_micros(1)), 100).await.expect("it is read")
+    }
+
+    /// Figures of the last day and the minutes to come.
+    pub(super) async fn stats(&self, account: u32, subjects: Subjects, step: Step) -> Vec<Stats> {
+        let now = self.now().plus(Duration::from_secs(300));
+        let window = Window::back(now, Duration::from_secs(86_400), Some(step)).expect("a window");
+        self.store().stats(StatsQuery { account, subjects, window }).await.expect("it is read")
     }
 
     pub(super) async fn due(&self, until: Timestamp) -> Vec<Due> {

@@ -11,6 +11,7 @@ use domain::store::{AcceptError, Accepted, Fact};
 use domain::time::Timestamp;
 use rusqlite::CachedStatement;
 
+use super::counted::Counted;
 use super::deliveries::DeliveryRow;
 use super::engine::{Engine, fresh_delivery};
 use super::fault::Fault;
@@ -115,7 +116,9 @@ impl Engine {
                         || fresh.len() + staged.fresh.len() >= limits.fresh
                         || fresh.bytes() + staged.fresh_bytes >= limits.fresh_bytes);
                 if *on_disk {
-                    write_waiting(&mut statements.delivery, &mut statements.due, &delivery.row(id), first(&delivery))?;
+                    let (row, reason) = (delivery.row(id), first(&delivery));
+                    let Statements { delivery, due, .. } = &mut statements;
+                    write_waiting(delivery, due, &mut staged.counted, &row, reason)?;
                 } else {
                     *staged.fresh_of.entry(webhook).or_default() += 1;
                     staged.fresh_bytes += u64::from(delivery.bytes);
@@ -169,7 +172,9 @@ impl Engine {
         let mut delivery_statement = deliveries::prepare_insert(&self.conn)?;
         let mut due_statement = due::prepare_put(&self.conn)?;
         for (id, delivery) in deliveries {
-            write_waiting(&mut delivery_statement, &mut due_statement, &delivery.row(*id), first(delivery))?;
+            let counted = &mut self.staged.counted;
+            let (row, reason) = (delivery.row(*id), first(delivery));
+            write_waiting(&mut delivery_statement, &mut due_statement, counted, &row, reason)?;
             self.staged.rows.insert(*id);
         }
         Ok(())
@@ -180,10 +185,11 @@ impl Engine {
 pub(super) fn write_waiting(
     delivery_statement: &mut CachedStatement<'_>,
     due_statement: &mut CachedStatement<'_>,
+    counted: &mut Counted,
     row: &DeliveryRow,
     reason: Reason,
 ) -> Result<(), Fault> {
-    if deliveries::insert(delivery_statement, row, None)? {
+    if deliveries::insert(delivery_statement, counted, row, None)? {
         let due: Due = row.due(reason);
         due::put(due_statement, &due)?;
     }

@@ -183,7 +183,7 @@ impl Engine {
                 let mut row = deliveries::get(&self.conn, due.delivery)?
                     .ok_or_else(|| Fault::damaged(due.delivery, "waits, but has no row"))?;
                 row.end(State::Cancelled, now);
-                deliveries::update(&self.conn, &row, None)?;
+                deliveries::update(&self.conn, &mut self.staged.counted, &row, None)?;
                 due::delete(&self.conn, webhook, due.delivery)?;
                 if held {
                     self.staged.facts.push(Fact::Cancelled { delivery: due.delivery, webhook });
@@ -199,7 +199,7 @@ impl Engine {
         for (id, delivery) in self.fresh_of(number, |_| true) {
             let mut row = delivery.row(id);
             row.end(State::Cancelled, now);
-            deliveries::insert(&mut insert, &row, None)?;
+            deliveries::insert(&mut insert, &mut self.staged.counted, &row, None)?;
             self.staged.rows.insert(id);
         }
         drop(insert);
@@ -259,10 +259,11 @@ impl Engine {
         let reason = if row.test { Reason::Test } else { Reason::Replay };
         let mut due_statement = due::prepare_put(&self.conn)?;
         if has_row {
-            deliveries::update(&self.conn, &row, None)?;
+            deliveries::update(&self.conn, &mut self.staged.counted, &row, None)?;
             due::put(&mut due_statement, &row.due(reason))?;
         } else {
-            write_waiting(&mut deliveries::prepare_insert(&self.conn)?, &mut due_statement, &row, reason)?;
+            let counted = &mut self.staged.counted;
+            write_waiting(&mut deliveries::prepare_insert(&self.conn)?, &mut due_statement, counted, &row, reason)?;
             self.staged.rows.insert(id);
         }
         self.staged.facts.push(Fact::Replayed(row.due(reason)));
@@ -276,10 +277,11 @@ impl Engine {
         }
         row.end(State::Cancelled, now);
         if has_row {
-            deliveries::update(&self.conn, &row, None)?;
+            deliveries::update(&self.conn, &mut self.staged.counted, &row, None)?;
             due::delete(&self.conn, row.webhook, id)?;
         } else {
-            deliveries::insert(&mut deliveries::prepare_insert(&self.conn)?, &row, None)?;
+            let counted = &mut self.staged.counted;
+            deliveries::insert(&mut deliveries::prepare_insert(&self.conn)?, counted, &row, None)?;
             self.staged.rows.insert(id);
         }
         self.staged.facts.push(Fact::Cancelled { delivery: id, webhook: row.webhook });

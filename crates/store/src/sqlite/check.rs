@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::event_types::EventTypes;
 use super::fault::{Fault, OpenError};
+use super::figures::{self, Table};
 use super::{
     accounts, attempts, audit, deliveries, due, erase, events, idempotency, keys, marks, schema, sessions, webhooks,
 };
@@ -42,6 +43,8 @@ pub(super) const TABLES: &[(&str, Rows)] = &[
     ("marks", marks::verify),
     ("erasures", erase::verify),
     ("audit", audit::verify),
+    ("stats_minutes", |conn| figures::verify(conn, Table::Minutes)),
+    ("stats_hours", |conn| figures::verify(conn, Table::Hours)),
 ];
 
 /// Checks the store of a data directory, while it is served or not, as it is at this moment.

@@ -10,6 +10,7 @@ use rusqlite::{CachedStatement, Connection, Row, ToSql, params};
 
 use super::attempts;
 use super::checksum::Checksum;
+use super::counted::Counted;
 use super::fault::Fault;
 
 /// What of a delivery's status is stored. `held` and `sending` are ways to wait.
@@ -47,6 +48,8 @@ pub(super) struct DeliveryRow {
     pub(super) duration: Option<Duration>,
     pub(super) due_at: Option<Timestamp>,
     pub(super) ended_at: Option<Timestamp>,
+    /// The state of the row as it was read; `None` if it was not.
+    pub(super) was: Option<State>,
 }
 
 impl DeliveryRow {
@@ -142,13 +145,14 @@ pub(super) fn prepare_insert(conn: &Connection) -> Result<CachedStatement<'_>, F
     ))?)
 }
 
-/// Writes a new row, with its first attempt's record if there is one; returns whether there was none yet.
+/// Writes a new row and counts it, with its first attempt's record if there is one; returns whether there was none yet.
 pub(super) fn insert(
     statement: &mut CachedStatement<'_>,
+    counted: &mut Counted,
     row: &DeliveryRow,
     record: Option<&[u8]>,
 ) -> Result<bool, Fault> {
-    Ok(statement.execute(params![
+    let written = statement.execute(params![
         row.id.event.0 as i64,
         row.id.place,
         row.account,
@@ -166,11 +170,20 @@ pub(super) fn insert(
         row.ended_at.map(|at| at.0),
         row.sum(),
         record,
-    ])? > 0)
+    ])? > 0;
+    if written {
+        counted.written(row);
+    }
+    Ok(written)
 }
 
-/// Writes where a delivery stands now; with `record`, its first attempt.
-pub(super) fn update(conn: &Connection, row: &DeliveryRow, record: Option<&[u8]>) -> Result<(), Fault> {
+/// Writes where a delivery stands now, and counts it; with `record`, its first attempt.
+pub(super) fn update(
+    conn: &Connection,
+    counted: &mut Counted,
+    row: &DeliveryRow,
+    record: Option<&[u8]>,
+) -> Result<(), Fault> {
     let mut statement = conn.prepare_cached(
         "UPDATE deliveries SET state = ?3, attempts_made = ?4, retries_made = ?5, code = ?6, error = ?7, duration = ?8,
                 due_at = ?9, ended_at = ?10, crc = ?11, record = coalesce(record, ?12)
@@ -190,6 +203,7 @@ pub(super) fn update(conn: &Connection, row: &DeliveryRow, record: Option<&[u8]>
         row.sum(),
         record,
     ])?;
+    counted.written(row);
     Ok(())
 }
 
@@ -246,13 +260,14 @@ pub(super) fn delete_of_event(conn: &Connection, event: EventId) -> Result<(), F
 pub(super) fn read(row: &Row<'_>) -> Result<DeliveryRow, Fault> {
     let id = DeliveryId { event: EventId(row.get::<_, i64>(0)? as u64), place: row.get(1)? };
     let damaged = || Fault::Damaged(format!("delivery {id}"));
+    let state = State::read(row.get(6)?).ok_or_else(damaged)?;
     let read = DeliveryRow {
         id,
         account: row.get(2)?,
         webhook: row.get(3)?,
         event_type: row.get(4)?,
         lead: row.get(5)?,
-        state: State::read(row.get(6)?).ok_or_else(damaged)?,
+        state,
         test: row.get(7)?,
         attempts_made: row.get(8)?,
         retries_made: row.get(9)?,
@@ -261,6 +276,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<DeliveryRow, Fault> {
         duration: row.get::<_, Option<i64>>(12)?.map(|micros| Duration::from_micros(micros as u64)),
         due_at: row.get::<_, Option<i64>>(13)?.map(Timestamp),
         ended_at: row.get::<_, Option<i64>>(14)?.map(Timestamp),
+        was: Some(state),
     };
     if read.sum() == row.get::<_, i64>(15)? { Ok(read) } else { Err(damaged()) }
 }
@@ -287,6 +303,6 @@ pub(super) const fn error_number(code: ErrorCode) -> i64 {
     }
 }
 
-fn error_code(number: i64) -> Option<ErrorCode> {
+pub(super) fn error_code(number: i64) -> Option<ErrorCode> {
     ErrorCode::ALL.into_iter().find(|code| error_number(*code) == number)
 }

@@ -121,6 +121,13 @@ pub(super) fn oldest(
     Ok(found.transpose()?.map(|(at, _)| Timestamp(at)))
 }
 
+/// How much waits for each webhook, tests left out.
+pub(super) fn numbers(conn: &Connection) -> Result<Vec<(u32, i64)>, Fault> {
+    let mut statement = conn.prepare("SELECT webhook, count(*) FROM due WHERE reason <> ?1 GROUP BY webhook")?;
+    let rows = statement.query_map([reason_number(Reason::Test)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Nothing of an event waits any more.
 pub(super) fn delete_of_event(conn: &Connection, event: EventId) -> Result<(), Fault> {
     conn.prepare_cached(

@@ -20,9 +20,11 @@ use domain::vault::Vault;
 use domain::webhook::Webhook;
 use rusqlite::Connection;
 
+use super::counted::{self, Counted};
 use super::data_dir::DataDir;
 use super::event_types::EventTypes;
 use super::fault::{Fault, OpenError};
+use super::figures::Key;
 use super::fresh::FreshDelivery;
 use super::limits::Limits;
 use super::reader::Reader;
@@ -50,6 +52,8 @@ pub struct Engine {
     /// [`Self::turn`] when the marks were written last.
     pub(super) marked_turn: u64,
     pub(super) retained_after: u64,
+    /// From where on figures by the minute are not yet in those by the hour.
+    pub(super) rolled: Key,
     pub(super) buffer: Vec<u8>,
     pub(super) chance: Chance,
     /// Holds the lock.
@@ -67,6 +71,8 @@ pub(super) struct Staged {
     /// Deliveries that have got their rows.
     pub(super) rows: HashSet<DeliveryId>,
     pub(super) directory: Vec<Entry>,
+    /// What it changes of the figures.
+    pub(super) counted: Counted,
     /// The last event accepted.
     pub(super) last_given: Option<Timestamp>,
 }
@@ -172,12 +178,21 @@ impl Engine {
     /// # Errors
     /// [`StoreError`]: nothing was committed, unless the disk failed in the very act; the next start will tell.
     pub fn commit(&mut self) -> Result<Vec<Fact>, StoreError> {
+        self.write_counted()?;
         self.execute("COMMIT")?;
-        let staged = std::mem::take(&mut self.staged);
+        let mut staged = std::mem::take(&mut self.staged);
         if !staged.directory.is_empty() {
-            self.enter(staged.directory);
+            self.enter(std::mem::take(&mut staged.directory));
         }
         let mut fresh = self.shared.fresh_mut();
+        for (webhook, change) in staged.counted.take_waiting() {
+            fresh.add_on_disk(webhook, change);
+        }
+        for fact in &staged.facts {
+            if let Fact::WebhookDeleted { webhook } = fact {
+                fresh.forget_on_disk(*webhook);
+            }
+        }
         for id in staged.rows {
             fresh.remove(id);
         }
@@ -199,6 +214,7 @@ impl Engine {
         }
         let reserved = marks::number(&self.conn, marks::RESERVED)?.unwrap_or(0);
         self.stamps.reload(reserved);
+        self.rolled = counted::rolled(&self.conn)?.unwrap_or_default();
         self.marked_turn = 0;
         *self.shared.types_mut() = EventTypes::load(&self.conn)?;
         Ok(())

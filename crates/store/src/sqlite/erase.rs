@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::checksum::Checksum;
 use super::engine::{Engine, Entry};
 use super::fault::Fault;
-use super::{accounts, audit, deliveries, due, events, keys, sessions, webhooks};
+use super::{accounts, audit, deliveries, due, events, figures, keys, sessions, webhooks};
 
 /// What a batch of an erasure did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ const WITH_THE_ACCOUNT: &[&str] = &[
     "sessions",
     "erasures",
     "audit",
+    "stats_minutes",
+    "stats_hours",
 ];
 /// Tables that hold nothing of an account, or forget it by themselves: what an idempotency key was answered is sealed, and
 /// goes after a day.
@@ -105,6 +107,7 @@ impl Engine {
         if oldest.len() == budget {
             return Ok(Erased::Some);
         }
+        figures::delete_of_account(&self.conn, account)?;
         webhooks::delete_gone_of_account(&self.conn, account)?;
         Ok(Erased::All(account))
     }

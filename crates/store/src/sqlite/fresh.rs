@@ -1,4 +1,5 @@
-//! Deliveries that have no row yet: their event's row names them, and they are sent from memory.
+//! Deliveries that have no row yet: their event's row names them, and they are sent from memory. And how many wait beside
+//! them on disk.
 //!
 //! They can be rebuilt from the events at any time; readers merge them with the rows, so lists and counts are exact.
 
@@ -42,6 +43,7 @@ impl FreshDelivery {
             duration: None,
             due_at: Some(self.due_at),
             ended_at: None,
+            was: None,
         }
     }
 }
@@ -51,6 +53,10 @@ impl FreshDelivery {
 pub(super) struct Fresh {
     map: BTreeMap<DeliveryId, FreshDelivery>,
     of_webhook: HashMap<u32, usize>,
+    /// How many of [`Self::of_webhook`] are tests.
+    tests_of: HashMap<u32, usize>,
+    /// How many of each webhook's deliveries wait on disk, tests left out.
+    on_disk: HashMap<u32, u64>,
     bytes: u64,
 }
 
@@ -61,6 +67,9 @@ impl Fresh {
 
     pub(super) fn insert(&mut self, id: DeliveryId, delivery: FreshDelivery) {
         *self.of_webhook.entry(delivery.webhook).or_default() += 1;
+        if delivery.test {
+            *self.tests_of.entry(delivery.webhook).or_default() += 1;
+        }
         self.bytes += u64::from(delivery.bytes);
         self.map.insert(id, delivery);
     }
@@ -68,13 +77,35 @@ impl Fresh {
     pub(super) fn remove(&mut self, id: DeliveryId) {
         if let Some(delivery) = self.map.remove(&id) {
             self.bytes -= u64::from(delivery.bytes);
-            if let Some(count) = self.of_webhook.get_mut(&delivery.webhook) {
-                *count -= 1;
-                if *count == 0 {
-                    self.of_webhook.remove(&delivery.webhook);
-                }
+            less(&mut self.of_webhook, delivery.webhook);
+            if delivery.test {
+                less(&mut self.tests_of, delivery.webhook);
             }
         }
+    }
+
+    /// So many more, or fewer, deliveries of a webhook wait on disk.
+    pub(super) fn add_on_disk(&mut self, webhook: u32, change: i64) {
+        let count = self.on_disk.entry(webhook).or_default();
+        *count = count.saturating_add_signed(change);
+        if *count == 0 {
+            self.on_disk.remove(&webhook);
+        }
+    }
+
+    /// A webhook is gone, and with it what waited on disk.
+    pub(super) fn forget_on_disk(&mut self, webhook: u32) {
+        self.on_disk.remove(&webhook);
+    }
+
+    /// How many of a webhook's deliveries wait on disk, tests left out.
+    pub(super) fn on_disk(&self, webhook: u32) -> u64 {
+        self.on_disk.get(&webhook).copied().unwrap_or(0)
+    }
+
+    /// How many a webhook has, tests left out.
+    pub(super) fn untested_of(&self, webhook: u32) -> usize {
+        self.len_of(webhook) - self.tests_of.get(&webhook).copied().unwrap_or(0)
     }
 
     /// How many there are.
@@ -105,5 +136,15 @@ impl Fresh {
     /// The oldest.
     pub(super) fn first(&self) -> Option<(DeliveryId, &FreshDelivery)> {
         self.map.first_key_value().map(|(id, delivery)| (*id, delivery))
+    }
+}
+
+/// Counts one fewer of a webhook.
+fn less(counts: &mut HashMap<u32, usize>, webhook: u32) {
+    if let Some(count) = counts.get_mut(&webhook) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&webhook);
+        }
     }
 }

@@ -12,6 +12,9 @@ pub(super) const ROWS_BELOW: &str = "deliveries_have_rows_below";
 /// A known text, sealed: it opens only with the key that the store was made with.
 pub(super) const KEY_CHECK: &str = "encryption_key_check";
 
+/// From which row of the figures by the minute on they are not yet in those by the hour.
+pub(super) const STATS_ROLLED: &str = "stats_rolled";
+
 /// A mark's bytes; `None` if it was never set.
 pub(super) fn get(conn: &Connection, name: &str) -> Result<Option<Vec<u8>>, Fault> {
     let found: Option<(Vec<u8>, i64)> = conn

@@ -9,7 +9,8 @@ use domain::audit::{AuditQuery, Entry};
 use domain::delivery::{Delivery, Due};
 use domain::event::{Event, Idempotency};
 use domain::id::{AuditId, DeliveryId, EventId};
-use domain::store::{ChangeError, Changed, Counts, DeliveryQuery, EventQuery, Page, StoreError};
+use domain::stats::{Stats, StatsQuery};
+use domain::store::{ChangeError, Changed, DeliveryQuery, EventQuery, Page, StoreError};
 use domain::time::Timestamp;
 use rusqlite::{Connection, Transaction};
 
@@ -17,7 +18,7 @@ use super::fault::Fault;
 use super::idempotency::{Found, Kept};
 use super::shared::Shared;
 use super::view::View;
-use super::{attempts, audit, counts, deliveries, due, event_list, events, idempotency, list, schema};
+use super::{attempts, audit, deliveries, due, event_list, events, idempotency, list, schema, stats};
 
 /// A connection that reads. Each call sees one state of the store: a commit's, whole.
 #[derive(Debug)]
@@ -140,12 +141,12 @@ impl Reader {
         Ok(list::deliveries(self, query)?)
     }
 
-    /// As [`domain::store::Store::counts`].
+    /// As [`domain::store::Store::stats`].
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn counts(&self, webhook: u32, since: Timestamp) -> Result<Counts, StoreError> {
-        Ok(counts::of_webhook(self, webhook, since)?)
+    pub fn stats(&self, query: &StatsQuery) -> Result<Vec<Stats>, StoreError> {
+        Ok(stats::of(self, query)?)
     }
 
     /// As [`domain::store::Store::kept`].

@@ -15,7 +15,7 @@ use super::event_types::EventTypes;
 use super::fault::Fault;
 use super::shared::Shared;
 use super::stamps::{Stamps, micros};
-use super::{accounts, deliveries, events, keys, marks, sessions, webhooks};
+use super::{accounts, counted, deliveries, due, events, first_figures, keys, marks, sessions, webhooks};
 
 /// The text that is sealed to know the encryption key again.
 const KEY_CHECK: &[u8] = b"posthaste";
@@ -40,6 +40,10 @@ impl Engine {
             Some(sealed) if !opens(&vault, &sealed) => return Err(RecoverFault::OtherKey),
             Some(_) => {}
         }
+        let rolled = match counted::rolled(&conn)? {
+            Some(rolled) => rolled,
+            None => first_figures::build(&conn, now)?,
+        };
         let types = EventTypes::load(&conn)?;
         let gone =
             webhooks::load_gone(&conn)?.into_iter().map(|(number, account, id)| (number, (account, id))).collect();
@@ -54,6 +58,7 @@ impl Engine {
             turn: 0,
             marked_turn: 0,
             retained_after: 0,
+            rolled,
             buffer: Vec::new(),
             chance,
             _dir: dir,
@@ -85,6 +90,11 @@ impl Engine {
             directory.put_session(Arc::new(session));
         }
         drop(directory);
+        let mut fresh = self.shared.fresh_mut();
+        for (webhook, number) in due::numbers(&self.conn)? {
+            fresh.add_on_disk(webhook, number);
+        }
+        drop(fresh);
         self.recover_fresh(&mut facts)?;
         Ok(facts)
     }

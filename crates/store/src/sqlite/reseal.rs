@@ -114,7 +114,7 @@ mod tests {
     use crate::sqlite::schema::tests::{columns, empty};
 
     /// Columns of bytes that hold no secret, or no more of one than its hash.
-    const OPEN: [(&str, &str); 10] = [
+    const OPEN: [(&str, &str); 12] = [
         ("keys", "hash"),
         ("sessions", "hash"),
         ("sessions", "key"),
@@ -125,6 +125,8 @@ mod tests {
         ("attempts", "record"),
         ("idempotency", "key"),
         ("idempotency", "request"),
+        ("stats_minutes", "figures"),
+        ("stats_hours", "figures"),
     ];
 
     #[test]

@@ -61,3 +61,22 @@ CREATE TABLE sessions (
     crc INTEGER NOT NULL
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX sessions_by_end ON sessions (expires_at);
+
+-- Figures, summed up. `start` counts minutes, or hours, since 1970; `figures` is as `figures.rs` writes it. In
+-- `stats_hours`, webhook 0 is the account as a whole. The mark `stats_rolled` says which minutes the hours contain.
+CREATE TABLE stats_minutes (
+    start INTEGER NOT NULL,
+    account INTEGER NOT NULL,
+    webhook INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
+    figures BLOB NOT NULL,
+    PRIMARY KEY (start, account, webhook)
+) WITHOUT ROWID, STRICT;
+CREATE TABLE stats_hours (
+    start INTEGER NOT NULL,
+    account INTEGER NOT NULL,
+    webhook INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
+    figures BLOB NOT NULL,
+    PRIMARY KEY (start, account, webhook)
+) WITHOUT ROWID, STRICT;

@@ -8,6 +8,7 @@ use domain::store::Fact;
 use domain::time::Timestamp;
 use rusqlite::CachedStatement;
 
+use super::counted::Counted;
 use super::deliveries::{DeliveryRow, State};
 use super::engine::Engine;
 use super::fault::Fault;
@@ -28,14 +29,19 @@ impl Engine {
             if let Some(delivery) = fresh.get(id).filter(|_| !staged.rows.contains(&id)) {
                 let row = first_row(now, settlement, delivery, &mut buffer)?;
                 let record = settlement.attempt.is_some().then_some(&buffer[..]);
-                written = deliveries::insert(&mut insert, &row, record)?;
-                if written && let Next::Retry { reason, .. } = settlement.next {
-                    due::put(&mut put_due, &row.due(reason))?;
+                written = deliveries::insert(&mut insert, &mut staged.counted, &row, record)?;
+                if written {
+                    if let Some(attempt) = &settlement.attempt {
+                        staged.counted.attempted(&row, attempt);
+                    }
+                    if let Next::Retry { reason, .. } = settlement.next {
+                        due::put(&mut put_due, &row.due(reason))?;
+                    }
                 }
             }
             if written {
                 staged.rows.insert(id);
-            } else if let Err(fault) = self.settle_row(now, settlement, &mut put_due) {
+            } else if let Err(fault) = self.settle_row(now, settlement, &mut put_due, &mut staged.counted) {
                 match fault {
                     // One bad row must not keep the others from being recorded, now and after every restart.
                     Fault::Damaged(row) => {
@@ -58,6 +64,7 @@ impl Engine {
         now: Timestamp,
         settlement: &Settlement,
         put_due: &mut CachedStatement<'_>,
+        counted: &mut Counted,
     ) -> Result<(), Fault> {
         let id = settlement.delivery;
         let Some(mut row) = deliveries::get(&self.conn, id)? else { return Ok(()) };
@@ -89,7 +96,11 @@ impl Engine {
                 }
             }
         }
-        deliveries::update(&self.conn, &row, record.as_deref())
+        deliveries::update(&self.conn, counted, &row, record.as_deref())?;
+        if let Some(attempt) = &settlement.attempt {
+            counted.attempted(&row, attempt);
+        }
+        Ok(())
     }
 
     /// The replay that was asked for after this attempt had started: it stands, whatever the attempt came to.

@@ -14,9 +14,9 @@ use domain::delivery::{Delivery, Due, Settlement};
 use domain::directory::SharedDirectory;
 use domain::event::{Event, Idempotency, NewEvent};
 use domain::id::{AuditId, DeliveryId, EventId};
+use domain::stats::{Stats, StatsQuery};
 use domain::store::{
-    AcceptError, Accepted, Change, ChangeError, Changed, Counts, DeliveryQuery, EventQuery, Fact, Keep, Page, Store,
-    StoreError,
+    AcceptError, Accepted, Change, ChangeError, Changed, DeliveryQuery, EventQuery, Fact, Keep, Page, Store, StoreError,
 };
 use domain::time::{Clock, Timestamp};
 use domain::vault::Vault;
@@ -226,8 +226,8 @@ impl Store for SqliteStore {
         self.readers.read(move |reader| reader.deliveries(&query)).await
     }
 
-    async fn counts(&self, webhook: u32, since: Timestamp) -> Result<Counts, StoreError> {
-        self.readers.read(move |reader| reader.counts(webhook, since)).await
+    async fn stats(&self, query: StatsQuery) -> Result<Vec<Stats>, StoreError> {
+        self.readers.read(move |reader| reader.stats(&query)).await
     }
 
     async fn kept(&self, idempotency: Idempotency) -> Result<Option<Changed>, ChangeError> {

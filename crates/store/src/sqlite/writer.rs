@@ -288,7 +288,9 @@ impl Writer {
         if let Some(retained) = retained {
             self.figures.retained_events.fetch_add(retained.events as u64, Ordering::Relaxed);
         }
-        Ok(if retained.is_some_and(|retained| retained.more) { RETAIN_AGAIN } else { IDLE })
+        let more_figures = self.apart(|engine| engine.keep_figures(now))?;
+        let more = retained.is_some_and(|retained| retained.more) || more_figures == Some(true);
+        Ok(if more { RETAIN_AGAIN } else { IDLE })
     }
 
     fn committed(&mut self, started: Instant, facts: Vec<Fact>) {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use domain::directory::SharedDirectory;
 use domain::vault::Vault;
 use store::conformance::{
-    ManualClock, Opened, Subject, Told, accepting, auditing, changing, listing, pausing, sending, sessions,
+    ManualClock, Opened, Subject, Told, accepting, auditing, changing, figures, listing, pausing, sending, sessions,
 };
 use store::sqlite::{Limits, Settings, SqliteStore};
 
@@ -106,8 +106,9 @@ behaviours! {
     changing::a_closed_store_says_so,
     listing::filters_are_exact,
     listing::searches_find,
-    listing::counts_are_exact,
     listing::events_come_in_pages,
     listing::events_are_filtered,
     listing::what_is_redacted_is_not_found,
+    figures::figures_agree_with_the_log,
+    figures::a_replay_ends_once_more,
 }

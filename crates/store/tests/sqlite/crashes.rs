@@ -1,12 +1,14 @@
 //! What the store has promised holds over crashes at any point: the engine against a model, in random steps.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Dir, NOW, Open, event, limits, list, settlement, try_open};
+use crate::support::{ACCOUNT, Dir, NOW, Open, event, limits, list, settlement, stats, try_open};
 use domain::attempt::Reason;
-use domain::delivery::{DeliveryStatus, Next};
+use domain::delivery::{Delivery, DeliveryStatus, Next};
 use domain::id::DeliveryId;
+use domain::stats::{Figures, Stats, Step as Length, Subjects};
 use domain::store::Change;
 use domain::time::Timestamp;
 use domain::webhook::Webhook;
@@ -35,6 +37,8 @@ enum Step {
         within: bool,
     },
     Pass(i64),
+    /// Figures are kept: those by the minute go into those by the hour, of minutes that are not over too.
+    Keep,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -47,6 +51,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<bool>().prop_map(Step::Pause),
         1 => any::<bool>().prop_map(|within| Step::Crash { within }),
         2 => (-3_000_000i64..9_000_000).prop_map(Step::Pass),
+        1 => Just(Step::Keep),
     ];
     prop::collection::vec(step, 1..60)
 }
@@ -58,6 +63,8 @@ struct Model {
     now: Timestamp,
     webhooks: [u32; 2],
     promised: BTreeMap<DeliveryId, Promise>,
+    /// How often deliveries were delivered, and were cancelled.
+    ended: (u64, u64),
 }
 
 impl Model {
@@ -65,7 +72,7 @@ impl Model {
         let dir = Dir::new();
         let mut open = try_open(&dir, 7, Self::limits()).expect("it opens");
         let webhooks = [open.new_webhook("wh_one"), open.new_webhook("wh_two")];
-        Self { dir, open: Some(open), now: NOW, webhooks, promised: BTreeMap::new() }
+        Self { dir, open: Some(open), now: NOW, webhooks, promised: BTreeMap::new(), ended: (0, 0) }
     }
 
     fn limits() -> Limits {
@@ -94,7 +101,11 @@ impl Model {
                     }
                 }
             }
-            Step::Settle(number) => self.end(number, Next::Delivered, DeliveryStatus::Delivered, None),
+            Step::Settle(number) => {
+                if self.end(number, Next::Delivered, DeliveryStatus::Delivered, None) {
+                    self.ended.0 += 1;
+                }
+            }
             Step::Retry(number) => {
                 let due_at = now.plus(Duration::from_secs(30));
                 let next = Next::Retry { due_at, retries_made: 1, reason: Reason::Retry };
@@ -103,6 +114,7 @@ impl Model {
             Step::Cancel(number) => {
                 if let Some((id, promise)) = self.pick(number, waits) {
                     assert!(self.engine().change(now, Change::Cancel(id)));
+                    self.ended.1 += 1;
                     self.promised.insert(id, Promise { status: DeliveryStatus::Cancelled, retry_at: None, ..promise });
                 }
             }
@@ -116,12 +128,20 @@ impl Model {
             Step::Pause(pause) => self.pause(pause),
             Step::Crash { within } => self.crash(within),
             Step::Pass(micros) => self.now = Timestamp(now.0 + micros),
+            Step::Keep => {
+                let engine = &mut self.engine().engine;
+                engine.begin().expect("it begins");
+                engine.keep_figures(now.plus(Duration::from_secs(120))).expect("they are kept");
+                engine.commit().expect("it commits");
+            }
         }
     }
 
-    fn end(&mut self, number: u8, next: Next, status: DeliveryStatus, retry_at: Option<Timestamp>) {
+    /// Whether there was something to end.
+    fn end(&mut self, number: u8, next: Next, status: DeliveryStatus, retry_at: Option<Timestamp>) -> bool {
         let now = self.now;
-        if let Some((id, promise)) = self.pick(number, |promise| promise.status == DeliveryStatus::Pending) {
+        let picked = self.pick(number, |promise| promise.status == DeliveryStatus::Pending);
+        if let Some((id, promise)) = picked {
             let mut settlement = settlement(id, promise.webhook, promise.attempts + 1, now, next);
             if let Some(attempt) = &mut settlement.attempt {
                 // The scheduler knows of a replay that was committed before.
@@ -130,6 +150,7 @@ impl Model {
             self.engine().settle(now, settlement);
             self.promised.insert(id, Promise { status, attempts: promise.attempts + 1, retry_at, ..promise });
         }
+        picked.is_some()
     }
 
     fn pause(&mut self, pause: bool) {
@@ -144,15 +165,49 @@ impl Model {
 
     fn crash(&mut self, within: bool) {
         let now = self.now;
+        let waiting = self.pick(0, |promise| promise.status == DeliveryStatus::Pending);
         let engine = &mut self.engine().engine;
         if within {
             engine.begin().expect("it begins");
             engine.accept(now, &[event(), event()]).expect("it is written");
+            if let Some((id, promise)) = waiting {
+                let lost = settlement(id, promise.webhook, promise.attempts + 1, now, Next::Delivered);
+                engine.settle(now, &[Arc::new(lost)]).expect("it is written");
+            }
+            engine.keep_figures(now.plus(Duration::from_secs(120))).expect("they are kept");
         }
         let dir = self.dir.crashed();
         self.open = None;
         self.dir = dir;
         self.open = Some(try_open(&self.dir, 7, Self::limits()).expect("it opens"));
+    }
+
+    /// The figures count every attempt and end once, and what waits.
+    fn check_figures(&mut self, shown: &[Delivery]) {
+        let (now, ended, webhooks) = (self.now, self.ended, self.webhooks);
+        let reader = self.engine().reader();
+        let mut attempts = Figures::default();
+        for delivery in shown {
+            let (_, logged) = reader.delivery(ACCOUNT, delivery.id, now).expect("it is read").expect("it exists");
+            for logged in logged {
+                attempts.attempted(&logged.attempt);
+            }
+        }
+        let waits = |delivery: &&Delivery| delivery.ended_at.is_none();
+        for step in [Length::MINUTE, Length::HOUR] {
+            let each = stats(&reader, Subjects::Webhooks(webhooks.to_vec()), step).expect("it is read");
+            let whole = stats(&reader, Subjects::Account, step).expect("it is read");
+            for all in [&each, &whole] {
+                let sum = Figures::sum(&all.iter().map(Stats::total).collect::<Vec<_>>());
+                assert_eq!((sum.delivered, sum.cancelled, sum.failed), (ended.0, ended.1, 0));
+                assert_eq!(
+                    (sum.succeeded, &sum.misses, &sum.latency),
+                    (attempts.succeeded, &attempts.misses, &attempts.latency)
+                );
+                let waiting: u64 = all.iter().map(|stats| stats.held + stats.pending).sum();
+                assert_eq!(waiting, shown.iter().filter(waits).count() as u64);
+            }
+        }
     }
 
     /// The store shows what it has promised, no more and no less, and a scheduler would hear of all that waits, once.
@@ -171,8 +226,10 @@ impl Model {
                 assert_eq!(delivery.next_attempt_at, Some(at));
             }
         }
+        self.check_figures(&shown);
         drop(reader);
         self.crash(false);
+        self.check_figures(&shown);
         let mut heard = self.engine().told_fresh();
         let number = heard.len();
         let reader = self.engine().reader();

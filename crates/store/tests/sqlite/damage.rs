@@ -1,10 +1,11 @@
 //! Damage on disk: noticed when the store is opened, or when it is read.
 
-use crate::support::{ACCOUNT, Dir, NOW, Open, event, limits, list, open, settlement, try_open};
+use crate::support::{ACCOUNT, Dir, NOW, Open, event, limits, list, open, settlement, stats, try_open};
 use domain::attempt::Reason;
 use domain::delivery::Next;
 use domain::event::{Idempotency, NewEvent};
 use domain::id::DeliveryId;
+use domain::stats::{Step, Subjects};
 use domain::store::{EventQuery, StoreError};
 use domain::time::Timestamp;
 
@@ -22,7 +23,9 @@ fn everything(open: &Open) -> Result<String, StoreError> {
     text += &format!("{known:?} {:?}", reader.due(None, Timestamp(i64::MAX), 1_000)?);
     for webhook in 1..3 {
         text += &format!("{:?}", reader.backlog(webhook, None, Timestamp(i64::MAX), 1_000)?);
-        text += &format!("{:?}", reader.counts(webhook, Timestamp(0))?);
+        for step in [Step::MINUTE, Step::HOUR] {
+            text += &format!("{:?}", stats(&reader, Subjects::Webhooks(vec![webhook]), step)?);
+        }
     }
     for delivery in list(&reader, NOW)? {
         text += &format!("{delivery:?} {:?}", reader.delivery(ACCOUNT, delivery.id, NOW)?);

@@ -6,6 +6,7 @@ mod crashes;
 mod damage;
 mod engine;
 mod erasing;
+mod figures;
 mod layout_1;
 mod reseal;
 mod support;

@@ -19,6 +19,7 @@ use domain::filter::DeliveryFilter;
 use domain::id::{DeliveryId, EventId};
 use domain::secret::SigningSecret;
 use domain::signature::{SentRequest, SigningSecrets};
+use domain::stats::{Stats, StatsQuery, Step, Subjects, Window, minute};
 use domain::store::{Change, DeliveryQuery, Fact, StoreError};
 use domain::time::Timestamp;
 use domain::vault::Vault;
@@ -208,4 +209,11 @@ pub(crate) fn list(reader: &Reader, now: Timestamp) -> Result<Vec<Delivery>, Sto
     let (filter, limit) = (DeliveryFilter::default(), 100_000);
     let query = DeliveryQuery { limit, ..DeliveryQuery::new(ACCOUNT, filter, now) };
     reader.deliveries(&query).map(|page| page.rows)
+}
+
+/// Figures of everything that a test does: from some hours before [`NOW`] to some hours after it.
+pub(crate) fn stats(reader: &Reader, subjects: Subjects, step: Step) -> Result<Vec<Stats>, StoreError> {
+    let now = minute(NOW);
+    let window = Window { step, first: step.start(now - 600), last: now + 600 };
+    reader.stats(&StatsQuery { account: ACCOUNT, subjects, window })
 }

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::scheduler::{Input, Output, Scheduler, with_keys};
-use crate::sender::Sender;
+use crate::sender::{Maker, Sender};
 
 /// How many messages one turn of the loop takes at most, and how many ends of attempts go into one record.
 const BATCH: usize = 1_024;
@@ -159,12 +159,14 @@ pub fn start(parts: Parts, feed: &Feed, facts: Facts) -> Dispatch {
     let driver = Driver {
         scheduler: Scheduler::new(Arc::clone(&parts.policy), parts.seed, now),
         sender: Arc::new(Sender {
-            policy: parts.policy,
             store: parts.store,
-            transport: parts.transport,
-            clock: Arc::clone(&parts.clock),
-            in_flight: parts.in_flight,
-            tracer: parts.tracer,
+            maker: Maker {
+                policy: parts.policy,
+                transport: parts.transport,
+                clock: Arc::clone(&parts.clock),
+                in_flight: parts.in_flight,
+                tracer: parts.tracer,
+            },
         }),
         directory: parts.directory,
         messages: feed.0.clone(),

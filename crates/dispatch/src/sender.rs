@@ -8,6 +8,7 @@ use domain::attempt::{ErrorCode, Failure, Outcome, Timing};
 use domain::event::Event;
 use domain::in_flight::InFlight;
 use domain::policy::Policy;
+use domain::retry::failure;
 use domain::signature::{SentRequest, ToSign, body};
 use domain::store::Store;
 use domain::time::{Clock, Timestamp};
@@ -17,10 +18,15 @@ use futures_util::FutureExt as _;
 
 use crate::scheduler::{Ended, Input, Start};
 
-/// What every attempt needs.
+/// Makes attempts of deliveries whose events may have to be loaded first.
 pub(crate) struct Sender {
-    pub(crate) policy: Arc<Policy>,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) maker: Maker,
+}
+
+/// What every attempt needs.
+pub(crate) struct Maker {
+    pub(crate) policy: Arc<Policy>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) in_flight: InFlight,
@@ -41,23 +47,33 @@ impl Sender {
                 }
             },
         };
-        let Some(event) = event else { return Input::Gone(delivery) };
+        match event {
+            Some(event) => Input::Ended(Box::new(self.maker.make(&start, &event).await)),
+            None => Input::Gone(delivery),
+        }
+    }
+}
+
+impl Maker {
+    /// Makes the attempt, whatever happens meanwhile: its end is an outcome.
+    pub(crate) async fn make(&self, start: &Start, event: &Event) -> Ended {
+        let delivery = start.due.delivery;
         let started_at = self.clock.now();
         self.in_flight.started(delivery, started_at);
         // A panic while handling a delivery is a failed attempt of that delivery, never a lost slot.
         let built =
-            std::panic::catch_unwind(AssertUnwindSafe(|| build_request(&self.policy, &start, &event, started_at)));
+            std::panic::catch_unwind(AssertUnwindSafe(|| build_request(&self.policy, start, event, started_at)));
         let (request, outcome) = match built {
             Ok((outgoing, request)) => {
                 let sent = AssertUnwindSafe(self.transport.send(outgoing)).catch_unwind().await;
                 (request, sent.unwrap_or_else(|_| panicked()))
             }
-            Err(_) => (unsent(&self.policy, &start, started_at), panicked()),
+            Err(_) => (unsent(&self.policy, start, started_at), panicked()),
         };
         if let Some(tracer) = &self.tracer {
-            tracer.ended(span(&start, &event, started_at, &outcome));
+            tracer.ended(span(start, event, started_at, &outcome));
         }
-        Input::Ended(Box::new(Ended { delivery, request, started_at, outcome }))
+        Ended { delivery, request, started_at, outcome }
     }
 }
 
@@ -77,7 +93,7 @@ fn span(start: &Start, event: &Event, started_at: Timestamp, outcome: &Outcome) 
         started_at,
         ended_at: started_at.plus(outcome.duration),
         attributes,
-        error: outcome.result.as_ref().err().map(|failure| failure.code.as_str()),
+        error: failure(outcome).map(|failure| failure.code.as_str()),
     }
 }
 

@@ -20,6 +20,7 @@ use super::{Bounds, Ended, Input, Output, Scheduler, Start, with_keys};
 use crate::sender::build_request;
 
 mod ordering;
+mod poison;
 mod politeness;
 
 const START: Timestamp = Timestamp(1_795_464_000_000_000);

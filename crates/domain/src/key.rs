@@ -73,25 +73,61 @@ impl LogRules {
     }
 }
 
-/// What a key may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Scope {
-    /// Read and manage what belongs to the account. Every account key has it.
-    #[serde(rename = "account")]
-    Account,
-    /// Post events for the account.
-    #[serde(rename = "events:write")]
-    EventsWrite,
+macro_rules! scopes {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// What a key may do. The names are in the API and on disk.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Scope {
+            $($(#[$doc])* #[serde(rename = $name)] $variant,)*
+        }
+
+        impl Scope {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// Its name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+scopes! {
+    /// Read and manage all that belongs to the account: every other scope but [`Scope::EventsWrite`].
+    Account = "account",
+    /// Post events.
+    EventsWrite = "events:write",
+    /// Read events.
+    EventsRead = "events:read",
+    /// Read webhooks and their figures.
+    WebhooksRead = "webhooks:read",
+    /// Create, change, pause, resume, test and delete webhooks; listen with a temporary one.
+    WebhooksWrite = "webhooks:write",
+    /// See signing secrets.
+    SecretsRead = "secrets:read",
+    /// Rotate signing secrets, and confirm; the answers show them.
+    SecretsWrite = "secrets:write",
+    /// Read deliveries and attempts, also as a stream.
+    DeliveriesRead = "deliveries:read",
+    /// Replay and cancel deliveries.
+    DeliveriesWrite = "deliveries:write",
+    /// List keys.
+    KeysRead = "keys:read",
+    /// Create keys that may do no more than this one, and revoke keys.
+    KeysWrite = "keys:write",
+    /// Read the audit log.
+    AuditRead = "audit:read",
 }
 
 impl Scope {
-    /// Its name, in the API and on disk.
+    /// Whether a key with this scope may do what needs the scope `needed`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Account => "account",
-            Self::EventsWrite => "events:write",
-        }
+    pub fn covers(self, needed: Self) -> bool {
+        self == needed || self == Self::Account && needed != Self::EventsWrite
     }
 }
 
@@ -104,7 +140,7 @@ pub struct ApiKey {
     pub name: String,
     /// The account that it is limited to; `None` for a platform key.
     pub account: Option<u32>,
-    /// What it may do beyond reading; a platform key may do everything.
+    /// What it may do; a platform key without scopes may do everything, one with scopes does this for every account.
     pub scopes: Vec<Scope>,
     /// SHA-256 of the key's text.
     pub hash: [u8; 32],
@@ -114,6 +150,28 @@ pub struct ApiKey {
     pub created_at: Timestamp,
     /// When it ends; `None` for never.
     pub expires_at: Option<Timestamp>,
+    /// When it was last used, as far as that is written: about once a minute.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl ApiKey {
+    /// Whether it may do everything, for every account.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        self.account.is_none() && self.scopes.is_empty()
+    }
+
+    /// Whether it may do what needs this scope, where it may do anything.
+    #[must_use]
+    pub fn may(&self, needed: Scope) -> bool {
+        self.is_unlimited() || self.scopes.iter().any(|scope| scope.covers(needed))
+    }
+
+    /// Whether it has not ended at `now`.
+    #[must_use]
+    pub fn lasts(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|ends| now < ends)
+    }
 }
 
 /// For how long an idempotency key is remembered.

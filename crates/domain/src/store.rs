@@ -126,6 +126,8 @@ pub enum Change {
     Replay(DeliveryId),
     /// Cancel an unfinished delivery.
     Cancel(DeliveryId),
+    /// Remember when keys were last used; what is gone, or was used later, is passed over.
+    KeysUsed(Vec<(KeyId, Timestamp)>),
     /// Change nothing, and say in the audit log that something was done: a secret was shown.
     Note(Act),
 }
@@ -314,7 +316,8 @@ pub trait Store: Send + Sync {
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError>;
 
     /// Makes a change; answers after its fsync. With `keep`, the change is made once per idempotency key. What it was and
-    /// `by` whom is in the audit log with the same transaction; only [`Change::Failing`], our own bookkeeping, is not.
+    /// `by` whom is in the audit log with the same transaction; only our own
+    /// bookkeeping ([`Change::Failing`], [`Change::KeysUsed`]) is not.
     async fn change(&self, change: Change, by: By, keep: Option<Keep>) -> Result<Changed, ChangeError>;
 
     /// Entries of the audit log, newest first.

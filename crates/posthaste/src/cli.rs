@@ -74,6 +74,8 @@ pub(crate) enum ClientCommand {
     Keys(c::keys::Options),
     /// Accounts
     Accounts(c::accounts::Options),
+    /// What was changed, when and by whom
+    Audit(c::audit::Options),
     /// What can be found out about this machine and the server
     Doctor(c::doctor::Options),
     /// Whether the server can work, for health checks
@@ -147,6 +149,7 @@ async fn client_command(command: ClientCommand, console: &Console, environment: 
         ClientCommand::Dashboard(options) => commands::dashboard::run(&options, &open(&options.server)?).await,
         ClientCommand::Keys(options) => commands::keys::run(&options, &open(&options.server)?).await,
         ClientCommand::Accounts(options) => commands::accounts::run(&options, &open(&options.server)?).await,
+        ClientCommand::Audit(options) => commands::audit::run(&options, &open(&options.server)?).await,
         ClientCommand::Doctor(options) => commands::doctor::run(&options, &open(&options.server)?).await,
         ClientCommand::Ready(options) => commands::ready::run(&options, &open(&options.server)?).await,
         ClientCommand::Openapi(options) => commands::openapi::run(&options, &open(&options.server)?).await,

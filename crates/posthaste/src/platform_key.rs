@@ -42,6 +42,7 @@ pub(crate) async fn make(store: &dyn Store, name: &str, now: Timestamp) -> Resul
         hint: key.chars().take(HINT).collect(),
         created_at: now,
         expires_at: None,
+        last_used_at: None,
     };
     let made = store.change(Change::PutKey(stored), By::us(), None).await;
     made.map_err(|error| Stop::failure(format!("The platform key could not be stored: {error}.")))?;

@@ -27,6 +27,7 @@ use crate::body::Budget;
 use crate::carrier::Carrier;
 use crate::dashboard::Dashboard;
 use crate::health::Health;
+use crate::key_uses::KeyUses;
 use crate::limits::Limits;
 use crate::live::Live;
 use crate::outside::Outside;
@@ -89,6 +90,10 @@ pub(crate) struct Api {
     pub(crate) sign_ins: Limits<IpAddr>,
     /// Requests per account key.
     pub(crate) calls: Limits<[u8; 32]>,
+    /// When keys were last used.
+    pub(crate) key_uses: KeyUses,
+    /// Held while a platform key is revoked, so that of two at once one sees that the other is the last.
+    pub(crate) revoking: tokio::sync::Mutex<()>,
     /// Tests per account.
     pub(crate) tests: Limits<u32>,
     /// URL checks per account.
@@ -115,6 +120,8 @@ impl Api {
             app,
             sign_ins: Limits::new(10, Duration::from_secs(60)),
             calls: Limits::new(200, Duration::from_secs(1)),
+            key_uses: KeyUses::default(),
+            revoking: tokio::sync::Mutex::default(),
             tests: Limits::new(30, Duration::from_secs(10)),
             url_checks: Limits::new(30, Duration::from_secs(10)),
             budget: Budget::default(),

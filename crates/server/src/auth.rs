@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use domain::address::IpRange;
@@ -17,6 +18,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use crate::app::{Api, RequestId};
+use crate::operation::Access;
 use crate::problem::Problem;
 use crate::{same_origin, signed_in};
 
@@ -74,7 +76,7 @@ impl Caller {
         self.session.as_ref()
     }
 
-    /// What the caller was given to do; a platform's caller may do everything.
+    /// What the caller was given to do; a platform's caller without scopes may do everything.
     pub(crate) fn scopes(&self) -> &[Scope] {
         match (&self.session, &self.key) {
             (Some(session), _) => &session.scopes,
@@ -91,9 +93,14 @@ impl Caller {
         }
     }
 
-    /// Whether the caller may do everything.
+    /// Whether the caller is the platform, and sees every account.
     pub(crate) fn is_platform(&self) -> bool {
         self.account().is_none()
+    }
+
+    /// Whether the caller may do everything.
+    pub(crate) fn is_unlimited(&self) -> bool {
+        self.is_platform() && self.scopes().is_empty()
     }
 
     /// The name of the caller's key or session, as the log and a pause say it.
@@ -119,14 +126,9 @@ impl Caller {
         self.key.as_ref()
     }
 
-    /// Whether the caller may post events.
-    pub(crate) fn writes_events(&self) -> bool {
-        self.has(Scope::EventsWrite)
-    }
-
     /// Whether the caller may do what this scope allows.
     pub(crate) fn has(&self, scope: Scope) -> bool {
-        self.is_platform() || scope == Scope::Account || self.scopes().contains(&scope)
+        self.is_unlimited() || self.scopes().iter().any(|own| own.covers(scope))
     }
 
     /// Whether the caller's key, and session, have been neither revoked nor ended since they were checked.
@@ -135,29 +137,48 @@ impl Caller {
             return signed_in::key_behind(api, session).is_some() && api.directory.read().session(&self.hash).is_some();
         }
         let Some(key) = &self.key else { return true };
-        key.expires_at.is_none_or(|ends| api.now() < ends) && api.directory.read().key(&self.hash).is_some()
+        key.lasts(api.now()) && api.directory.read().key(&self.hash).is_some()
     }
+}
 
-    /// # Errors
-    /// 403 unless the caller is the platform.
-    pub(crate) fn require_platform(&self) -> Result<(), Problem> {
-        if self.is_platform() { Ok(()) } else { Err(Problem::forbidden("Only a platform key (phk_…) may do this.")) }
+/// How often an open stream asks whether its key still opens anything.
+const ASKED_AGAIN: Duration = Duration::from_millis(500);
+
+/// Ends when the caller's key is revoked or ends: what is sent on and on to the caller ends then too.
+pub(crate) async fn ends(caller: &Caller, api: &Api) {
+    while caller.is_still_valid(api) {
+        tokio::time::sleep(ASKED_AGAIN).await;
     }
+}
+
+/// What the operation of this request needs; what says nothing is not to be called.
+fn access(parts: &Parts) -> Access {
+    parts.extensions.get().copied().unwrap_or(Access::Platform)
 }
 
 impl FromRequestParts<Arc<Api>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        authenticate(parts, api)
+        caller(parts, api)
     }
+}
+
+/// The caller of a request, who may call its operation as far as no account decides.
+///
+/// # Errors
+/// Those of [`authenticate`], and 403.
+pub(crate) fn caller(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
+    let caller = authenticate(parts, api)?;
+    access(parts).check(&caller)?;
+    Ok(caller)
 }
 
 /// The caller of a request.
 ///
 /// # Errors
 /// 401, the same for every kind; 429 for wrong keys from one address, and for an account key that comes too often.
-pub(crate) fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
+fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
     let came = Came::of(parts, api);
     let unknown = || wrong(came.address, api, Problem::unauthorized());
     let caller = match bearer(parts)? {
@@ -173,6 +194,9 @@ pub(crate) fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> 
         }
     };
     let now = api.now();
+    if let Some(key) = &caller.key {
+        api.key_uses.used(key, now);
+    }
     if !caller.is_platform() {
         api.calls.take(caller.hash, now).map_err(|wait| {
             Problem::too_many(
@@ -250,8 +274,7 @@ pub(crate) fn by_key(token: &str, api: &Api, came: Came) -> Option<Caller> {
         return Some(Caller { hash, key: None, session: None, came });
     }
     let key = api.directory.read().key(&hash).cloned()?;
-    let lasts = key.expires_at.is_none_or(|ends| api.now() < ends);
-    (lasts && equal(&key.hash, &hash)).then_some(Caller { hash, key: Some(key), session: None, came })
+    (key.lasts(api.now()) && equal(&key.hash, &hash)).then_some(Caller { hash, key: Some(key), session: None, came })
 }
 
 fn by_session(token: &str, kind: SessionKind, api: &Api, came: Came) -> Result<Option<Caller>, Problem> {
@@ -274,19 +297,6 @@ fn equal(a: &[u8; 32], b: &[u8; 32]) -> bool {
     std::hint::black_box(a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b))) == 0
 }
 
-/// The caller of a platform route.
-pub(crate) struct Platform(pub(crate) Caller);
-
-impl FromRequestParts<Arc<Api>> for Platform {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        let caller = authenticate(parts, api)?;
-        caller.require_platform()?;
-        Ok(Self(caller))
-    }
-}
-
 /// The caller of a route under `/v1/accounts/{account}`, the account, and the other parts of the path.
 pub(crate) struct InAccount {
     /// Who calls; if it is an account key, one of this account.
@@ -304,7 +314,9 @@ impl FromRequestParts<Arc<Api>> for InAccount {
         let params = path_params(parts, api).await?;
         let id: Option<AccountId> =
             params.iter().find(|(name, _)| name == "account").and_then(|(_, id)| id.parse().ok());
+        // Another account's is not found, whatever the key may do in its own.
         let account = account(api, &caller, id.as_ref())?;
+        access(parts).check(&caller)?;
         Ok(Self { caller, account, params })
     }
 }

@@ -15,6 +15,7 @@ mod health;
 mod idempotency;
 mod json;
 mod json_input;
+mod key_uses;
 mod limits;
 mod live;
 mod metrics;

@@ -1,8 +1,10 @@
 //! One operation of the API: how it is reached, what serves it, and how it is described. The router, the OpenAPI document
 //! and the tests over all routes are made from the same list.
 
+use axum::Extension;
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
+use domain::key::Scope;
 use http::Method;
 use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -11,20 +13,44 @@ use utoipa::{PartialSchema, ToSchema};
 use std::sync::Arc;
 
 use crate::app::Api;
+use crate::auth::Caller;
+use crate::problem::Problem;
 
 /// Who may call an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     /// Everyone, without a key.
     Open,
-    /// Platform keys.
+    /// Platform keys that may do everything.
     Platform,
-    /// Platform keys, and keys of the account that the path names.
-    Account,
-    /// Platform keys, and account keys with the scope `events:write`.
-    Events,
+    /// Keys with this scope: for the account that the path or the event names, if they are an account's.
+    Scope(Scope),
+    /// Every key of the account that the path names, and of the platform.
+    Member,
     /// Every key.
     AnyKey,
+}
+
+impl Access {
+    /// # Errors
+    /// 403, which names what the key lacks.
+    pub(crate) fn check(self, caller: &Caller) -> Result<(), Problem> {
+        let allowed = match self {
+            Self::Open | Self::Member | Self::AnyKey => true,
+            Self::Platform => caller.is_unlimited(),
+            Self::Scope(scope) => caller.has(scope),
+        };
+        if allowed { Ok(()) } else { Err(Problem::forbidden(self.lacking())) }
+    }
+
+    fn lacking(self) -> String {
+        match self {
+            Self::Scope(scope) => format!("This key may not do this: it lacks the scope {}.", scope.as_str()),
+            Self::Open | Self::Member | Self::AnyKey | Self::Platform => {
+                "Only a platform key (phk_…) without scopes may do this.".to_owned()
+            }
+        }
+    }
 }
 
 /// A parameter of the query or the path, or a header.
@@ -132,7 +158,7 @@ impl Operation {
             id,
             summary,
             about: "",
-            access: Access::Account,
+            access: Access::Scope(Scope::Account),
             parameters: Vec::new(),
             body: None,
             answer: (status, "Done.", None),
@@ -145,9 +171,19 @@ impl Operation {
         Self { about, ..self }
     }
 
-    /// Who may call it; without this, [`Access::Account`].
+    /// Who may call it; without this, only who may do everything in the account.
     pub(crate) fn access(self, access: Access) -> Self {
         Self { access, ..self }
+    }
+
+    /// It needs this scope.
+    pub(crate) fn scope(self, scope: Scope) -> Self {
+        self.access(Access::Scope(scope))
+    }
+
+    /// What serves it: whoever reads the caller of a request finds there what the operation needs.
+    pub(crate) fn into_handler(self) -> MethodRouter<Arc<Api>> {
+        self.handler.layer(Extension(self.access))
     }
 
     /// A parameter of the query.

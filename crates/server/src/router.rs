@@ -15,15 +15,14 @@ use crate::stopping::Stopping;
 
 /// The whole API, and the dashboard beside it.
 pub fn router(app: App) -> Router {
-    router_until(app, Stopping::default())
+    router_of(Arc::new(Api::new(app, Stopping::default())))
 }
 
-/// The whole API, whose streams end when `stopping` says so.
-pub(crate) fn router_until(app: App, stopping: Stopping) -> Router {
-    let api = Arc::new(Api::new(app, stopping));
+/// The whole API, whose streams end when its `stopping` says so.
+pub(crate) fn router_of(api: Arc<Api>) -> Router {
     let mut router = Router::new();
     for operation in api::operations() {
-        router = router.route(operation.path, operation.handler);
+        router = router.route(operation.path, operation.into_handler());
     }
     let around = middleware::from_fn_with_state(Arc::clone(&api), around);
     router.fallback(dashboard::serve).layer(around).with_state(api)

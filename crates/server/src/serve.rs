@@ -18,8 +18,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
-use crate::app::App;
+use crate::app::{Api, App};
 use crate::auth::Peer;
+use crate::key_uses::WRITTEN_EVERY;
 use crate::stopping::Stopping;
 use crate::strict_head::StrictHead;
 
@@ -35,8 +36,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves the API on `listener` until `shutdown`; then lets the answers under way end, at most 5 seconds.
 pub async fn serve(app: App, listener: TcpListener, shutdown: impl Future<Output = ()>) {
     let stopping = Stopping::default();
-    let router = crate::router::router_until(app, stopping.clone());
+    let api = Arc::new(Api::new(app, stopping.clone()));
+    let router = crate::router::router_of(Arc::clone(&api));
+    let writing = tokio::spawn(write_key_uses(Arc::clone(&api)));
     serve_router(router, &stopping, listener, shutdown).await;
+    writing.abort();
+    api.key_uses.write(&*api.store).await;
+}
+
+/// Writes now and then when keys were last used.
+async fn write_key_uses(api: Arc<Api>) {
+    loop {
+        tokio::time::sleep(WRITTEN_EVERY).await;
+        api.key_uses.write(&*api.store).await;
+    }
 }
 
 /// Serves the figures alone, without a key, for `--metrics-listen`.

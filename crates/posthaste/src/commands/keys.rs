@@ -37,12 +37,16 @@ enum What {
     Create {
         /// A label
         name: String,
-        /// What an account key may do beyond managing its account, such as events:write
+        /// What it may do, and nothing else, such as events:write; without any, an account key may do all but post
+        /// events, and a platform key everything
         #[arg(long = "scope", value_name = "SCOPE")]
         scopes: Vec<String>,
         /// When it ends, such as 2027-01-01T00:00:00Z
-        #[arg(long, value_name = "TIME")]
+        #[arg(long, value_name = "TIME", conflicts_with = "expires_in")]
         expires_at: Option<String>,
+        /// In how long it ends, such as 90d
+        #[arg(long, value_name = "SPAN")]
+        expires_in: Option<String>,
         #[command(flatten)]
         which: Which,
     },
@@ -90,13 +94,16 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
             let keys = list::fetch(client, &which.parts(account), Vec::new(), paging).await?;
             keys.show(console, table, "There are no keys. `posthaste keys create NAME` makes one.");
         }
-        What::Create { name, scopes, expires_at, which } => {
+        What::Create { name, scopes, expires_at, expires_in, which } => {
             let mut body = json!({"name": name});
             if !scopes.is_empty() {
                 body["scopes"] = json!(scopes);
             }
             if let Some(at) = expires_at {
                 body["expires_at"] = json!(at);
+            }
+            if let Some(span) = expires_in {
+                body["expires_in"] = json!(span);
             }
             let made = client.post(&path(&which.parts(account)), &body).await?;
             if console.json() {
@@ -126,11 +133,11 @@ fn may(key: &Value) -> String {
 }
 
 fn table(keys: &[Value]) -> Table {
-    let mut table = Table::new(&["ID", "NAME", "KEY", "MAY", "CREATED", "ENDS"]);
+    let mut table = Table::new(&["ID", "NAME", "KEY", "MAY", "CREATED", "LAST USED", "ENDS"]);
     for key in keys {
         let cells = [text(key, "id"), text(key, "name"), text(key, "hint"), &may(key), &instant(key, "created_at")];
         let mut row: Vec<_> = cells.into_iter().map(Into::into).collect();
-        row.push(instant(key, "expires_at").into());
+        row.extend([instant(key, "last_used_at").into(), instant(key, "expires_at").into()]);
         table.row(row);
     }
     table

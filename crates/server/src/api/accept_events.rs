@@ -9,6 +9,7 @@ use bytes::Bytes;
 use domain::catalogue::EventType;
 use domain::event::NewEvent;
 use domain::id::AccountId;
+use domain::key::Scope;
 use domain::store::{AcceptError, Accepted};
 use domain::trace::{Span, SpanName, TraceParent};
 use http::header::HeaderMap;
@@ -20,7 +21,7 @@ use crate::app::Api;
 use crate::auth::{self, Caller};
 use crate::body::{self, EVENTS_BODY_MAX, Kind};
 use crate::json_input::{Given, Input};
-use crate::operation::{Access, Operation, shape};
+use crate::operation::{Operation, shape};
 use crate::problem::Problem;
 use crate::{idempotency, json, json_input};
 
@@ -70,7 +71,7 @@ pub(super) fn operations() -> Vec<Operation> {
                  batch of at most 1,000: each is accepted or refused by itself, and the answer is 200 with \
                  {\"results\":[…]} in order, each with its own status.",
             )
-            .access(Access::Events)
+            .scope(Scope::EventsWrite)
             .takes(shape::<EventInput>())
             .answers(202, "Accepted, and on disk.", Some(shape::<AcceptedAnswer>()))
             .refuses(413, "The data of an event is over 256 KiB, or the batch over 1,000 events or 16 MiB.")
@@ -107,10 +108,7 @@ pub(super) async fn commit(api: &Api, events: Vec<NewEvent>) -> Vec<Result<Accep
 
 async fn accept(api: &Api, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let caller = auth::authenticate(&parts, api)?;
-    if !caller.writes_events() {
-        return Err(Problem::forbidden("This key may not post events: it lacks the scope events:write."));
-    }
+    let caller = auth::caller(&parts, api)?;
     if parts.uri.query().is_some_and(|query| !query.is_empty()) {
         crate::page::no_parameters(&crate::page::pairs(parts.uri.query()))?;
     }

@@ -17,7 +17,7 @@ use super::account_log::{self, LogInput};
 use super::webhook_input::{not_null, read_name};
 use super::webhooks::check_match;
 use crate::app::Api;
-use crate::auth::{InAccount, Platform};
+use crate::auth::{Caller, InAccount};
 use crate::body::JsonBody;
 use crate::idempotency::{self, Answer};
 use crate::json;
@@ -114,7 +114,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .answers(201, "Created.", Some(shape::<AccountJson>()))
             .refuses(409, "An account with this id exists.")
             .idempotent(),
-        Operation::new(&Method::GET, ONE, "get_account", one, "Get an account").answers(
+        Operation::new(&Method::GET, ONE, "get_account", one, "Get an account").access(Access::Member).answers(
             200,
             "The account; the header ETag has its version.",
             Some(shape::<AccountJson>()),
@@ -145,7 +145,7 @@ fn row(api: &Api, account: &Account) -> AccountJson {
     }
 }
 
-async fn list(State(api): State<Arc<Api>>, _platform: Platform, uri: Uri) -> Result<Response, Problem> {
+async fn list(State(api): State<Arc<Api>>, _platform: Caller, uri: Uri) -> Result<Response, Problem> {
     let of = List { name: "accounts", account: 0 };
     let query = ListQuery::parse(uri.query(), of)?;
     query.nothing_else()?;
@@ -156,7 +156,7 @@ async fn list(State(api): State<Arc<Api>>, _platform: Platform, uri: Uri) -> Res
     Ok(page::respond(of, &uri, &rows, next))
 }
 
-async fn create(State(api): State<Arc<Api>>, Platform(caller): Platform, body: JsonBody) -> Result<Response, Problem> {
+async fn create(State(api): State<Arc<Api>>, caller: Caller, body: JsonBody) -> Result<Response, Problem> {
     let idempotency = idempotency::of_body(&caller, None, &body)?;
     if let Some(response) = idempotency::repeated(&api, idempotency.as_ref()).await? {
         return Ok(response);
@@ -190,7 +190,6 @@ async fn one(State(api): State<Arc<Api>>, at: InAccount) -> Result<Response, Pro
 }
 
 async fn change(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
-    at.caller.require_platform()?;
     let mut input = Input::parse(body.text()?, &[&["name"][..], &account_log::NAMES].concat())?;
     let name = read_name(&mut input, "name");
     let log = LogInput::read(&mut input);
@@ -217,7 +216,6 @@ async fn change(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
 }
 
 async fn delete(State(api): State<Arc<Api>>, at: InAccount, headers: HeaderMap) -> Result<Response, Problem> {
-    at.caller.require_platform()?;
     check_match(&headers, at.account.version)?;
     api.store.change(Change::DeleteAccount(at.account.number), at.caller.by(), None).await?;
     tracing::info!(account = %at.account.id, by = at.caller.name(), "account deleted");

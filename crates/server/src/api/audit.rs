@@ -7,13 +7,14 @@ use axum::extract::State;
 use axum::response::Response;
 use domain::audit::{AuditFilter, AuditQuery, Detail, Entry};
 use domain::id::{AccountId, AuditId};
+use domain::key::Scope;
 use domain::time::Timestamp;
 use http::{Method, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::Api;
-use crate::auth::{InAccount, Platform};
+use crate::auth::{Caller, InAccount};
 use crate::operation::{Access, Operation};
 use crate::page::{self, List, ListQuery};
 use crate::problem::Problem;
@@ -98,7 +99,8 @@ pub(super) fn operations() -> Vec<Operation> {
             "list_audit_of_account",
             list_account,
             "List what was changed in an account",
-        )),
+        ))
+        .scope(Scope::AuditRead),
         filtered(Operation::new(
             &Method::GET,
             "/v1/audit",
@@ -114,7 +116,7 @@ async fn list_account(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> R
     list(&api, Some(at.account.number), &uri).await
 }
 
-async fn list_platform(State(api): State<Arc<Api>>, _platform: Platform, uri: Uri) -> Result<Response, Problem> {
+async fn list_platform(State(api): State<Arc<Api>>, _platform: Caller, uri: Uri) -> Result<Response, Problem> {
     list(&api, None, &uri).await
 }
 

@@ -7,6 +7,7 @@ use axum::response::Response;
 use domain::delivery::{Delivery, DeliveryStatus};
 use domain::filter::DeliveryFilter;
 use domain::id::{DeliveryId, EventId};
+use domain::key::Scope;
 use domain::redaction::Redaction;
 use domain::store::{Change, DeliveryQuery, Page};
 use http::{Method, StatusCode, Uri};
@@ -27,13 +28,12 @@ const ONE: &str = "/v1/accounts/{account}/deliveries/{id}";
 
 pub(super) fn operations() -> Vec<Operation> {
     let list = Operation::new(&Method::GET, LIST, "list_deliveries", list, "List deliveries")
+        .scope(Scope::DeliveriesRead)
         .about("The log: every delivery of the account that the filter means. Keys stand side by side as \"and\", the values of one key, separated by commas, as \"or\".");
     let list = takes_filter(list).searches::<DeliveryJson>();
-    let one = Operation::new(&Method::GET, ONE, "get_delivery", one, "Get a delivery with its attempts").answers(
-        200,
-        "The delivery, its attempts, and the rest of its schedule.",
-        Some(shape::<DeliveryDetailJson>()),
-    );
+    let one = Operation::new(&Method::GET, ONE, "get_delivery", one, "Get a delivery with its attempts")
+        .scope(Scope::DeliveriesRead)
+        .answers(200, "The delivery, its attempts, and the rest of its schedule.", Some(shape::<DeliveryDetailJson>()));
     let replay = Operation::new(
         &Method::POST,
         "/v1/accounts/{account}/deliveries/{id}/replay",
@@ -41,6 +41,7 @@ pub(super) fn operations() -> Vec<Operation> {
         replay,
         "Send a delivery again",
     )
+    .scope(Scope::DeliveriesWrite)
     .about("The same bytes and ids, at once; the schedule starts afresh, and attempts are numbered on.")
     .answers(202, "It is due now.", Some(shape::<DeliveryJson>()))
     .refuses(409, "It is not finished, or its webhook was deleted.")
@@ -52,6 +53,7 @@ pub(super) fn operations() -> Vec<Operation> {
         cancel,
         "Cancel an unfinished delivery",
     )
+    .scope(Scope::DeliveriesWrite)
     .answers(200, "It is cancelled.", Some(shape::<DeliveryJson>()))
     .refuses(409, "It has ended already.")
     .idempotent();

@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use domain::id::DeliveryId;
+use domain::key::Scope;
 use domain::store::DeliveryQuery;
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -36,6 +37,7 @@ pub(super) fn operations() -> Vec<Operation> {
         export,
         "Export deliveries",
     )
+    .scope(Scope::DeliveriesRead)
     .about(
         "Every delivery that the filter means, newest first, one JSON document a line: as in the list, or, with attempts, \
          as by itself. Whatever was accepted before the request is in it. If the connection ends without the end of the \

@@ -7,6 +7,7 @@ use axum::response::Response;
 use domain::event::Event;
 use domain::filter::DeliveryFilter;
 use domain::id::{AccountId, EventId};
+use domain::key::Scope;
 use domain::store::EventQuery;
 use domain::time::Timestamp;
 use http::{Method, Uri};
@@ -68,16 +69,15 @@ struct EventDetailJson<'a> {
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::new(&Method::GET, "/v1/accounts/{account}/events", "list_events", list, "List events")
+            .scope(Scope::EventsRead)
             .query("event", "Of these types: names, groups such as alert.*, or *.")
             .query("since", "Accepted since: a time, or a span back from now such as 24h.")
             .query("until", "Accepted before: a time, or a span back from now.")
             .query("q", "Whose id or data hold this text.")
             .searches::<EventJson>(),
-        Operation::new(&Method::GET, "/v1/accounts/{account}/events/{id}", "get_event", one, "Get an event").answers(
-            200,
-            "The event, its data and its deliveries.",
-            Some(shape::<EventDetailJson<'_>>()),
-        ),
+        Operation::new(&Method::GET, "/v1/accounts/{account}/events/{id}", "get_event", one, "Get an event")
+            .scope(Scope::EventsRead)
+            .answers(200, "The event, its data and its deliveries.", Some(shape::<EventDetailJson<'_>>())),
     ]
 }
 

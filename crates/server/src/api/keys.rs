@@ -1,6 +1,7 @@
 //! Keys: an account's, and the platform's own. A key is shown once and kept as its hash.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -8,14 +9,14 @@ use data_encoding::{Encoding, Specification};
 use domain::id::KeyId;
 use domain::key::{ApiKey, Scope, hash_key};
 use domain::store::Change;
-use domain::time::Timestamp;
+use domain::time::{Timestamp, parse_span};
 use http::{Method, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::webhook_input::{not_null, read_name};
 use crate::app::Api;
-use crate::auth::{Caller, InAccount, Platform};
+use crate::auth::{Caller, InAccount};
 use crate::body::JsonBody;
 use crate::idempotency::{self, Answer};
 use crate::json;
@@ -24,6 +25,8 @@ use crate::operation::{Access, Operation, shape};
 use crate::page::{self, List, ListQuery};
 use crate::problem::Problem;
 
+/// The longest life that `expires_in` can give a key.
+const LIFE_MAX: Duration = Duration::from_secs(3_650 * 86_400);
 /// Characters of a key that are shown later, so that people can tell keys apart.
 const HINT: usize = 8;
 
@@ -42,8 +45,9 @@ struct KeyJson {
     /// A label.
     #[schema(example = "CRM import")]
     name: String,
-    /// What it may do: `account`, `events:write`. A platform key may do everything.
-    #[schema(value_type = Vec<String>, example = json!(["account", "events:write"]))]
+    /// What it may do: `account` for all that belongs to the account but posting events, or single scopes such as
+    /// `webhooks:read`. A platform key without scopes may do everything, one with scopes does this for every account.
+    #[schema(value_type = Vec<String>, example = json!(["events:write"]))]
     scopes: Vec<Scope>,
     /// Its first characters.
     #[schema(example = "pha_7hJ2…")]
@@ -54,6 +58,9 @@ struct KeyJson {
     /// When it ends; null for never.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
+    /// When it was last used; null for never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_used_at: Option<Timestamp>,
 }
 
 /// A new key.
@@ -74,19 +81,24 @@ struct NewKey {
     /// A label: 1 to 200 characters.
     #[schema(example = "CRM import")]
     name: String,
-    /// For an account key: `account` (every one has it), `events:write` to post events too.
+    /// What it may do, and nothing else: `account`, `events:write`, `events:read`, `webhooks:read`, `webhooks:write`,
+    /// `secrets:read`, `secrets:write`, `deliveries:read`, `deliveries:write`, `keys:read`, `keys:write`, `audit:read`. If none
+    /// is given, an account key has `account`, and a platform key may do everything.
     #[schema(example = json!(["events:write"]))]
     scopes: Option<Vec<String>>,
     /// When it ends; null or not given for never.
     #[schema(format = DateTime)]
     expires_at: Option<String>,
+    /// Or in how long it ends: a span such as `30d`.
+    #[schema(example = "90d")]
+    expires_in: Option<String>,
 }
 
 pub(super) fn operations() -> Vec<Operation> {
     let create = |path, id, access: Access| {
         let operation = match access {
             Access::Platform => Operation::new(&Method::POST, path, id, create_platform, "Create a platform key"),
-            Access::Open | Access::Account | Access::Events | Access::AnyKey => {
+            Access::Open | Access::Scope(_) | Access::Member | Access::AnyKey => {
                 Operation::new(&Method::POST, path, id, create_account, "Create a key of an account")
             }
         };
@@ -97,9 +109,12 @@ pub(super) fn operations() -> Vec<Operation> {
             .idempotent()
     };
     vec![
-        Operation::new(&Method::GET, LIST, "list_keys", list_account, "List an account's keys").lists::<KeyJson>(),
-        create(LIST, "create_key", Access::Account),
-        Operation::new(&Method::DELETE, ONE, "revoke_key", revoke_account, "Revoke a key of an account"),
+        Operation::new(&Method::GET, LIST, "list_keys", list_account, "List an account's keys")
+            .scope(Scope::KeysRead)
+            .lists::<KeyJson>(),
+        create(LIST, "create_key", Access::Scope(Scope::KeysWrite)),
+        Operation::new(&Method::DELETE, ONE, "revoke_key", revoke_account, "Revoke a key of an account")
+            .scope(Scope::KeysWrite),
         Operation::new(&Method::GET, PLATFORM_LIST, "list_platform_keys", list_platform, "List the platform's keys")
             .access(Access::Platform)
             .lists::<KeyJson>(),
@@ -110,7 +125,7 @@ pub(super) fn operations() -> Vec<Operation> {
     ]
 }
 
-fn row(key: &ApiKey) -> KeyJson {
+fn row(api: &Api, key: &ApiKey) -> KeyJson {
     KeyJson {
         id: key.id.clone(),
         name: key.name.clone(),
@@ -118,6 +133,7 @@ fn row(key: &ApiKey) -> KeyJson {
         hint: format!("{}…", key.hint),
         created_at: key.created_at,
         expires_at: key.expires_at,
+        last_used_at: api.key_uses.last(key),
     }
 }
 
@@ -125,7 +141,7 @@ async fn list_account(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> R
     list(&api, Some(at.account.number), &uri)
 }
 
-async fn list_platform(State(api): State<Arc<Api>>, _platform: Platform, uri: Uri) -> Result<Response, Problem> {
+async fn list_platform(State(api): State<Arc<Api>>, _platform: Caller, uri: Uri) -> Result<Response, Problem> {
     list(&api, None, &uri)
 }
 
@@ -134,7 +150,7 @@ fn list(api: &Api, account: Option<u32>, uri: &Uri) -> Result<Response, Problem>
     let query = ListQuery::parse(uri.query(), of)?;
     query.nothing_else()?;
     let (rows, next) = page::cut(api.directory.read().keys_of(account), &query, |key| key.id.to_string());
-    let rows: Vec<_> = rows.iter().map(|key| row(key)).collect();
+    let rows: Vec<_> = rows.iter().map(|key| row(api, key)).collect();
     Ok(page::respond(of, uri, &rows, next))
 }
 
@@ -143,11 +159,7 @@ async fn create_account(State(api): State<Arc<Api>>, at: InAccount, body: JsonBo
     create(&api, &at.caller, Some(at.account.number), &base, &body).await
 }
 
-async fn create_platform(
-    State(api): State<Arc<Api>>,
-    Platform(caller): Platform,
-    body: JsonBody,
-) -> Result<Response, Problem> {
+async fn create_platform(State(api): State<Arc<Api>>, caller: Caller, body: JsonBody) -> Result<Response, Problem> {
     create(&api, &caller, None, PLATFORM_LIST, &body).await
 }
 
@@ -174,9 +186,10 @@ async fn create(
         hint: text.chars().take(HINT).collect(),
         created_at: api.now(),
         expires_at: wanted.expires_at,
+        last_used_at: None,
     };
     let id = key.id.clone();
-    let shown = KeyOnce { row: row(&key), key: text };
+    let shown = KeyOnce { row: row(api, &key), key: text };
     let answer = Answer::new(StatusCode::CREATED, &shown).location(format!("{base}/{id}"));
     let (response, made) = idempotency::change(api, Change::PutKey(key), caller.by(), idempotency, answer).await?;
     if made {
@@ -193,49 +206,65 @@ struct Wanted {
 }
 
 fn read(api: &Api, text: &str, for_account: bool) -> Result<Wanted, Problem> {
-    let names: &[&str] = if for_account { &["name", "scopes", "expires_at"] } else { &["name", "expires_at"] };
-    let mut input = Input::parse(text, names)?;
+    let mut input = Input::parse(text, &["name", "scopes", "expires_at", "expires_in"])?;
     let name = read_name(&mut input, "name");
     if input.raw("name").is_none() {
         input.fault("name", "field_missing", "Name the key, so that it can be told from others.");
     }
-    let mut scopes: Vec<Scope> =
-        not_null(&mut input, "scopes", "scopes_invalid", "a list of \"account\" and \"events:write\"")
-            .unwrap_or_default();
-    if for_account && !scopes.contains(&Scope::Account) {
-        scopes.insert(0, Scope::Account);
-    }
-    let mut seen = Vec::new();
-    scopes.retain(|scope| {
-        !seen.contains(scope) && {
-            seen.push(*scope);
-            true
+    let names: Vec<_> = Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+    let all = format!("a list of {}", names.join(", "));
+    let given: Option<Vec<Scope>> = not_null(&mut input, "scopes", "scopes_invalid", &all);
+    // None at all is the same as nothing said: a key that may do nothing helps nobody.
+    let given = given.filter(|scopes| !scopes.is_empty());
+    let mut scopes = Vec::new();
+    for scope in given.unwrap_or_else(|| if for_account { vec![Scope::Account] } else { Vec::new() }) {
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
         }
-    });
-    let expires_at =
-        match input.get::<Timestamp>("expires_at", "expires_at_invalid", "a time such as 2027-01-01T00:00:00Z") {
-            Given::Value(at) if at <= api.now() => {
-                input.fault("expires_at", "expires_at_invalid", "expires_at lies in the past.");
-                None
-            }
-            Given::Value(at) => Some(at),
-            Given::Null | Given::Absent => None,
-        };
+    }
+    let expires_at = read_end(api, &mut input);
     input.check()?;
     let name = name.ok_or_else(|| Problem::fault("/name", "name_invalid", "Name the key."))?;
     Ok(Wanted { name, scopes, expires_at })
 }
 
+/// When the key is to end: at an instant, or in so long.
+fn read_end(api: &Api, input: &mut Input<'_>) -> Option<Timestamp> {
+    let at = match input.get::<Timestamp>("expires_at", "expires_at_invalid", "a time such as 2027-01-01T00:00:00Z") {
+        Given::Value(at) if at <= api.now() => {
+            input.fault("expires_at", "expires_at_invalid", "expires_at lies in the past.");
+            None
+        }
+        Given::Value(at) => Some(at),
+        Given::Null | Given::Absent => None,
+    };
+    let text: Option<String> = match input.get("expires_in", "expires_in_invalid", "a span such as \"90d\"") {
+        Given::Value(text) => Some(text),
+        Given::Null | Given::Absent => None,
+    };
+    let span = text.as_deref().map(|text| parse_span(text).ok().filter(|span| !span.is_zero() && *span <= LIFE_MAX));
+    match (at, span) {
+        (at, None) => at,
+        (None, Some(Some(span))) => Some(api.now().plus(span)),
+        (Some(_), Some(_)) => {
+            input.fault("expires_in", "expires_in_invalid", "Give expires_at or expires_in, not both.");
+            None
+        }
+        (None, Some(None)) => {
+            let detail = "expires_in is a span over 0 s and at most 3650d, such as \"90d\".";
+            input.fault("expires_in", "expires_in_invalid", detail);
+            None
+        }
+    }
+}
+
 /// An account key can make no key that may do more, or lives longer, than itself.
 fn allowed(caller: &Caller, wanted: &Wanted) -> Result<(), Problem> {
     if let Some(scope) = wanted.scopes.iter().find(|scope| !caller.has(**scope)) {
-        let name = match scope {
-            Scope::Account => "account",
-            Scope::EventsWrite => "events:write",
-        };
-        return Err(Problem::forbidden(format!("This key lacks the scope {name}, and cannot give it to another.")));
+        let detail = format!("This key lacks the scope {}, and cannot give it to another.", scope.as_str());
+        return Err(Problem::forbidden(detail));
     }
-    let ends = caller.key().filter(|_| !caller.is_platform()).and_then(|key| key.expires_at);
+    let ends = caller.key().filter(|_| !caller.is_unlimited()).and_then(|key| key.expires_at);
     match ends {
         Some(ends) if wanted.expires_at.is_none_or(|wanted| wanted > ends) => {
             Err(Problem::forbidden(format!("This key ends at {ends}; one that it makes cannot live longer.")))
@@ -259,7 +288,7 @@ async fn revoke_account(State(api): State<Arc<Api>>, at: InAccount) -> Result<Re
 
 async fn revoke_platform(
     State(api): State<Arc<Api>>,
-    Platform(caller): Platform,
+    caller: Caller,
     params: axum::extract::RawPathParams,
 ) -> Result<Response, Problem> {
     let id = params.iter().find(|(name, _)| *name == "id").and_then(|(_, id)| id.parse().ok());
@@ -267,19 +296,23 @@ async fn revoke_platform(
 }
 
 async fn revoke(api: &Api, caller: &Caller, account: Option<u32>, id: KeyId) -> Result<Response, Problem> {
+    let _alone = api.revoking.lock().await;
     let keys = api.directory.read().keys_of(account);
     if !keys.iter().any(|key| key.id == id) {
         return Err(Problem::not_found());
     }
     let now = api.now();
-    let lasting = |key: &ApiKey| key.id != id && key.expires_at.is_none_or(|ends| ends > now);
+    // A key that may not do everything could not make the next one.
+    let lasting = |key: &ApiKey| key.id != id && key.is_unlimited() && key.lasts(now);
     if account.is_none() && api.platform_key.is_none() && !keys.iter().any(|key| lasting(key)) {
         return Err(Problem::conflict(
             "last_platform_key",
-            "This is the last platform key; without one nobody could manage anything. Create another one first.",
+            "This is the last platform key that may do everything and has not ended; without one nobody could manage anything. \
+             Create another one first.",
         ));
     }
     api.store.change(Change::RevokeKey(id.clone()), caller.by(), None).await?;
+    api.key_uses.forget(&id);
     tracing::info!(key = %id, by = caller.name(), "key revoked");
     Ok(json::no_content())
 }

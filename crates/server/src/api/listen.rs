@@ -11,10 +11,10 @@ use axum::response::Response;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use domain::attempt::{ANSWER_KEPT_MAX, Answer, ErrorCode, Failure, Outcome, Timing};
-use domain::audit::By;
 use domain::endpoint_url::EndpointUrl;
 use domain::event_filter::EventFilter;
 use domain::id::WebhookId;
+use domain::key::Scope;
 use domain::secret::SigningSecret;
 use domain::store::Change;
 use domain::webhook::Webhook;
@@ -28,7 +28,7 @@ use utoipa::ToSchema;
 
 use super::webhook_input::not_null;
 use crate::app::Api;
-use crate::auth::InAccount;
+use crate::auth::{self, Caller, InAccount};
 use crate::body::JsonBody;
 use crate::carrier::{Carried, listen_url};
 use crate::json;
@@ -83,7 +83,7 @@ struct RequestJson {
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
-        Operation::new(&Method::POST, "/v1/accounts/{account}/listen", "listen", listen, "Listen with a temporary webhook")
+        Operation::new(&Method::POST, "/v1/accounts/{account}/listen", "listen", listen, "Listen with a temporary webhook").scope(Scope::WebhooksWrite)
             .about(
                 "Server-sent events: `webhook` with the temporary webhook and its secret, then a `request` for each attempt. \
                  Make it, and report its answer to …/listen/{id}/answers within its time. The webhook is deleted when the \
@@ -97,7 +97,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "answer_carried",
             answer,
             "Report the answer of a carried request",
-        )
+        ).scope(Scope::WebhooksWrite)
         .takes(shape::<AnswerInput>())
         .answers(204, "Taken.", None)
         .refuses(409, "Nobody waits for this answer any more."),
@@ -130,7 +130,7 @@ async fn listen(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
         return Err(error.into());
     }
     tracing::info!(account = %at.account.id, webhook = %id, by = at.caller.name(), "listening");
-    let guard = Listening { api: Arc::clone(&api), account: at.account.number, by: at.caller.by(), id, url };
+    let guard = Listening { api: Arc::clone(&api), account: at.account.number, caller: at.caller, id, url };
     let carrying = Carrying { guard, requests, greeting: Some(greeting.to_string()) };
     let mut response = Response::new(Body::from_stream(stream::unfold(carrying, Carrying::step)));
     let headers = response.headers_mut();
@@ -152,7 +152,7 @@ fn temporary(api: &Api, at: &InAccount, name: &str, events: EventFilter) -> Resu
 struct Listening {
     api: Arc<Api>,
     account: u32,
-    by: By,
+    caller: Caller,
     id: WebhookId,
     url: Arc<EndpointUrl>,
 }
@@ -163,7 +163,7 @@ impl Drop for Listening {
         let number = self.api.directory.read().webhook(self.account, &self.id).map(|webhook| webhook.number);
         // The stream may be dropped while the runtime ends; then the next start takes the webhook away.
         if let (Some(number), Ok(runtime)) = (number, tokio::runtime::Handle::try_current()) {
-            let (store, by) = (Arc::clone(&self.api.store), self.by.clone());
+            let (store, by) = (Arc::clone(&self.api.store), self.caller.by());
             runtime.spawn(async move {
                 if let Err(error) = store.change(Change::DeleteWebhook(number), by, None).await {
                     tracing::warn!(webhook = number, %error, "a temporary webhook was left behind");
@@ -194,6 +194,7 @@ impl Carrying {
                 let request = RequestJson { ticket, headers: request.headers, body, timeout_ms };
                 format!("event: request\ndata: {}\n\n", json::write_text(&request))
             }
+            () = auth::ends(&self.guard.caller, &self.guard.api) => return None,
             () = tokio::time::sleep(HEARTBEAT) => ": alive\n\n".to_owned(),
             _said = stopping.wait_for(|stopping| *stopping) => return None,
         };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::brand::Brand;
 use domain::catalogue::{Catalogue, EventType};
+use domain::key::Scope;
 use serde_json::{Map, Value, json};
 
 use crate::operation::{Access, Operation, Parameter, Place, Shape, shape};
@@ -88,8 +89,12 @@ fn describe(operation: &Operation, schemas: &mut BTreeMap<String, Value>) -> Val
         body["required"] = json!(required);
         described["requestBody"] = json!({"required": required, "content": body["content"]});
     }
-    if operation.access == Access::Open {
-        described["security"] = json!([]);
+    match operation.access {
+        Access::Open => described["security"] = json!([]),
+        // In version 3.1 also a scheme that is no OAuth may name what a key needs.
+        Access::Scope(scope) => described["security"] = json!([{"key": [scope.as_str()]}]),
+        Access::Platform => described["security"] = json!([{"key": ["platform"]}]),
+        Access::Member | Access::AnyKey => {}
     }
     described
 }
@@ -110,11 +115,11 @@ fn refusals(operation: &Operation) -> Vec<(u16, &'static str)> {
         refusals.push((503, "The store cannot answer now; Retry-After says how long to wait."));
     }
     match operation.access {
-        Access::Platform => refusals.push((403, "The key is not a platform key.")),
-        Access::Events => refusals.push((403, "The key lacks the scope events:write.")),
-        Access::Open | Access::Account | Access::AnyKey => {}
+        Access::Platform => refusals.push((403, "The key is not a platform key, or is one with scopes.")),
+        Access::Scope(_) => refusals.push((403, "The key lacks the scope.")),
+        Access::Open | Access::Member | Access::AnyKey => {}
     }
-    if operation.path.contains('{') || operation.access == Access::Events {
+    if operation.path.contains('{') || operation.access == Access::Scope(Scope::EventsWrite) {
         refusals.push((404, "It never existed, was deleted, or belongs to another account."));
     }
     if operation.body.is_some() {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::Api;
-use crate::auth::Platform;
+use crate::auth::Caller;
 use crate::json;
 use crate::metrics::Now;
 use crate::operation::{Access, Operation, shape, text};
@@ -100,7 +100,7 @@ async fn version(State(api): State<Arc<Api>>) -> Response {
     json::ok(&Version { version: &api.version })
 }
 
-async fn metrics(State(api): State<Arc<Api>>, _platform: Platform) -> Result<Response, Problem> {
+async fn metrics(State(api): State<Arc<Api>>, _platform: Caller) -> Result<Response, Problem> {
     figures(&api).await
 }
 
@@ -136,7 +136,7 @@ async fn behind(api: &Api) -> Result<f64, Problem> {
     Ok(oldest.map_or(0.0, |due| now.since(due).as_secs_f64()))
 }
 
-async fn system(State(api): State<Arc<Api>>, _platform: Platform) -> Result<Response, Problem> {
+async fn system(State(api): State<Arc<Api>>, _platform: Caller) -> Result<Response, Problem> {
     let oldest_due_seconds = behind(&api).await?;
     let directory = api.directory.read();
     Ok(json::ok(&System {

@@ -67,7 +67,7 @@ struct SessionJson {
     /// The account that one is limited to; null for the platform.
     #[schema(value_type = Option<String>, example = "acme")]
     account: Option<AccountId>,
-    /// What one may do in the account; the platform may do everything, and has none.
+    /// What one may do; the platform may do everything, and has none, unless its key is limited to some.
     #[schema(value_type = Vec<String>, example = json!(["account"]))]
     scopes: Vec<Scope>,
     /// Whether events may be posted.
@@ -275,7 +275,7 @@ impl<'a> Who<'a> {
 }
 
 fn row(api: &Api, who: &Who<'_>) -> SessionJson {
-    let platform = who.account.is_none();
+    let platform = who.account.is_none() && who.scopes.is_empty();
     let named = |number| api.directory.read().account_numbered(number).map(|account| account.id.clone());
     let kind = match who.session {
         None => "key",
@@ -288,8 +288,8 @@ fn row(api: &Api, who: &Who<'_>) -> SessionJson {
         name: who.name.to_owned(),
         platform,
         account: who.account.and_then(named),
-        scopes: if platform { Vec::new() } else { who.scopes.to_vec() },
-        writes_events: platform || who.scopes.contains(&Scope::EventsWrite),
+        scopes: who.scopes.to_vec(),
+        writes_events: platform || who.scopes.iter().any(|scope| scope.covers(Scope::EventsWrite)),
         expires_at: who.expires_at,
     }
 }

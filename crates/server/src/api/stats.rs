@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
+use domain::key::Scope;
 use domain::stats::{BadWindow, Health, Stats, StatsQuery, Step, Subjects, Window};
 use domain::time::{Timestamp, parse_span};
 use http::{Method, Uri};
@@ -32,6 +33,7 @@ pub(super) fn operations() -> Vec<Operation> {
             of_webhook,
             "Get a webhook's figures",
         )
+        .scope(Scope::WebhooksRead)
         .about("Read from what is summed up by minute and by hour: as fast at ten million deliveries as at ten.")
         .query("window", WINDOW)
         .query("step", STEP)
@@ -43,6 +45,7 @@ pub(super) fn operations() -> Vec<Operation> {
             of_account,
             "Get an account's figures",
         )
+        .scope(Scope::WebhooksRead)
         .about("Of all its webhooks together, those deleted meanwhile included.")
         .query("window", WINDOW)
         .query("step", STEP)

@@ -1,5 +1,6 @@
 //! `GET …/stream`: what happens in an account, as server-sent events, resumed by `Last-Event-ID` after a gap.
 
+use domain::key::Scope;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use http::{HeaderMap, Method, Uri};
 
 use super::stream_messages::{Kind, Messages};
 use crate::app::Api;
-use crate::auth::{Caller, InAccount};
+use crate::auth::{self, Caller, InAccount};
 use crate::live::Reading;
 use crate::operation::{Operation, text};
 use crate::page;
@@ -28,7 +29,7 @@ const STREAMS_MAX: usize = 100;
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
-        Operation::new(&Method::GET, "/v1/accounts/{account}/stream", "stream", stream, "Follow what happens")
+        Operation::new(&Method::GET, "/v1/accounts/{account}/stream", "stream", stream, "Follow what happens").scope(Scope::DeliveriesRead)
             .about(
                 "Server-sent events: `delivery` when one is accepted, changes or ends, `attempt` when one was made, \
                  `webhook` when one is created, changed or deleted; `reset` when something was missed and lists have to be \
@@ -198,6 +199,7 @@ impl Follower {
                     }
                     tokio::select! {
                         () = api.live.wait(self.place) => {}
+                        () = auth::ends(&self.caller, &api) => return None,
                         () = tokio::time::sleep(HEARTBEAT) => return Some(": alive\n\n".to_owned()),
                         _said = stopping.wait_for(|stopping| *stopping) => return None,
                     }

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use domain::endpoint_url::EndpointUrl;
 use domain::id::WebhookId;
+use domain::key::Scope;
 use domain::refusal::Refusal;
 use http::Method;
 use serde::Serialize;
@@ -65,6 +66,7 @@ struct UrlWarning {
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::new(&Method::POST, "/v1/accounts/{account}/url-check", "check_url", check, "Check a URL")
+            .scope(Scope::WebhooksWrite)
             .about("By the rules and a look-up of its name; nothing is sent to it.")
             .takes(shape::<UrlCheckInput>())
             .answers(200, "What it is worth.", Some(shape::<UrlCheckJson>()))

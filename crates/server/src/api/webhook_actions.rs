@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use domain::key::Scope;
 use domain::store::Change;
 use domain::webhook::{Held, Pause, PauseCause, Webhook};
 use http::{Method, StatusCode};
@@ -54,6 +55,7 @@ pub(super) fn operations() -> Vec<Operation> {
             pause,
             "Pause a webhook",
         )
+        .scope(Scope::WebhooksWrite)
         .about("Its events are kept as held, and retries that come due are held too. Nothing is lost.")
         .may_take(shape::<PauseInput>())
         .answers(200, "It is paused.", Some(shape::<WebhookJson>()))
@@ -65,6 +67,7 @@ pub(super) fn operations() -> Vec<Operation> {
             resume,
             "Resume a webhook",
         )
+        .scope(Scope::WebhooksWrite)
         .takes(shape::<ResumeInput>())
         .answers(200, "It is active.", Some(shape::<WebhookJson>()))
         .idempotent(),

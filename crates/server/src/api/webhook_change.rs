@@ -73,6 +73,7 @@ fn after(change: &Change) -> Option<&Webhook> {
         | Change::RevokeKey(_)
         | Change::OpenSessions { .. }
         | Change::EndSession(_)
+        | Change::KeysUsed(_)
         | Change::Replay(_)
         | Change::Cancel(_)
         | Change::Note(_) => None,

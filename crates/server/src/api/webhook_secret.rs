@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use domain::audit::{Action, of_webhook};
+use domain::key::Scope;
 use domain::secret::SigningSecret;
 use domain::store::Change;
 use domain::time::{Timestamp, parse_span};
@@ -82,7 +83,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "get_webhook_secret",
             show,
             "Show a webhook's signing secret",
-        )
+        ).scope(Scope::SecretsRead)
         .answers(200, "The secret, and which one signs which header now.", Some(shape::<SecretsJson>())),
         Operation::new(
             &Method::POST,
@@ -90,7 +91,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "rotate_webhook_secret",
             rotate,
             "Rotate a webhook's signing secret",
-        )
+        ).scope(Scope::SecretsWrite)
         .about(
             "During the overlap the brand's signature header is signed with the old secret, and webhook-signature carries \
              both; so no check breaks. Put the new secret in, then confirm.",
@@ -105,7 +106,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "confirm_webhook_secret",
             confirm,
             "End a rotation's overlap at once",
-        )
+        ).scope(Scope::SecretsWrite)
         .answers(200, "Only the new secret signs now.", Some(shape::<SecretsJson>()))
         .idempotent(),
     ]

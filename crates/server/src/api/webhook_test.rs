@@ -8,6 +8,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use domain::event::NewEvent;
 use domain::id::DeliveryId;
+use domain::key::Scope;
 use http::{Method, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -62,7 +63,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "test_webhook",
             test,
             "Send a test to a webhook",
-        )
+        ).scope(Scope::WebhooksWrite)
         .about(
             "A real event of its own goes through the real pipeline, also while the webhook is paused, and is left out of \
              the figures. The answer waits for the attempt; 202 if it had not ended 2 s after its deadline.",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use domain::id::WebhookId;
-use domain::key::Account;
+use domain::key::{Account, Scope};
 use domain::secret::SigningSecret;
 use domain::store::{Change, ChangeError};
 use domain::webhook::Webhook;
@@ -66,25 +66,29 @@ const NEW_FIELDS: [&str; 2] = ["id", "secret"];
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::new(&Method::GET, LIST, "list_webhooks", list, "List webhooks")
+            .scope(Scope::WebhooksRead)
             .query("stats", "A window such as 24h: each row gets its figures over it, with a bar for each step.")
             .lists::<WebhookRow>(),
         Operation::new(&Method::POST, LIST, "create_webhook", create, "Create a webhook")
+            .scope(Scope::WebhooksWrite)
             .takes(shape::<NewWebhook>())
             .answers(201, "Created. The answer has the signing secret.", Some(shape::<WebhookWithSecret>()))
             .refuses(409, "A webhook with the given id exists, or the account has 1,000 webhooks.")
             .idempotent(),
-        Operation::new(&Method::GET, ONE, "get_webhook", one, "Get a webhook").answers(
+        Operation::new(&Method::GET, ONE, "get_webhook", one, "Get a webhook").scope(Scope::WebhooksRead).answers(
             200,
             "The webhook; the header ETag has its version.",
             Some(shape::<WebhookJson>()),
         ),
         Operation::new(&Method::PATCH, ONE, "change_webhook", change, "Change a webhook")
+            .scope(Scope::WebhooksWrite)
             .about("Only what is given changes.")
             .takes(shape::<WebhookInput>())
             .answers(200, "The webhook as it is now.", Some(shape::<WebhookJson>()))
             .refuses(422, "The input has faults.")
             .matches(),
         Operation::new(&Method::DELETE, ONE, "delete_webhook", delete, "Delete a webhook")
+            .scope(Scope::WebhooksWrite)
             .about("Its unfinished deliveries are cancelled; its log stays until its retention ends.")
             .matches(),
     ]

@@ -1,5 +1,6 @@
 //! Every route under an account, taken from the API's own description, with another account's ids.
 
+use domain::key::Scope;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -39,11 +40,10 @@ async fn ids_of(world: &World, account: &str) -> Ids {
 
 fn fill(path: &str, account: &str, ids: &Ids) -> String {
     let id = match path.split('/').nth(4) {
-        Some("webhooks") => &ids.webhook,
+        Some("webhooks" | "listen") => &ids.webhook,
         Some("events") => &ids.event,
         Some("deliveries") => &ids.delivery,
-        Some("keys") => &ids.key,
-        _ => "",
+        _ => &ids.key,
     };
     path.replace("{account}", account).replace("{id}", id)
 }
@@ -92,6 +92,74 @@ async fn another_account_s_anything_looks_like_what_never_was() {
     }
     let still = world.get(&format!("/v1/accounts/b/webhooks/{}", of_b.webhook)).await.json();
     assert_eq!(still["status"], "active", "nothing of b was changed");
+}
+
+/// Every operation, with what it needs as its description says: a scope, `platform`, or nothing but a key.
+async fn needs(world: &World) -> Vec<(Method, String, Option<String>)> {
+    let document = world.get("/openapi.json").await.json();
+    let mut needs = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            if operation["security"] != json!([]) {
+                let need = operation["security"][0]["key"][0].as_str().map(str::to_owned);
+                needs.push((method.to_uppercase().parse().expect("a method"), path.clone(), need));
+            }
+        }
+    }
+    needs
+}
+
+#[tokio::test]
+async fn every_route_asks_for_its_scope_and_for_no_other() {
+    let world = World::new();
+    world.account("a", &[]).await;
+    world.account("b", &[]).await;
+    let never = Ids {
+        webhook: "wh_never".to_owned(),
+        event: "evt_00000000000zz".to_owned(),
+        delivery: "dlv_00000000000zz00".to_owned(),
+        key: "key_never".to_owned(),
+    };
+    let needs = needs(&world).await;
+    let platform_key = async |scopes: Value| -> String {
+        let made = world.post("/v1/keys", &json!({"name": "p", "scopes": scopes})).await.json();
+        made["key"].as_str().expect("a key").to_owned()
+    };
+    let mut asked = std::collections::BTreeSet::new();
+    for scope in Scope::ALL {
+        let own = world.narrow_key("a", &[scope.as_str()]).await;
+        let wide = platform_key(json!([scope.as_str()])).await;
+        for (method, path, need) in &needs {
+            let filled = fill(path, "a", &never).replace("{name}", "alert.rule_created");
+            let allowed = match need.as_deref() {
+                None => true,
+                Some("platform") => false,
+                Some(need) => {
+                    asked.insert(need.to_owned());
+                    let needed = Scope::ALL.iter().find(|scope| scope.as_str() == need).expect("a scope");
+                    scope.covers(*needed)
+                }
+            };
+            let ask = async |key: &str, filled: &str| {
+                let ask = world.ask(method.clone(), filled).key(key);
+                if *method == Method::GET { ask.status().await } else { ask.json(&json!({})).status().await }
+            };
+            for key in [&own, &wide] {
+                let status = ask(key, &filled).await;
+                let about = format!("{method} {filled} with {}: {status}", scope.as_str());
+                assert_eq!(status != StatusCode::FORBIDDEN, allowed, "{about}");
+                assert!(status != StatusCode::UNAUTHORIZED && !status.is_server_error(), "{about}");
+            }
+            if path.contains("{account}") {
+                let foreign = fill(path, "b", &never);
+                assert_eq!(ask(&own, &foreign).await, StatusCode::NOT_FOUND, "{method} {foreign}");
+            }
+        }
+        world.advance(std::time::Duration::from_secs(1));
+    }
+    let all = Scope::ALL.iter().filter(|scope| **scope != Scope::Account).map(|scope| scope.as_str().to_owned());
+    let missing: Vec<_> = all.filter(|scope| !asked.contains(scope)).collect();
+    assert!(missing.is_empty(), "no operation needs {missing:?}");
 }
 
 #[tokio::test]

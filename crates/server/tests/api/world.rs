@@ -142,6 +142,12 @@ impl Ask<'_> {
         asked
     }
 
+    /// The status alone: the body may be a stream that does not end.
+    pub(crate) async fn status(self) -> StatusCode {
+        let request = self.request.body(self.body).expect("a request");
+        self.world.router.clone().oneshot(request).await.expect("the router does not fail").status()
+    }
+
     pub(crate) async fn send(self) -> Reply {
         let request = self.request.body(self.body).expect("a request");
         let response = self.world.router.clone().oneshot(request).await.expect("the router does not fail");
@@ -245,15 +251,20 @@ impl World {
         self.ask(Method::DELETE, path).key(PLATFORM).send().await
     }
 
-    /// Creates an account and a key of it with these scopes; gives the key.
+    /// Creates an account and a key of it that manages it and has these scopes; gives the key.
     pub(crate) async fn account(&self, id: &str, scopes: &[&str]) -> String {
         let made = self.post("/v1/accounts", &json!({"id": id})).await;
         assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
         self.key(id, scopes).await
     }
 
-    /// Creates a key of an account.
+    /// Creates a key of an account that manages it and has these scopes.
     pub(crate) async fn key(&self, account: &str, scopes: &[&str]) -> String {
+        self.narrow_key(account, &[&["account"], scopes].concat()).await
+    }
+
+    /// Creates a key of an account with these scopes alone.
+    pub(crate) async fn narrow_key(&self, account: &str, scopes: &[&str]) -> String {
         let made = self.post(&format!("/v1/accounts/{account}/keys"), &json!({"name": "test", "scopes": scopes})).await;
         assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
         made.json()["key"].as_str().expect("a key").to_owned()

@@ -128,6 +128,14 @@ pub async fn keys_come_and_go(subject: &mut dyn Subject) {
     world.restart().await;
     let found = world.opened.directory.read().key(&[1; 32]).cloned();
     assert_eq!(found.as_deref(), Some(&one));
+    let used = |at| {
+        Change::KeysUsed(vec![(one.id.clone(), Timestamp(at)), ("key_gone".parse().expect("an id"), Timestamp(at))])
+    };
+    world.change(used(70)).await.expect("it is written");
+    world.change(used(60)).await.expect("it is passed over");
+    world.restart().await;
+    let found = world.opened.directory.read().key(&[1; 32]).cloned();
+    assert_eq!(found.map(|key| (key.last_used_at, key.name.clone())), Some((Some(Timestamp(70)), one.name.clone())));
     world.change(Change::RevokeKey(one.id.clone())).await.expect("it exists");
     assert_eq!(world.change(Change::RevokeKey(one.id.clone())).await, Err(ChangeError::NotFound));
     world.restart().await;
@@ -178,5 +186,6 @@ fn key(id: &str, hash: u8, account: Option<u32>) -> ApiKey {
         hint: "pha_x".to_owned(),
         created_at: Timestamp(1),
         expires_at: Some(Timestamp(9)),
+        last_used_at: None,
     }
 }

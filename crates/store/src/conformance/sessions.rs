@@ -99,5 +99,6 @@ fn key(id: &str, hash: u8) -> ApiKey {
         hint: "phk_x".to_owned(),
         created_at: Timestamp(1),
         expires_at: None,
+        last_used_at: None,
     }
 }

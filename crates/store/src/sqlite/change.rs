@@ -51,6 +51,10 @@ impl Engine {
             Change::RevokeKey(id) => vec![self.revoke_key(&id)?],
             Change::OpenSessions { sessions, link } => self.open_sessions(now, sessions, link)?,
             Change::EndSession(id) => vec![self.end_session(&id)?],
+            Change::KeysUsed(uses) => {
+                self.keys_used(&uses)?;
+                Vec::new()
+            }
             Change::Replay(id) => vec![self.replay(now, id)?],
             Change::Cancel(id) => vec![self.cancel(now, id)?],
             Change::Note(act) => vec![self.note(act)?],
@@ -247,6 +251,17 @@ impl Engine {
         keys::delete(&self.conn, id)?;
         self.staged.directory.push(Entry::KeyGone(id.clone()));
         Ok(Act::of_key(Action::KeyRevoked, &key))
+    }
+
+    fn keys_used(&mut self, uses: &[(KeyId, Timestamp)]) -> Result<(), ChangeError> {
+        for (id, at) in uses {
+            let known = self.shared.directory.read().key_of_id(id).cloned();
+            let Some(known) = known.filter(|key| key.last_used_at < Some(*at)) else { continue };
+            let key = ApiKey { last_used_at: Some(*at), ..ApiKey::clone(&known) };
+            keys::used(&self.conn, &key)?;
+            self.staged.directory.push(Entry::Key(key));
+        }
+        Ok(())
     }
 
     fn replay(&mut self, now: Timestamp, id: DeliveryId) -> Result<Act, ChangeError> {

@@ -10,8 +10,8 @@ use super::fault::Fault;
 
 /// All keys.
 pub(super) fn load(conn: &Connection) -> Result<Vec<ApiKey>, Fault> {
-    let mut statement =
-        conn.prepare("SELECT id, name, account, scopes, hash, hint, created_at, expires_at, crc FROM keys")?;
+    let mut statement = conn
+        .prepare("SELECT id, name, account, scopes, hash, hint, created_at, expires_at, crc, last_used_at FROM keys")?;
     let mut rows = statement.query([])?;
     let mut keys = Vec::new();
     while let Some(row) = rows.next()? {
@@ -26,6 +26,7 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<ApiKey>, Fault> {
             hint: row.get(5)?,
             created_at: Timestamp(row.get(6)?),
             expires_at: row.get::<_, Option<i64>>(7)?.map(Timestamp),
+            last_used_at: row.get::<_, Option<i64>>(9)?.map(Timestamp),
         };
         sum(&key, &scopes).verify(row.get(8)?, || format!("key {id}"))?;
         keys.push(key);
@@ -37,8 +38,8 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<ApiKey>, Fault> {
 pub(super) fn insert(conn: &Connection, key: &ApiKey) -> Result<(), Fault> {
     let scopes = scopes_text(&key.scopes)?;
     conn.prepare_cached(
-        "INSERT INTO keys (id, name, account, scopes, hash, hint, created_at, expires_at, crc)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO keys (id, name, account, scopes, hash, hint, created_at, expires_at, crc, last_used_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?
     .execute(params![
         key.id.as_str(),
@@ -49,7 +50,19 @@ pub(super) fn insert(conn: &Connection, key: &ApiKey) -> Result<(), Fault> {
         key.hint,
         key.created_at.0,
         key.expires_at.map(|at| at.0),
-        sum(key, &scopes).sum()
+        sum(key, &scopes).sum(),
+        key.last_used_at.map(|at| at.0)
+    ])?;
+    Ok(())
+}
+
+/// Writes when a key was last used.
+pub(super) fn used(conn: &Connection, key: &ApiKey) -> Result<(), Fault> {
+    let sum = sum(key, &scopes_text(&key.scopes)?).sum();
+    conn.prepare_cached("UPDATE keys SET last_used_at = ?2, crc = ?3 WHERE id = ?1")?.execute(params![
+        key.id.as_str(),
+        key.last_used_at.map(|at| at.0),
+        sum
     ])?;
     Ok(())
 }
@@ -72,11 +85,16 @@ fn scopes_text(scopes: &[Scope]) -> Result<String, Fault> {
 
 fn sum(key: &ApiKey, scopes: &str) -> Checksum {
     let expires_at = key.expires_at.map_or(i64::MIN, |at| at.0);
-    Checksum::of("keys")
+    let sum = Checksum::of("keys")
         .numbers([key.account.map_or(-1, i64::from), key.created_at.0, expires_at])
         .bytes(&key.hash)
         .text(key.id.as_str())
         .text(&key.name)
         .text(scopes)
-        .text(&key.hint)
+        .text(&key.hint);
+    match key.last_used_at {
+        Some(at) => sum.numbers([at.0]),
+        // As in layout 1, which did not know of it.
+        None => sum,
+    }
 }

@@ -80,3 +80,6 @@ CREATE TABLE stats_hours (
     figures BLOB NOT NULL,
     PRIMARY KEY (start, account, webhook)
 ) WITHOUT ROWID, STRICT;
+
+-- When a key was last used, written about once a minute.
+ALTER TABLE keys ADD COLUMN last_used_at INTEGER;

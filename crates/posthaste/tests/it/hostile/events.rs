@@ -61,7 +61,7 @@ fn line() -> String {
 impl Poster {
     async fn new(stage: &Stage, row: &Row) -> Self {
         let room = Room::open(&stage.main.api, &row.id.to_ascii_lowercase()).await;
-        let api = key_of(&room, &["events:write"]).await;
+        let api = key_of(&room, &["account", "events:write"]).await;
         Self { room, api }
     }
 
@@ -222,7 +222,7 @@ async fn fifty_at_once(poster: &Poster) -> Seen {
 
 async fn another_account(stage: &Stage, poster: &Poster) -> Seen {
     let other = Room::open(&stage.main.api, "e054-other").await;
-    let other = Poster { api: key_of(&other, &["events:write"]).await, room: other };
+    let other = Poster { api: key_of(&other, &["account", "events:write"]).await, room: other };
     let key = [("Idempotency-Key", "e054")];
     poster.post(&key, line().as_bytes()).await.expect(202);
     let mut seen = Seen::reply(&other.post(&key, line().replace("competitor", "another").as_bytes()).await);

@@ -42,7 +42,7 @@ impl Pair {
         let cursor_b = page["next_cursor"].as_str().expect("two deliveries").to_owned();
         let event_a = a.post("").await;
         let delivered_a = a.attempted(&event_a, 1).await["id"].as_str().expect("an id").to_owned();
-        let key_a = key_of(&a, &["events:write"]).await;
+        let key_a = key_of(&a, &["account", "events:write"]).await;
         Self { a, b, key_a, webhook_b, event_b, delivery_b, cursor_b, delivered_a }
     }
 }

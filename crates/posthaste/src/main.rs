@@ -6,6 +6,7 @@ mod cli;
 mod client;
 mod clock;
 mod commands;
+mod descriptors;
 mod encryption_key;
 mod exit;
 mod figures;

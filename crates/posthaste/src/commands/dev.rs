@@ -36,7 +36,7 @@ use crate::settings::source::Environment;
 use crate::settings::{self, BadSetting, Mode, Settings, Typed};
 use crate::signals::Signals;
 use crate::wiring::{self, Service};
-use crate::{encryption_key, logging, platform_key, private_file};
+use crate::{descriptors, encryption_key, logging, platform_key, private_file};
 
 use banner::Banner;
 use lines::Lines;
@@ -85,6 +85,7 @@ pub(crate) async fn run(options: Options, console: &Console, environment: &Envir
     let began = Instant::now();
     let settings = settings::resolve(&options.typed, environment, Mode::Dev)?;
     logging::start(&settings, environment.get("NO_COLOR").is_some());
+    descriptors::raise(settings.policy.slots);
     let mut signals = Signals::listen().map_err(|error| Stop::failure(format!("Signals cannot be heard: {error}.")))?;
     if options.open {
         console.talk("There is no dashboard to open in this version yet.");

@@ -16,7 +16,7 @@ use crate::settings::source::Environment;
 use crate::settings::{self, BadSetting, Mode, Settings, Typed};
 use crate::signals::Signals;
 use crate::wiring::{self, Service};
-use crate::{encryption_key, logging, platform_key, traces};
+use crate::{descriptors, encryption_key, logging, platform_key, traces};
 
 /// Keys given by hand that are shorter than this are worth a warning.
 const KEY_WISE: usize = 24;
@@ -39,6 +39,7 @@ pub(crate) async fn run(options: Options, console: &Console, environment: &Envir
         .into());
     };
     logging::start(&settings, environment.get("NO_COLOR").is_some());
+    descriptors::raise(settings.policy.slots);
     let mut signals = Signals::listen().map_err(|error| Stop::failure(format!("Signals cannot be heard: {error}.")))?;
     let manager = ServiceManager::of(environment);
     let mut service = start(&settings, &data, console, &manager).await?;

@@ -11,6 +11,7 @@ mod erasing;
 mod first_start;
 mod hostile;
 mod operating;
+mod ordering;
 mod page;
 mod python;
 mod receiver;

@@ -9,6 +9,9 @@ use rusqlite::{CachedStatement, Connection, Row, params};
 use super::checksum::Checksum;
 use super::fault::Fault;
 
+/// At how many of the oldest rows [`oldest`] looks one by one.
+const LOOKED_AT: usize = 1_000;
+
 /// What [`read`] reads, in its order.
 macro_rules! columns {
     () => {
@@ -106,19 +109,39 @@ pub(super) fn by_time(
     Ok(found)
 }
 
-/// When the oldest that is due at `now` was due, of webhooks that `wanted` names, and tests.
+/// When the oldest that is due at `now` was due, of webhooks that `wanted` names. Where the oldest rows are all of others,
+/// however many they are, each webhook is asked for its own oldest.
 pub(super) fn oldest(
     conn: &Connection,
     now: Timestamp,
     wanted: impl Fn(u32) -> bool,
 ) -> Result<Option<Timestamp>, Fault> {
     let mut statement = conn.prepare_cached(
-        "SELECT due_at, webhook FROM due INDEXED BY due_by_time WHERE due_at <= ?1 ORDER BY due_at, event, place",
+        "SELECT due_at, webhook FROM due INDEXED BY due_by_time
+         WHERE due_at <= ?1 ORDER BY due_at, event, place LIMIT ?2",
     )?;
-    let found = statement
-        .query_and_then([now.0], |row| Ok::<_, rusqlite::Error>((row.get(0)?, row.get(1)?)))?
-        .find(|row: &Result<(i64, u32), _>| row.as_ref().map_or(true, |(_, webhook)| wanted(*webhook)));
-    Ok(found.transpose()?.map(|(at, _)| Timestamp(at)))
+    let mut rows = statement.query(params![now.0, LOOKED_AT as i64])?;
+    let mut looked_at = 0;
+    while let Some(row) = rows.next()? {
+        if wanted(row.get(1)?) {
+            return Ok(Some(Timestamp(row.get(0)?)));
+        }
+        looked_at += 1;
+    }
+    if looked_at < LOOKED_AT {
+        return Ok(None);
+    }
+    let mut next = conn.prepare_cached("SELECT min(webhook) FROM due INDEXED BY due_of_webhook WHERE webhook > ?1")?;
+    let mut first = conn.prepare_cached("SELECT min(due_at) FROM due INDEXED BY due_of_webhook WHERE webhook = ?1")?;
+    let (mut oldest, mut webhook) = (None::<i64>, -1i64);
+    while let Some(found) = next.query_row([webhook], |row| row.get::<_, Option<i64>>(0))? {
+        webhook = found;
+        if u32::try_from(webhook).is_ok_and(&wanted) {
+            let at: Option<i64> = first.query_row([webhook], |row| row.get(0))?;
+            oldest = oldest.into_iter().chain(at).min();
+        }
+    }
+    Ok(oldest.filter(|at| *at <= now.0).map(Timestamp))
 }
 
 /// How much waits for each webhook, tests left out.

@@ -83,3 +83,6 @@ CREATE TABLE stats_hours (
 
 -- When a key was last used, written about once a minute.
 ALTER TABLE keys ADD COLUMN last_used_at INTEGER;
+
+-- The oldest of one webhook's, where most of what is due is held.
+CREATE INDEX due_of_webhook ON due (webhook, due_at);

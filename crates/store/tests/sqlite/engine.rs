@@ -149,3 +149,21 @@ fn shown(reader: &store::sqlite::Reader, webhook: u32) -> u64 {
     let all = stats(reader, Subjects::Webhooks(vec![webhook]), Step::MINUTE).expect("it is read");
     all[0].total().delivered + all[0].pending
 }
+
+#[test]
+fn the_oldest_due_is_found_behind_any_number_that_is_held() {
+    let dir = Dir::new();
+    let mut open = open(&dir);
+    let held = open.new_webhook("wh_held");
+    open.pause(held);
+    open.accept(NOW, 1_500);
+    let later = NOW.plus(Duration::from_secs(60));
+    assert_eq!(open.reader().oldest_due(later), Ok(None));
+    let active = open.new_webhook("wh_active");
+    let event = open.accept(NOW.plus(Duration::from_secs(1)), 1)[0];
+    let due_at = NOW.plus(Duration::from_secs(31));
+    let retry = Next::Retry { due_at, retries_made: 1, reason: Reason::Retry };
+    open.settle(NOW, settlement(DeliveryId { event, place: 1 }, active, 1, NOW, retry));
+    assert_eq!(open.reader().oldest_due(NOW.plus(Duration::from_secs(30))), Ok(None));
+    assert_eq!(open.reader().oldest_due(later), Ok(Some(due_at)));
+}

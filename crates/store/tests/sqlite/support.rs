@@ -23,7 +23,7 @@ use domain::stats::{Stats, StatsQuery, Step, Subjects, Window, minute};
 use domain::store::{Change, DeliveryQuery, Fact, StoreError};
 use domain::time::Timestamp;
 use domain::vault::Vault;
-use domain::webhook::Webhook;
+use domain::webhook::{Pause, PauseCause, Webhook};
 use store::sqlite::{Engine, Limits, OpenError, Parts, Reader};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_795_464_000_123_456);
@@ -136,6 +136,13 @@ impl Open {
         };
         assert!(self.change(NOW, Change::PutWebhook(Box::new(webhook))));
         self.directory.read().webhooks().map(|webhook| webhook.number).max().expect("there is one")
+    }
+
+    pub(crate) fn pause(&mut self, number: u32) {
+        let mut paused = self.directory.read().webhook_numbered(number).map(|it| (**it).clone()).expect("a webhook");
+        paused.version += 1;
+        paused.pause = Some(Pause { since: NOW, cause: PauseCause::Gone });
+        assert!(self.change(NOW, Change::PutWebhook(Box::new(paused))));
     }
 
     pub(crate) fn accept(&mut self, now: Timestamp, number: usize) -> Vec<EventId> {

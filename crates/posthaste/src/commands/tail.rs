@@ -1,28 +1,35 @@
-//! `posthaste tail`: a line for each attempt, as they happen.
+//! `posthaste tail`: attempts as they happen, as lines or on the whole terminal.
 
-use std::time::Duration;
+mod curl;
+mod draw;
+mod filter;
+mod follow;
+mod full;
+mod terminal;
+mod view;
+
+use std::io::IsTerminal as _;
 
 use clap::Args;
 use domain::event_filter::EventPattern;
-use http::Method;
 use serde_json::Value;
 
 use crate::cli::Session;
-use crate::client::Sending;
 use crate::client::known::Server;
 use crate::client::path::query;
 use crate::commands::webhooks;
-use crate::exit::{Ended, Exit};
+use crate::exit::{Ended, Exit, Stop};
 use crate::output::news;
-use crate::output::value::text;
 
-/// How long to wait before connecting again; it doubles while the server is away.
-const AGAIN_FIRST: Duration = Duration::from_millis(500);
-const AGAIN_LAST: Duration = Duration::from_secs(15);
+use filter::Filter;
+use follow::News;
 
 /// Whose attempts.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
+    /// KEY=VALUE: status, event, code, error, webhook
+    #[arg(value_name = "FILTER")]
+    filter: Vec<String>,
     /// Only this webhook's, by id or name
     #[arg(long, value_name = "WEBHOOK")]
     webhook: Option<String>,
@@ -32,6 +39,9 @@ pub(crate) struct Options {
     /// Only attempts that failed
     #[arg(long)]
     failed: bool,
+    /// On the whole terminal: move, look into a delivery, send it again
+    #[arg(long)]
+    full: bool,
     #[command(flatten)]
     pub(crate) server: Server,
 }
@@ -40,65 +50,40 @@ fn pattern(text: &str) -> Result<EventPattern, String> {
     EventPattern::parse(text).ok_or_else(|| "write a type, a group such as alert.*, or *".to_owned())
 }
 
-impl Options {
-    fn wants(&self, news: &Value) -> bool {
-        let event = text(news, "event");
-        let named = self.events.is_empty() || self.events.iter().any(|pattern| pattern.matches(event));
-        named && (!self.failed || !news["error"].is_null())
-    }
-}
-
-/// Prints lines until Ctrl-C, or until nobody reads them. A lost connection is made again, and goes on where it was.
+/// Follows until Ctrl-C, or until nobody reads. A lost connection is made again, and goes on where it was.
 pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
+    let filter = Filter::new(&options.filter, &options.events, options.failed)?;
     let webhook = match &options.webhook {
         Some(named) => Some(webhooks::find(session, named).await?),
-        None => None,
+        None => filter.webhook(),
     };
-    let path = path(&session.account, webhook.as_deref());
-    let (mut last_id, mut again) = (None, AGAIN_FIRST);
-    let mut lost = false;
-    loop {
-        match session.client.stream(Method::GET, &path, resume(last_id.as_deref())).await {
-            Ok(mut events) => {
-                session.console.talk(if lost { "Connected again." } else { "Connected. Waiting for attempts." });
-                again = AGAIN_FIRST;
-                while let Some(event) = events.next().await {
-                    last_id = event.id.or(last_id);
-                    match event.name.as_str() {
-                        "attempt" => say(options, &event.data, session),
-                        "reset" => {
-                            session.console.talk("Some attempts were missed: `posthaste deliveries list` has them.")
-                        }
-                        _ => {}
-                    }
-                    if session.console.closed() {
-                        return Ok(Exit::Ok);
-                    }
-                }
-            }
-            // Before the first connection there is nothing to resume: say what is wrong.
-            Err(stop) if !lost && last_id.is_none() => return Err(stop),
-            Err(stop) if stop.exit != Exit::Unreachable && stop.exit != Exit::Failure => return Err(stop),
-            Err(_) => {}
-        }
-        if !std::mem::replace(&mut lost, true) || again == AGAIN_FIRST {
-            session.console.talk("The connection was lost; trying again.");
-        }
-        tokio::time::sleep(again).await;
-        again = (again * 2).min(AGAIN_LAST);
+    if options.full && (session.console.json() || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal()) {
+        return Err(Stop::usage("Leave --full out here: it needs a terminal, and shows no JSON."));
     }
+    let path = path(&session.account, webhook.as_deref());
+    let news = follow::follow(session.client.clone(), path);
+    if options.full { full::run(session, filter, news).await } else { lines(session, &filter, news).await }
 }
 
-fn say(options: &Options, data: &str, session: &Session<'_>) {
-    let Ok(news) = serde_json::from_str::<Value>(data) else { return };
-    if !options.wants(&news) {
-        return;
+async fn lines(session: &Session<'_>, filter: &Filter, mut news: follow::Receiver) -> Ended {
+    let console = session.console;
+    while let Some(told) = news.recv().await {
+        match told? {
+            News::Connected { again: false } => console.talk("Connected. Waiting for attempts."),
+            News::Connected { again: true } => console.talk("Connected again."),
+            News::Lost => console.talk("The connection was lost; trying again."),
+            News::Missed => console.talk("Some attempts were missed: `posthaste deliveries list` has them."),
+            News::Attempt(data) => {
+                if let Some(attempt) = serde_json::from_str::<Value>(&data).ok().filter(|news| filter.wants(news)) {
+                    console.line(&if console.json() { data } else { news::line(console, &attempt) });
+                }
+            }
+        }
+        if console.closed() {
+            break;
+        }
     }
-    if session.console.json() {
-        session.console.line(data);
-    } else {
-        session.console.line(&news::line(session.console, &news));
-    }
+    Ok(Exit::Ok)
 }
 
 /// The stream of an account's attempts.
@@ -106,32 +91,4 @@ pub(super) fn path(account: &str, webhook: Option<&str>) -> String {
     let mut pairs = vec![("types".to_owned(), "attempt".to_owned())];
     pairs.extend(webhook.map(|id| ("webhook".to_owned(), id.to_owned())));
     query(&["accounts", account, "stream"], &pairs)
-}
-
-fn resume(last_id: Option<&str>) -> Sending {
-    match last_id {
-        Some(id) => Sending::default().with("last-event-id", id),
-        None => Sending::default(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn only_what_is_wanted_is_said() {
-        let options = Options {
-            webhook: None,
-            events: vec![pattern("alert.*").expect("a group")],
-            failed: true,
-            server: Server::default(),
-        };
-        let news = |event: &str, error: Value| json!({"event": event, "error": error});
-        assert!(options.wants(&news("alert.rule_created", json!({"code": "http_5xx"}))));
-        assert!(!options.wants(&news("alert.rule_created", Value::Null)));
-        assert!(!options.wants(&news("sequence.email_sent", json!({"code": "http_5xx"}))));
-        assert!(pattern("a.b.*.c").is_err());
-    }
 }

@@ -19,17 +19,25 @@ pub(crate) fn next(news: &Value) -> String {
     }
 }
 
-/// One attempt: time, icon, what came of it, how long it took, the event's type.
-pub(crate) fn head(console: &Console, news: &Value) -> String {
-    let (icon, tone) = match (news["error"].is_null(), news["next_attempt_at"].is_null()) {
+/// What came of an attempt, as an icon and a tone.
+pub(crate) fn icon(news: &Value) -> (&'static str, Tone) {
+    match (news["error"].is_null(), news["next_attempt_at"].is_null()) {
         (true, _) => ("✓", Tone::Ok),
         (false, false) => ("↻", Tone::Warn),
         (false, true) => ("✕", Tone::Bad),
-    };
+    }
+}
+
+/// One attempt: time, icon, what came of it, how long it took, the event's type.
+pub(crate) fn head(console: &Console, news: &Value) -> String {
+    let (icon, tone) = icon(news);
+    head_with(&console.tone(tone, icon), news)
+}
+
+fn head_with(icon: &str, news: &Value) -> String {
     format!(
-        "  {}  {} {:<16} {:>7}  {}",
+        "  {}  {icon} {:<16} {:>7}  {}",
         timestamp(news, "started_at").map_or_else(String::new, span::time_of_day),
-        console.tone(tone, icon),
         outcome(news),
         milliseconds(news, "duration_ms").unwrap_or_default(),
         visible(text(news, "event")),
@@ -45,9 +53,18 @@ pub(crate) fn ended_at(attempt: &Value) -> Timestamp {
 
 /// [`head`], the webhook, the attempt's number, and [`next`].
 pub(crate) fn line(console: &Console, news: &Value) -> String {
+    with_rest(&head(console, news), news)
+}
+
+/// [`line()`] without colour.
+pub(crate) fn plain(news: &Value) -> String {
+    with_rest(&head_with(icon(news).0, news), news)
+}
+
+fn with_rest(head: &str, news: &Value) -> String {
     let webhook = visible(text(news, "webhook_name"));
     let count = number(news, "number").unwrap_or(0);
     let test = if news["test"] == true { " (test)" } else { "" };
-    let line = format!("{}  → {webhook}   attempt {count}{test}   {}", head(console, news), next(news));
+    let line = format!("{head}  → {webhook}   attempt {count}{test}   {}", next(news));
     line.trim_end().to_owned()
 }

@@ -19,6 +19,7 @@ mod room;
 mod rotation;
 mod server;
 mod table;
+mod terminal;
 mod tidy;
 #[cfg(feature = "otel")]
 mod traces;

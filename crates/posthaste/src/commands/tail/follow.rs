@@ -1,0 +1,92 @@
+//! Following the stream of attempts: connected again when the connection is lost, from where it was.
+
+use std::time::Duration;
+
+use http::Method;
+use tokio::sync::mpsc;
+
+use crate::client::{Client, Sending};
+use crate::exit::{Exit, Stop};
+
+/// How long to wait before connecting again; it doubles while the server is away.
+const AGAIN_FIRST: Duration = Duration::from_millis(500);
+const AGAIN_LAST: Duration = Duration::from_secs(15);
+/// How much may wait to be shown. A terminal that is slower than that lets the server wait, which then says what was missed.
+const WAITING_MAX: usize = 256;
+
+/// What is told.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The stream stands.
+    Connected {
+        /// After it was lost.
+        again: bool,
+    },
+    /// An attempt was made: the stream's own JSON.
+    Attempt(String),
+    /// Some attempts were not told.
+    Missed,
+    /// The connection is lost, and made again.
+    Lost,
+}
+
+/// News as they come; an error is the last of them.
+pub(super) type Receiver = mpsc::Receiver<Result<News, Stop>>;
+
+/// Follows the stream at `path` for as long as somebody receives.
+pub(super) fn follow(client: Client, path: String) -> Receiver {
+    let (tell, told) = mpsc::channel(WAITING_MAX);
+    tokio::spawn(async move {
+        // Who listened may have gone: then there is nobody to tell.
+        let _gone = run(&client, &path, &tell).await;
+    });
+    told
+}
+
+/// `None` once nobody receives.
+async fn run(client: &Client, path: &str, tell: &mpsc::Sender<Result<News, Stop>>) -> Option<()> {
+    let (mut last_id, mut again, mut lost) = (None, AGAIN_FIRST, false);
+    loop {
+        match client.stream(Method::GET, path, resume(last_id.as_deref())).await {
+            Ok(mut events) => {
+                tell.send(Ok(News::Connected { again: lost })).await.ok()?;
+                (again, lost) = (AGAIN_FIRST, false);
+                loop {
+                    let event = tokio::select! {
+                        event = events.next() => event,
+                        () = tell.closed() => return None,
+                    };
+                    let Some(event) = event else { break };
+                    last_id = event.id.or(last_id);
+                    match event.name.as_str() {
+                        "attempt" => tell.send(Ok(News::Attempt(event.data))).await.ok()?,
+                        "reset" => tell.send(Ok(News::Missed)).await.ok()?,
+                        _ => {}
+                    }
+                }
+            }
+            // Before the first connection there is nothing to resume: say what is wrong. A key that is refused stays so.
+            Err(stop) if (!lost && last_id.is_none()) || !may_pass(stop.exit) => {
+                return tell.send(Err(stop)).await.ok();
+            }
+            Err(_) => {}
+        }
+        if !std::mem::replace(&mut lost, true) {
+            tell.send(Ok(News::Lost)).await.ok()?;
+        }
+        tokio::time::sleep(again).await;
+        again = (again * 2).min(AGAIN_LAST);
+    }
+}
+
+/// Whether a fault may be over in a moment.
+fn may_pass(exit: Exit) -> bool {
+    matches!(exit, Exit::Unreachable | Exit::Failure | Exit::TimedOut)
+}
+
+fn resume(last_id: Option<&str>) -> Sending {
+    match last_id {
+        Some(id) => Sending::default().with("last-event-id", id),
+        None => Sending::default(),
+    }
+}

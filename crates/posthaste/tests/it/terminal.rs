@@ -120,9 +120,9 @@ async fn tail_fills_the_terminal_and_gives_it_back() {
         let lines = screen.expect("attempt 1 (first)");
         assert!(lines[2].starts_with('›') && lines.iter().any(|line| line.contains("dlv_")), "{lines:?}");
         screen.expect("attempt 2 is planned");
-        screen.ask(&json!(["resize", 12, 60]));
+        screen.ask(&json!(["resize", 12, 70]));
         let lines = screen.expect("q quit");
-        assert!(lines.iter().all(|line| line.chars().count() <= 60), "{lines:?}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 70), "{lines:?}");
         screen.ask(&json!(["resize", 30, 120]));
         screen.press("r");
         screen.expect("attempt 2 (replay)");

@@ -1,3 +1,5 @@
+//! Figures: what is summed up, and how percentiles come out of buckets.
+
 use super::*;
 use crate::attempt::{Answer, Failure, Reason, Timing};
 use crate::signature::SentRequest;

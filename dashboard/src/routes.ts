@@ -21,6 +21,9 @@ const deliveries = () => import("./screens/logs/Deliveries.svelte");
 const routes: Route[] = [
   { pattern: "/accounts/:account/webhooks", load: list },
   { pattern: "/accounts/:account/alerts/webhooks", load: list },
+  // Before the webhook of any id.
+  { pattern: "/accounts/:account/webhooks/new", load: () => import("./screens/new-webhook/NewWebhook.svelte") },
+  { pattern: "/accounts/:account/webhooks/:id", load: () => import("./screens/webhook/Overview.svelte") },
   { pattern: "/accounts/:account/deliveries", load: deliveries },
   { pattern: "/accounts/:account/deliveries/:delivery", load: deliveries },
   { pattern: "/accounts/:account/events", load: () => import("./screens/events/Events.svelte") },

@@ -31,22 +31,14 @@ export function deliveryLook({ status, attempts_made, last_error }: Pick<Deliver
 export const webhookLook = ({ status }: Pick<Webhook, "status">): Look =>
   status === "paused" ? { icon: "‖", word: "Paused", tone: "pause" } : { icon: "✓", word: "Active", tone: "ok" };
 
-/** A webhook's health, which stands beside its status. */
-export type Health = "healthy" | "degraded" | "failing" | "none";
-
-/** By the figures of the last hour, where there are any: under 95 % is degraded. */
-export function healthOf(webhook: Pick<Webhook, "health">, hour?: { delivered: number; failed: number; success?: number | null }): Health {
-  if (webhook.health === "failing") return "failing";
-  if (!hour) return "healthy";
-  if (hour.delivered + hour.failed === 0) return "none";
-  return (hour.success ?? 1) < 0.95 ? "degraded" : "healthy";
-}
+/** A webhook's health, which its figures tell; it stands beside the status. */
+export type Health = "healthy" | "degraded" | "failing" | "no_traffic";
 
 export const HEALTH: Record<Health, Look> = {
   healthy: { icon: "✓", word: "Healthy", tone: "ok" },
   degraded: { icon: "!", word: "Degraded", tone: "warn" },
   failing: { icon: "✕", word: "Failing", tone: "bad" },
-  none: { icon: "–", word: "No traffic", tone: "pause" },
+  no_traffic: { icon: "–", word: "No traffic", tone: "pause" },
 };
 
 /** Who paused it, since when, why: "Paused by us 21 Nov 14:02: it answered 410 Gone". */

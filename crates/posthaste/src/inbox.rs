@@ -3,6 +3,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod authority;
+mod in_dashboard;
 mod log;
 mod routes;
 mod verdict;
@@ -25,21 +26,33 @@ pub(crate) use verdict::Verdict;
 /// The secrets of a webhook, by its id: those that may sign now. Empty for a webhook that is not known.
 pub(crate) type Secrets = Arc<dyn Fn(&str) -> Vec<SigningSecret> + Send + Sync>;
 
+/// The address of a box.
+pub(crate) fn url(port: u16, name: &str) -> String {
+    format!("https://localhost:{port}/inbox/{name}")
+}
+
 /// The inbox: boxes by name.
 pub(crate) struct Inbox {
     boxes: BTreeMap<String, Mutex<Log>>,
     secrets: Secrets,
     signature_header: String,
     headers_start: String,
+    port: u16,
     clock: Arc<dyn Clock>,
 }
 
 impl Inbox {
-    /// An inbox with these boxes. `prefix` is the brand's, such as `X-CronDB`.
-    pub(crate) fn new(boxes: &[(&str, Answer)], secrets: Secrets, prefix: &str, clock: Arc<dyn Clock>) -> Self {
+    /// An inbox with these boxes, reached on `port`. `prefix` is the brand's, such as `X-CronDB`.
+    pub(crate) fn new(
+        boxes: &[(&str, Answer)],
+        port: u16,
+        secrets: Secrets,
+        prefix: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let boxes = boxes.iter().map(|(name, answer)| ((*name).to_owned(), Mutex::new(Log::new(*answer)))).collect();
         let prefix = prefix.to_ascii_lowercase();
-        Self { boxes, secrets, signature_header: format!("{prefix}-signature"), headers_start: prefix, clock }
+        Self { boxes, secrets, signature_header: format!("{prefix}-signature"), headers_start: prefix, port, clock }
     }
 
     /// What the inbox found when it checked this attempt's signature; `None` if the attempt did not come here.

@@ -51,12 +51,12 @@ pub(crate) struct Start<'a> {
     pub(crate) directory: SharedDirectory,
     /// Who else wants to know what is committed.
     pub(crate) tap: Option<UnboundedSender<Fact>>,
-    /// Whether this is `dev`, which the dashboard says.
-    pub(crate) development: bool,
     /// Who wants to know that it works.
     pub(crate) manager: ServiceManager,
     /// Who collects traces.
     pub(crate) tracer: Option<Arc<dyn Tracer>>,
+    /// The test receiver of `dev`.
+    pub(crate) inbox: Option<Arc<dyn server::Inbox>>,
 }
 
 /// A running service.
@@ -81,7 +81,7 @@ pub(crate) struct Service {
 /// # Errors
 /// The setting with which it cannot be started.
 pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
-    let Start { settings, data, key, listener, directory, tap, development, manager, tracer } = start;
+    let Start { settings, data, key, listener, directory, tap, inbox, manager, tracer } = start;
     let catalogue = Arc::new(catalogue(settings)?);
     let network = Arc::new(network(settings)?);
     let metrics = metrics_listener(settings).await?;
@@ -137,7 +137,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
     let figures = Arc::new(figures::registry(store.figures(), dispatch.gauges(), data));
     remove_temporary(&*store, &directory).await?;
     let outside = outside(settings, address)?;
-    let ui = ui(&outside, development);
+    let ui = ui(&outside);
     let app = || App {
         store: store.clone(),
         directory: directory.clone(),
@@ -158,6 +158,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         health: health.clone(),
         figures: Arc::clone(&figures),
         tracer: tracer.clone(),
+        inbox: inbox.clone(),
         dashboard: ui.clone(),
         random: Arc::new(chance::fill),
     };
@@ -269,7 +270,7 @@ fn url_rules(settings: &Settings) -> UrlRules {
 }
 
 /// The dashboard, and the path under which a browser reaches it.
-fn ui(outside: &Outside, development: bool) -> Dashboard {
+fn ui(outside: &Outside) -> Dashboard {
     let file = |file: &dashboard::File| DashboardFile {
         path: file.path,
         media: file.media,
@@ -277,7 +278,7 @@ fn ui(outside: &Outside, development: bool) -> Dashboard {
         gzip: file.gzip,
         brotli: file.brotli,
     };
-    Dashboard { files: dashboard::FILES.iter().map(file).collect(), base: outside.folder(), development }
+    Dashboard { files: dashboard::FILES.iter().map(file).collect(), base: outside.folder() }
 }
 
 /// How this server is reached: as the settings say, or where it listens.

@@ -13,6 +13,7 @@ mod egress_ips;
 mod event_batch;
 mod event_types;
 mod events;
+mod inbox;
 mod keys;
 mod listen;
 mod openapi;
@@ -58,6 +59,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         audit::operations(),
         sessions::operations(),
         brand::operations(),
+        inbox::operations(),
         event_types::operations(),
         egress_ips::operations(),
         operations::operations(),

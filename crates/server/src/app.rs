@@ -28,6 +28,7 @@ use crate::carrier::Carrier;
 use crate::dashboard::Dashboard;
 use crate::health::Health;
 use crate::key_uses::KeyUses;
+use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::live::Live;
 use crate::outside::Outside;
@@ -71,6 +72,8 @@ pub struct App {
     pub live: Live,
     /// The transport of temporary webhooks, which stands in front of the network.
     pub carrier: Carrier,
+    /// The test receiver of the development mode; `None` elsewhere.
+    pub inbox: Option<Arc<dyn Inbox>>,
     /// The dashboard, which is served beside the API.
     pub dashboard: Dashboard,
     /// Whether sending goes on; the wiring's watchdog says so.

@@ -49,13 +49,11 @@ pub struct Dashboard {
     pub files: Arc<[DashboardFile]>,
     /// The path under which this server is reached from outside: `/`, or that of the public URL, with a slash at its end.
     pub base: String,
-    /// Whether this is the development mode, which the page says.
-    pub development: bool,
 }
 
 impl Default for Dashboard {
     fn default() -> Self {
-        Self { files: Arc::default(), base: "/".to_owned(), development: false }
+        Self { files: Arc::default(), base: "/".to_owned() }
     }
 }
 

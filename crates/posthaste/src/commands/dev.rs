@@ -118,7 +118,13 @@ async fn start(options: &Options, mut settings: Settings) -> Result<Running, Sto
     let api = ports::bind(settings.listen, Some(options.inbox_listen.port())).await.map_err(in_use)?;
     let boxes: Vec<(&'static str, Answer)> = BOXES.iter().map(|(name, _, answer)| (*name, *answer)).collect();
     let prefix = &settings.policy.brand.header_prefix;
-    let inbox = Arc::new(Inbox::new(&boxes, secrets(directory.clone()), prefix, Arc::new(SystemClock)));
+    let inbox = Arc::new(Inbox::new(
+        &boxes,
+        inbox_bound.address.port(),
+        secrets(directory.clone()),
+        prefix,
+        Arc::new(SystemClock),
+    ));
     if let Some(listener) = ports::also_v6(&inbox_bound).await {
         tokio::spawn(Arc::clone(&inbox).serve(listener, authority.acceptor.clone()));
     }
@@ -131,9 +137,9 @@ async fn start(options: &Options, mut settings: Settings) -> Result<Running, Sto
         listener: api.listener,
         directory,
         tap: Some(tap),
-        development: true,
         manager: ServiceManager::none(),
         tracer: None,
+        inbox: Some(inbox.clone()),
     })
     .await?;
     let key = key(&settings, &service, &data).await?;

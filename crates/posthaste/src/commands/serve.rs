@@ -79,9 +79,9 @@ async fn start(settings: &Settings, data: &Path, console: &Console, manager: &Se
         listener,
         directory: SharedDirectory::default(),
         tap: None,
-        development: false,
         manager: manager.clone(),
         tracer: traces::start(settings)?,
+        inbox: None,
     })
     .await?;
     if let Some(file) = found.made {

@@ -54,6 +54,22 @@ impl Answer {
     /// All of them, as they are written.
     pub(crate) const NAMES: &'static str = "200, 500, 410, 429, slow, hang, fail_twice";
 
+    /// All of them, each with its name.
+    pub(crate) const ALL: [(&'static str, Self); 7] = [
+        ("200", Self::Ok),
+        ("500", Self::ServerError),
+        ("410", Self::Gone),
+        ("429", Self::TooMany),
+        ("slow", Self::Slow),
+        ("hang", Self::Hang),
+        ("fail_twice", Self::FailTwice),
+    ];
+
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, answer)| *answer == self).map_or("", |(name, _)| name)
+    }
+
     /// What the `nth` request of a delivery gets, from 1.
     pub(crate) const fn reply(self, nth: u32) -> Reply {
         match self {
@@ -106,6 +122,8 @@ mod tests {
         for (nth, status) in [(1, 500), (2, 500), (3, 200), (4, 200)] {
             check("fail_twice", nth, Some(status));
         }
+        assert_eq!(Answer::ALL.map(|(name, _)| name).join(", "), Answer::NAMES);
+        assert!(Answer::ALL.iter().all(|(name, answer)| serde_json::to_value(answer).expect("JSON") == *name));
         assert_eq!(Answer::TooMany.reply(1).retry_after, Some("10"));
         assert!(serde_json::from_str::<Answer>("\"404\"").is_err());
     }

@@ -93,6 +93,11 @@ impl Log {
         1
     }
 
+    /// How many requests have come.
+    pub(super) const fn count(&self) -> u64 {
+        self.count
+    }
+
     /// The latest requests, newest first.
     pub(super) fn latest(&self, limit: usize) -> Vec<Received> {
         self.requests.iter().rev().take(limit).cloned().collect()

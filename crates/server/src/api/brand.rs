@@ -56,7 +56,7 @@ async fn brand(State(api): State<Arc<Api>>) -> Response {
         name: &policy.brand.name,
         header_prefix: &policy.brand.header_prefix,
         version: &api.version,
-        development: api.dashboard.development,
+        development: api.inbox.is_some(),
         allow_http: api.url_rules.allow_http,
         timeout: write_span(policy.timeout),
         retry_schedule: policy.retry_schedule.clone().into(),

@@ -9,7 +9,8 @@ use crate::world::{PLATFORM, World};
 
 /// Operations that are no GET and change nothing of what people set up: events have a log of their own, and the temporary
 /// webhook of a listener is told like any other. Signing out is done by a session, and shown with the sessions.
-const NO_CHANGE: [&str; 6] = ["post_events", "test_webhook", "check_url", "answer_carried", "listen", "sign_out"];
+const NO_CHANGE: [&str; 7] =
+    ["post_events", "test_webhook", "check_url", "answer_carried", "listen", "sign_out", "switch_inbox"];
 
 /// A change: its operation, a request that succeeds, and the action that it leaves. `{w}`, `{d}` and `{k}` are a webhook,
 /// an ended delivery and a key of the account `a`, `{p}` a key of the platform. In this order each finds what it needs.

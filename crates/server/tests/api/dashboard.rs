@@ -21,7 +21,7 @@ pub(crate) fn of_the_tests() -> Dashboard {
         },
         DashboardFile { path: "theme.js", media: "text/javascript; charset=utf-8", plain: b"plain", ..file },
     ];
-    Dashboard { files: files.into(), base: "/hooks/".to_owned(), development: false }
+    Dashboard { files: files.into(), base: "/hooks/".to_owned() }
 }
 
 async fn get(world: &World, path: &str, header: (&str, &str)) -> Reply {

@@ -9,6 +9,7 @@ mod dispatcher;
 mod events;
 mod every_route;
 mod idempotency;
+mod inbox;
 mod keys;
 mod pages;
 mod sessions;

@@ -209,6 +209,7 @@ impl World {
             version: "0.0.0-test".to_owned(),
             live,
             carrier: Carrier::new(Arc::new(NoNetwork)),
+            inbox: Some(Arc::new(crate::inbox::OneBox::default())),
             dashboard: crate::dashboard::of_the_tests(),
             health: server::Health::default(),
             figures: Arc::default(),

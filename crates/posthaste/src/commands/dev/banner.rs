@@ -77,7 +77,7 @@ impl Banner {
 
     /// The address of a box.
     pub(super) fn inbox_url(&self, name: &str) -> String {
-        format!("https://localhost:{}/inbox/{name}", self.inbox)
+        crate::inbox::url(self.inbox, name)
     }
 
     /// Says that everything is up: only when it is.

@@ -84,7 +84,7 @@ async fn files_go_out_as_compressed_as_the_browser_takes_them() {
 async fn the_page_can_ask_whose_webhooks_these_are_and_who_is_signed_in() {
     let world = World::new();
     let brand = world.ask(Method::GET, "/v1/brand").send().await.json();
-    assert_eq!((&brand["name"], &brand["development"]), (&"CronDB".into(), &false.into()));
+    assert_eq!((&brand["name"], &brand["development"]), (&"CronDB".into(), &true.into()));
     assert_eq!(brand["retry_schedule"], serde_json::json!(["30s", "2m", "10m", "1h", "6h"]));
     let platform = world.get("/v1/sessions/current").await.json();
     assert_eq!((&platform["platform"], &platform["account"]), (&true.into(), &serde_json::Value::Null));

@@ -21,6 +21,8 @@ const deliveries = () => import("./screens/logs/Deliveries.svelte");
 const routes: Route[] = [
   { pattern: "/accounts/:account/webhooks", load: list },
   { pattern: "/accounts/:account/alerts/webhooks", load: list },
+  { pattern: "/accounts/:account/event-types", load: () => import("./screens/event-types/EventTypes.svelte") },
+  { pattern: "/inbox/:name", load: () => import("./screens/inbox/Inbox.svelte") },
   // Before the webhook of any id.
   { pattern: "/accounts/:account/webhooks/new", load: () => import("./screens/new-webhook/NewWebhook.svelte") },
   { pattern: "/accounts/:account/webhooks/:id", load: () => import("./screens/webhook/Overview.svelte") },

@@ -20,7 +20,7 @@ const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 /** The platform key of every server here. */
 export const KEY = "phk_of_the_browser_tests_0123456789";
 /** How long anything may take on a machine that does much else, in milliseconds. */
-export const PATIENCE = 60_000;
+export const PATIENCE = Number(process.env.PATIENCE ?? 60_000);
 
 const cleanings = new WeakMap();
 

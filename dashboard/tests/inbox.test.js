@@ -1,0 +1,35 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { accessible, browse, dev, quit } from "./harness.js";
+
+after(quit);
+
+test("the inbox shows what it gets, checks it, and is switched to fail", async (t) => {
+  const server = await dev(t);
+  const page = await browse(t, server, "/inbox/demo");
+  await page.getByText("signature verified").first().waitFor();
+  await page.getByText("Live", { exact: true }).waitFor();
+  await page.getByLabel("Answers").selectOption("500");
+  await page.getByText("demo answers 500").first().waitFor();
+  await server.event("watchlist.domain_added", { domain: "fresh.example" });
+  const row = page.getByRole("button", { name: /watchlist.domain_added attempt 1 answered 500/ });
+  await row.click();
+  await page.getByText('"fresh.example"').waitFor();
+  await accessible(page, "inbox");
+  await page.getByRole("link", { name: "flaky" }).click();
+  await page.getByText(/attempt 3/).first().waitFor();
+  assert.equal(await page.title(), "flaky · Inbox · CronDB");
+});
+
+test("event types show who gets them", async (t) => {
+  const server = await dev(t, "--no-seed");
+  await server.webhook({ name: "Alerts only", url: "http://127.0.0.1:9/hook", events: ["alert.*"] });
+  const page = await browse(t, server, "/accounts/default/event-types");
+  await page.getByText("That is all: 16.").waitFor();
+  await page.getByText("alert.domain_matched").click();
+  await page.getByRole("link", { name: "Alerts only" }).waitFor();
+  await accessible(page, "event types");
+  await page.getByLabel("Search event types").fill("goal");
+  await page.getByText("sequence.goal_achieved").click();
+  await page.getByText(/No webhook gets/).waitFor();
+});

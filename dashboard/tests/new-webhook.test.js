@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { accessible, browse, quit, receive, serve } from "./harness.js";
+
+after(quit);
+
+test("a webhook is made by keyboard alone, its faults told inline, and its test seen", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  const page = await browse(t, server, "/", { expects: [/status of 422 .*\/webhooks/] });
+  await page.getByRole("link", { name: "+ New Webhook" }).first().waitFor();
+  await page.keyboard.press("n");
+  const name = page.getByLabel("Name", { exact: true });
+  await name.waitFor();
+  // Nothing picked, nothing typed: told in text, and the focus is where the first fault is.
+  await page.keyboard.press("Control+Enter");
+  await page.getByRole("alert").getByText("Say where the events go").waitFor();
+  assert.match(await page.evaluate(() => document.activeElement.id), /-url$/);
+  await accessible(page, "new webhook, with faults");
+  await page.keyboard.type("https://10.0.0.1/hook");
+  await page.locator("p.error", { hasText: "10.0.0.1" }).first().waitFor();
+  await page.keyboard.press("ControlOrMeta+a");
+  await page.keyboard.type(receiver.url);
+  await page.getByText("✓ Leads to 127.0.0.1").waitFor();
+  await page.getByLabel("Only these").focus();
+  await page.getByLabel(/^Filter 16 events/).waitFor();
+  await page.getByLabel(/^Filter 16 events/).focus();
+  await page.keyboard.type("alert");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Space");
+  await page.getByText("3 of 3").waitFor();
+  await accessible(page, "new webhook, events picked");
+  await page.getByRole("button", { name: "+ Add header" }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByLabel("Name of header 1").waitFor();
+  await page.keyboard.type("X-CronDB-Evil");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("1");
+  await name.focus();
+  await page.keyboard.type("CRM Sync");
+  await page.keyboard.press("Control+Enter");
+  // The server's own word on a reserved name, beside the field.
+  await page.locator("p.error", { hasText: "X-CronDB-Evil" }).waitFor();
+  await page.getByLabel("Name of header 1").focus();
+  await page.keyboard.press("ControlOrMeta+a");
+  await page.keyboard.type("X-Api-Key");
+  await page.keyboard.press("Control+Enter");
+  await page.getByText("✓ CRM Sync is saved").waitFor();
+  await page.getByText(/✓ 200 in/).waitFor();
+  await receiver.got(1);
+  assert.equal(receiver.requests[0].headers["x-api-key"], "1");
+  const { data } = await server.get("/v1/accounts/default/webhooks");
+  assert.deepEqual(data.map(({ name, events }) => [name, events]), [["CRM Sync", ["alert.*"]]]);
+  await page.getByRole("button", { name: "Reveal" }).click();
+  const { secret } = await server.get(`/v1/accounts/default/webhooks/${data[0].id}/secret`);
+  await page.getByText(secret ?? /whsec_/).waitFor();
+  await accessible(page, "webhook, just saved");
+});
+
+test("what is typed survives a reload, pasted headers fill rows, and another webhook at the same URL is named", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  await server.webhook({ name: "Billing", url: receiver.url });
+  const page = await browse(t, server, "/accounts/default/webhooks/new");
+  await page.getByLabel("URL", { exact: true }).fill(receiver.url);
+  await page.getByText("Billing already sends here").waitFor();
+  await page.getByRole("button", { name: "+ Add header" }).click();
+  await page.getByLabel("Name of header 1").evaluate((input) => {
+    const data = new DataTransfer();
+    data.setData("text", `curl -X POST https://x.example -H 'Authorization: Bearer a:b' --header "X-Team: core"`);
+    input.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }));
+  });
+  assert.equal(await page.getByLabel("Value of header 2").inputValue(), "core");
+  await page.getByText("2 of 20, 38 of 4,096 bytes").waitFor();
+  await page.reload();
+  assert.equal(await page.getByLabel("Value of header 1").inputValue(), "Bearer a:b");
+  assert.equal(await page.getByLabel("URL", { exact: true }).inputValue(), receiver.url);
+});

@@ -1,0 +1,94 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { accessible, browse, quit, receive, serve } from "./harness.js";
+
+after(quit);
+
+test("the overview counts what was delivered and what failed, and leads into the log", async (t) => {
+  const server = await serve(t, "--retry-schedule", "1s");
+  const good = await receive(t);
+  good.answer = ({ body }) => (body.includes("broken") ? { status: 503 } : { status: 200 });
+  const { id } = await server.webhook({ url: good.url });
+  for (let i = 0; i < 4; i++) await server.event();
+  await server.event("alert.rule_created", { name: "broken" });
+  const stats = `/v1/accounts/default/webhooks/${id}/stats`;
+  await server.until(stats, ({ delivered, failed }) => delivered === 4 && failed === 1);
+  const page = await browse(t, server, `/accounts/default/webhooks/${id}`);
+  await page.getByText("80.0 %").waitFor();
+  await page.getByText("2 × 503").waitFor();
+  assert.equal(await page.title(), "Overview · CRM Sync · CronDB");
+  const bar = page.getByRole("link", { name: /4 delivered, 0 of them after a retry, 1 failed/ });
+  const link = await bar.getAttribute("href");
+  assert.match(link, /\/logs\?since=.*&until=/);
+  await accessible(page, "overview");
+  await page.getByRole("button", { name: "Show as table" }).first().click();
+  await page.getByRole("table", { name: "Deliveries over time" }).waitFor();
+  await accessible(page, "overview as table");
+  // What comes in meanwhile is counted without a reload.
+  await server.event();
+  await page.locator("dd", { hasText: "83.3 %" }).waitFor();
+});
+
+test("a webhook is paused, holds what comes, and says so; resuming delivers it", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  const { id } = await server.webhook({ url: receiver.url });
+  const page = await browse(t, server, `/accounts/default/webhooks/${id}`);
+  await page.getByText("No events in the last 24h").waitFor();
+  await accessible(page, "overview without traffic");
+  await page.getByRole("button", { name: "Pause", exact: true }).click();
+  await page.getByLabel(/Reason/).fill("maintenance");
+  await accessible(page, "pause");
+  await page.keyboard.press("Enter");
+  await page.getByText(/Paused by key .*: maintenance/).waitFor();
+  for (let i = 0; i < 50; i++) await server.event();
+  await page.getByText("50 held").waitFor();
+  assert.equal(receiver.requests.length, 0);
+  await page.getByRole("button", { name: "Resume…" }).first().click();
+  await page.getByText("50 deliveries are held").waitFor();
+  await accessible(page, "resume");
+  await page.getByLabel("at", { exact: true }).fill("");
+  await page.getByRole("button", { name: "Resume and deliver 50" }).click();
+  await receiver.got(50);
+  await page.locator("dd", { hasText: /^50/ }).waitFor();
+});
+
+test("a test goes out with what was edited, also while paused, and a refusal is explained", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  receiver.answer = () => ({ status: 410, body: "gone" });
+  const { id } = await server.webhook({ url: receiver.url });
+  const page = await browse(t, server, `/accounts/default/webhooks/${id}`);
+  await page.getByRole("button", { name: "Send test" }).first().waitFor();
+  await page.keyboard.press("s");
+  await page.getByLabel("Event type").selectOption("sequence.email_replied");
+  await page.getByLabel("Data", { exact: true }).fill('{"domain": "prospect.com", "n": 1e400}');
+  await page.getByRole("button", { name: "Send", exact: true }).click();
+  await page.getByText("✕ 410 in").waitFor();
+  await receiver.got(1);
+  assert.match(receiver.requests[0].body, /"data":\{"domain": "prospect.com", "n": 1e400\}/);
+  await accessible(page, "test panel");
+});
+
+test("a webhook is deleted only by whoever types its name", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  const { id } = await server.webhook({ name: "Old one", url: receiver.url });
+  const page = await browse(t, server, `/accounts/default/webhooks/${id}`, { expects: [/status of 404 .*webhooks/] });
+  await page.getByRole("button", { name: "More actions" }).click();
+  await page.getByRole("menuitem", { name: "Delete…" }).click();
+  await page.getByLabel("Type Old one to delete it").fill("Old");
+  assert.equal(await page.getByRole("button", { name: "Delete", exact: true }).getAttribute("aria-disabled"), "true");
+  await accessible(page, "delete");
+  await page.getByLabel("Type Old one to delete it").fill("Old one");
+  await page.keyboard.press("Enter");
+  await page.getByText("A webhook sends your events to a URL").waitFor();
+  assert.deepEqual((await server.get("/v1/accounts/default/webhooks")).data, []);
+});
+
+test("an address that leads nowhere says so", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, "/accounts/default/webhooks/wh_none", { expects: [/status of 404 .*webhooks\/wh_none/] });
+  await page.getByText("No webhook wh_none in this account.").waitFor();
+  await accessible(page, "not found");
+});

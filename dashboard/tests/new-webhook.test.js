@@ -71,7 +71,7 @@ test("what is typed survives a reload, pasted headers fill rows, and another web
     input.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true }));
   });
   assert.equal(await page.getByLabel("Value of header 2").inputValue(), "core");
-  await page.getByText("2 of 20, 38 of 4,096 bytes").waitFor();
+  await page.getByText("2 of 20, 33 of 4,096 bytes").waitFor();
   await page.reload();
   assert.equal(await page.getByLabel("Value of header 1").inputValue(), "Bearer a:b");
   assert.equal(await page.getByLabel("URL", { exact: true }).inputValue(), receiver.url);

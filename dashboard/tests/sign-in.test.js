@@ -24,18 +24,6 @@ test("whoever is not signed in signs in at the address that was wanted", async (
   assert.equal(answer.status(), 401);
 });
 
-test("a one-time link signs in once, and leaves no trace in the address", async (t) => {
-  const server = await serve(t);
-  const { url } = await server.post("/v1/sessions/links", {});
-  const page = await browse(t, server, url.slice(server.url.length), { key: null });
-  await page.getByRole("heading", { name: "Webhooks", exact: true, level: 1 }).waitFor();
-  assert.equal(new URL(page.url()).hash, "");
-  await page.reload();
-  await page.getByRole("heading", { name: "Webhooks", exact: true, level: 1 }).waitFor();
-  const other = await browse(t, server, url.slice(server.url.length), { key: null, expects: [/status of 410 .*\/v1\/sessions/] });
-  await other.getByText("This link was used already").waitFor();
-});
-
 test("the link that dev prints signs in once", async (t) => {
   const server = await dev(t);
   assert.match(server.started.dashboard, /#t=phl_/);

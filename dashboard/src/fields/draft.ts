@@ -62,6 +62,12 @@ export function bodyOf(draft: Draft) {
 /** The names of a form's fields, as the API's pointers start. */
 export type Field = "name" | "url" | "events" | "headers" | "timeout" | "retry_schedule" | "rate_limit" | "max_in_flight";
 
+/** What a field holds, as text: a fault is told until that changes. */
+export function heldBy(draft: Draft, field: Field) {
+  const key: Record<Field, keyof Draft> = { name: "name", url: "url", events: "events", headers: "headers", timeout: "timeout", retry_schedule: "schedule", rate_limit: "rate", max_in_flight: "inFlight" };
+  return JSON.stringify(draft[key[field]]);
+}
+
 /** What is wrong, by field: the first fault of each. The server's pointers are the one source. */
 export function byField(errors: Fault[]): Partial<Record<Field, string>> {
   const faults: Partial<Record<Field, string>> = {};

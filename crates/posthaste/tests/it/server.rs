@@ -145,7 +145,7 @@ impl Launch {
         let mut child = self.command().spawn().expect("the binary runs");
         let said = Said::default();
         let lines = said.follow(child.stdout.take().expect("stdout is piped"));
-        let _errors = said.follow(child.stderr.take().expect("stderr is piped"));
+        let errors = said.follow(child.stderr.take().expect("stderr is piped"));
         let end = Instant::now() + START_MAX;
         loop {
             match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -158,6 +158,8 @@ impl Launch {
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     let status = ended(&mut child, END_MAX).expect("a process without stdout ends");
+                    // To the last line: its other stream may be read later than this one.
+                    errors.iter().for_each(drop);
                     return Err(Refused { status, said: said.text() });
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {

@@ -1,8 +1,9 @@
 //! Erasing an account: nothing of it is left, in the tables or between them.
 //!
 //! One transaction closes the account: its own row, its keys and its webhooks with their secrets are gone, and a row of
-//! `erasures` remembers what is left to do. Its events follow in bounded batches, also after a crash. At last SQLite's log
-//! is emptied, which held what was there before; then the row goes too.
+//! `erasures` remembers what is left to do. Its events follow in bounded batches, also after a crash. Then zeros are laid over
+//! the pages that rows have left which went before, by retention, and were not overwritten then. At last SQLite's log is
+//! emptied, which held what was there; then the row goes too.
 
 use domain::audit::Act;
 use domain::store::{ChangeError, Fact, StoreError};
@@ -12,6 +13,25 @@ use super::checksum::Checksum;
 use super::engine::{Engine, Entry};
 use super::fault::Fault;
 use super::{accounts, audit, deliveries, due, events, figures, keys, sessions, webhooks};
+
+/// How many free pages are overwritten in one transaction: 8 MiB.
+const PAGES_AT_ONCE: i64 = 2_048;
+/// So many zeros leave no place for a second row in a page.
+const ZEROS: i64 = 4_000;
+
+/// Where an erasure stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Events = 0,
+    Zeros = 1,
+    Clearing = 2,
+}
+
+impl Step {
+    fn read(number: i64) -> Option<Self> {
+        [Self::Events, Self::Zeros, Self::Clearing].into_iter().find(|step| *step as i64 == number)
+    }
+}
 
 /// What a batch of an erasure did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +64,7 @@ const WITH_THE_ACCOUNT: &[&str] = &[
 /// Tables that hold nothing of an account, or forget it by themselves: what an idempotency key was answered is sealed, and
 /// goes after a day.
 #[cfg(test)]
-const WITHOUT: &[&str] = &["marks", "event_types", "idempotency"];
+const WITHOUT: &[&str] = &["marks", "event_types", "idempotency", "zeros"];
 
 impl Engine {
     /// Closes an account: it is gone for everybody, and its erasure is certain.
@@ -61,7 +81,7 @@ impl Engine {
             audit::delete_of_account(&engine.conn, number)?;
             sessions::delete_of_account(&engine.conn, number)?;
             accounts::delete(&engine.conn, number)?;
-            put(&engine.conn, number)
+            put(&engine.conn, number, Step::Events)
         })?;
         let fresh = self.shared.fresh();
         let rows: Vec<_> = fresh.iter().filter(|(_, delivery)| delivery.account == number).map(|(id, _)| id).collect();
@@ -74,13 +94,19 @@ impl Engine {
         Ok(act)
     }
 
-    /// Erases up to `budget` events of a closed account, with their deliveries and attempts. In a transaction.
+    /// Erases up to `budget` events of a closed account, with their deliveries and attempts; then overwrites a bounded number
+    /// of pages. In a transaction.
     ///
     /// # Errors
     /// [`StoreError`], after which the transaction cannot be committed.
     pub fn erase(&mut self, budget: usize) -> Result<Erased, StoreError> {
-        let Some(account) = first(&self.conn)? else { return Ok(Erased::Nothing) };
-        Ok(self.overwriting(|engine| engine.erase_events(account, budget))?)
+        let Some((account, step)) = first(&self.conn)? else { return Ok(Erased::Nothing) };
+        let erased = match step {
+            Step::Events => self.overwriting(|engine| engine.erase_events(account, budget))?,
+            Step::Zeros => self.lay_zeros(account)?,
+            Step::Clearing => self.clear_zeros(account)?,
+        };
+        Ok(erased)
     }
 
     /// The log is emptied: nothing of the account is left, and nothing of its erasure. In a transaction.
@@ -109,7 +135,28 @@ impl Engine {
         }
         figures::delete_of_account(&self.conn, account)?;
         webhooks::delete_gone_of_account(&self.conn, account)?;
-        Ok(Erased::All(account))
+        put(&self.conn, account, Step::Zeros)?;
+        Ok(Erased::Some)
+    }
+
+    /// New rows take free pages first: as many rows of zeros as there are of those overwrite them all.
+    fn lay_zeros(&self, account: u32) -> Result<Erased, Fault> {
+        let free: i64 = self.conn.query_row("PRAGMA freelist_count", [], |row| row.get(0))?;
+        let mut statement = self.conn.prepare_cached("INSERT INTO zeros (filler) VALUES (zeroblob(?1))")?;
+        for _ in 0..free.min(PAGES_AT_ONCE) {
+            statement.execute([ZEROS])?;
+        }
+        if free <= PAGES_AT_ONCE {
+            put(&self.conn, account, Step::Clearing)?;
+        }
+        Ok(Erased::Some)
+    }
+
+    /// The zeros go again, and leave free pages that hold nothing else.
+    fn clear_zeros(&self, account: u32) -> Result<Erased, Fault> {
+        let sql = "DELETE FROM zeros WHERE rowid IN (SELECT rowid FROM zeros LIMIT ?1)";
+        let gone = self.conn.prepare_cached(sql)?.execute([PAGES_AT_ONCE])?;
+        Ok(if gone == 0 { Erased::All(account) } else { Erased::Some })
     }
 
     /// What is deleted is overwritten, so that the file no longer holds it.
@@ -121,38 +168,42 @@ impl Engine {
     }
 }
 
-fn put(conn: &Connection, account: u32) -> Result<(), Fault> {
-    conn.prepare_cached("INSERT INTO erasures (account, crc) VALUES (?1, ?2)")?
-        .execute((account, sum(account).sum()))?;
+fn put(conn: &Connection, account: u32, step: Step) -> Result<(), Fault> {
+    conn.prepare_cached("INSERT OR REPLACE INTO erasures (account, step, crc) VALUES (?1, ?2, ?3)")?.execute((
+        account,
+        step as i64,
+        sum(account, step as i64).sum(),
+    ))?;
     Ok(())
 }
 
 /// The first account whose erasure has not ended.
-fn first(conn: &Connection) -> Result<Option<u32>, Fault> {
-    let found: Option<(u32, i64)> = conn
-        .prepare_cached("SELECT account, crc FROM erasures ORDER BY account LIMIT 1")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+fn first(conn: &Connection) -> Result<Option<(u32, Step)>, Fault> {
+    let found: Option<(u32, i64, i64)> = conn
+        .prepare_cached("SELECT account, step, crc FROM erasures ORDER BY account LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    let Some((account, crc)) = found else { return Ok(None) };
-    sum(account).verify(crc, || format!("erasure of account {account}"))?;
-    Ok(Some(account))
+    let Some((account, step, crc)) = found else { return Ok(None) };
+    sum(account, step).verify(crc, || format!("erasure of account {account}"))?;
+    let step = Step::read(step).ok_or_else(|| Fault::damaged("an erasure", "it stands nowhere"))?;
+    Ok(Some((account, step)))
 }
 
 /// Compares the checksum of every row.
 pub(super) fn verify(conn: &Connection) -> Result<u64, Fault> {
-    let mut statement = conn.prepare("SELECT account, crc FROM erasures")?;
+    let mut statement = conn.prepare("SELECT account, step, crc FROM erasures")?;
     let mut rows = statement.query([])?;
     let mut count = 0;
     while let Some(row) = rows.next()? {
         let account: u32 = row.get(0)?;
-        sum(account).verify(row.get(1)?, || format!("erasure of account {account}"))?;
+        sum(account, row.get(1)?).verify(row.get(2)?, || format!("erasure of account {account}"))?;
         count += 1;
     }
     Ok(count)
 }
 
-fn sum(account: u32) -> Checksum {
-    Checksum::of("erasures").numbers([account.into()])
+fn sum(account: u32, step: i64) -> Checksum {
+    Checksum::of("erasures").numbers([account.into(), step])
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ impl Engine {
     /// The engine over an open file, and what a scheduler has to know first.
     pub(super) fn recover(conn: Connection, dir: DataDir, parts: Parts<'_>) -> Result<(Self, Vec<Fact>), RecoverFault> {
         let Parts { vault, directory, limits, mut chance, now, .. } = parts;
+        // A mark whose name was damaged would be taken for one that was never set.
+        marks::verify(&conn)?;
         match marks::get(&conn, marks::KEY_CHECK)? {
             None => {
                 let first = conn.unchecked_transaction().map_err(Fault::from)?;

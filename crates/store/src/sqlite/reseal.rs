@@ -114,7 +114,8 @@ mod tests {
     use crate::sqlite::schema::tests::{columns, empty};
 
     /// Columns of bytes that hold no secret, or no more of one than its hash.
-    const OPEN: [(&str, &str); 12] = [
+    const OPEN: [(&str, &str); 13] = [
+        ("zeros", "filler"),
         ("keys", "hash"),
         ("sessions", "hash"),
         ("sessions", "key"),

@@ -21,9 +21,11 @@ CREATE INDEX audit_of_account ON audit (account, key);
 -- Where an event came from in the producer's traces: trace, span and flags of its `traceparent`, 25 bytes.
 ALTER TABLE events ADD COLUMN trace BLOB;
 
--- Accounts that are closed, and whose events are being erased.
+-- Accounts that are closed, and whose rows are being erased. step: 0 events, 1 zeros are being laid over pages that deleted
+-- rows have left, 2 the zeros go again.
 CREATE TABLE erasures (
     account INTEGER PRIMARY KEY,
+    step INTEGER NOT NULL,
     crc INTEGER NOT NULL
 ) STRICT;
 
@@ -86,3 +88,8 @@ ALTER TABLE keys ADD COLUMN last_used_at INTEGER;
 
 -- The oldest of one webhook's, where most of what is due is held.
 CREATE INDEX due_of_webhook ON due (webhook, due_at);
+
+-- Zeros, over pages that deleted rows have left.
+CREATE TABLE zeros (
+    filler BLOB NOT NULL
+) STRICT;

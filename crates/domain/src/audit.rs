@@ -214,7 +214,9 @@ impl Act {
         if before.name != after.name {
             insert_change(&mut changes, "name", before.name.as_str().into(), after.name.as_str().into());
         }
-        for ((field, from), (_, to)) in before.log.shown().into_iter().zip(after.log.shown()) {
+        let before = before.log.shown().into_iter().chain(before.limits.shown());
+        let after = after.log.shown().into_iter().chain(after.limits.shown());
+        for ((field, from), (_, to)) in before.zip(after) {
             if from != to {
                 insert_change(&mut changes, field, from, to);
             }

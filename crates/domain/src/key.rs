@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::id::{AccountId, KeyId};
+use crate::id::{AccountId, KeyId, PLACES_MAX};
 use crate::redaction::Redaction;
 use crate::size::write_size;
 use crate::time::{Timestamp, write_span};
@@ -28,6 +28,8 @@ pub struct Account {
     pub version: u64,
     /// What it keeps of its log, and how it shows it.
     pub log: LogRules,
+    /// How much it may ask for.
+    pub limits: AccountLimits,
 }
 
 impl Account {
@@ -42,7 +44,33 @@ impl Account {
             updated_at: now,
             version: 1,
             log: LogRules::default(),
+            limits: AccountLimits::default(),
         }
+    }
+}
+
+/// How much an account may ask for, where that is not what the operator's settings say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AccountLimits {
+    /// Events per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events_per_second: Option<u32>,
+    /// How many webhooks it may have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_webhooks: Option<u32>,
+}
+
+impl AccountLimits {
+    /// The highest rate that can be set.
+    pub const EVENTS_PER_SECOND_MAX: u32 = 1_000_000;
+    /// The most webhooks that can be allowed: as many as an event can go to.
+    pub const WEBHOOKS_MAX: u32 = PLACES_MAX as u32;
+
+    /// The fields as they are shown, by their names.
+    #[must_use]
+    pub fn shown(&self) -> [(&'static str, Value); 2] {
+        [("events_per_second", self.events_per_second.into()), ("max_webhooks", self.max_webhooks.into())]
     }
 }
 

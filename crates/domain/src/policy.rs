@@ -22,6 +22,10 @@ pub struct Policy {
     pub slots: usize,
     /// For how long every attempt must have failed for a webhook to be paused by us.
     pub pause_after: Duration,
+    /// Events per second of one account at most, unless it says otherwise; `None` for no limit.
+    pub events_per_second: Option<u32>,
+    /// Webhooks of one account at most, unless it says otherwise.
+    pub webhooks_per_account: u32,
 }
 
 impl Default for Policy {
@@ -34,6 +38,8 @@ impl Default for Policy {
             max_in_flight: 10,
             slots: 1_024,
             pause_after: Duration::from_secs(5 * 86_400),
+            events_per_second: None,
+            webhooks_per_account: 1_000,
         }
     }
 }

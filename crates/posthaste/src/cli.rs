@@ -111,6 +111,9 @@ pub(crate) async fn run(command: Command, console: &Console, environment: &Envir
 }
 
 async fn bench_run(options: bench::Options, console: &Console) -> Ended {
+    if let Some(bench::What::Burst(options)) = &options.what {
+        return burst(options, console).await;
+    }
     match bench::run(&options, console.json()).await {
         Ok(report) => {
             if console.json() {
@@ -122,6 +125,16 @@ async fn bench_run(options: bench::Options, console: &Console) -> Ended {
         }
         Err(bench::Failed(said)) => Err(Stop::failure(said)),
     }
+}
+
+async fn burst(options: &bench::BurstOptions, console: &Console) -> Ended {
+    let bursts = bench::burst(options).await.map_err(|bench::Failed(said)| Stop::failure(said))?;
+    if console.json() {
+        console.line(&serde_json::to_string(&bursts).map_err(|error| Stop::failure(error.to_string()))?);
+    } else {
+        bursts.print(console);
+    }
+    Ok(if bursts.is_right() { Exit::Ok } else { Exit::Failure })
 }
 
 async fn client_command(command: ClientCommand, console: &Console, environment: &Environment) -> Ended {

@@ -1,6 +1,7 @@
 //! The resources, one per file: each with its operations, what it reads and what it writes.
 
 mod accept_events;
+mod account_limits;
 mod account_log;
 mod accounts;
 mod attempt_json;

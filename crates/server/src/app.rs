@@ -29,7 +29,7 @@ use crate::dashboard::Dashboard;
 use crate::health::Health;
 use crate::inbox::Inbox;
 use crate::key_uses::KeyUses;
-use crate::limits::Limits;
+use crate::limits::{EventRates, Limits};
 use crate::live::Live;
 use crate::outside::Outside;
 use crate::stopping::Stopping;
@@ -101,6 +101,10 @@ pub(crate) struct Api {
     pub(crate) tests: Limits<u32>,
     /// URL checks per account.
     pub(crate) url_checks: Limits<u32>,
+    /// Events per second per account.
+    pub(crate) event_rates: EventRates,
+    /// Held while a webhook is created, so that no account gets more of them than it may have.
+    pub(crate) creating: tokio::sync::Mutex<()>,
     /// How many bytes of request bodies may be in memory.
     pub(crate) budget: Budget,
     /// The OpenAPI document, built when first asked for.
@@ -121,12 +125,14 @@ impl Api {
         (app.random)(&mut prefix);
         Self {
             app,
-            sign_ins: Limits::new(10, Duration::from_secs(60)),
-            calls: Limits::new(200, Duration::from_secs(1)),
+            sign_ins: Limits::new("sign_ins", 10, Duration::from_secs(60)),
+            calls: Limits::new("requests", 200, Duration::from_secs(1)),
             key_uses: KeyUses::default(),
             revoking: tokio::sync::Mutex::default(),
-            tests: Limits::new(30, Duration::from_secs(10)),
-            url_checks: Limits::new(30, Duration::from_secs(10)),
+            tests: Limits::new("tests", 30, Duration::from_secs(10)),
+            url_checks: Limits::new("url_checks", 30, Duration::from_secs(10)),
+            event_rates: EventRates::default(),
+            creating: tokio::sync::Mutex::default(),
             budget: Budget::default(),
             openapi: OnceLock::new(),
             docs: OnceLock::new(),

@@ -199,11 +199,7 @@ fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
     }
     if !caller.is_platform() {
         api.calls.take(caller.hash, now).map_err(|wait| {
-            Problem::too_many(
-                "too_many_requests",
-                wait,
-                "This key comes too often. Slow down, or post events in batches.",
-            )
+            Problem::over("too_many_requests", wait, "This key comes too often. Slow down, or post events in batches.")
         })?;
     }
     Ok(caller)
@@ -215,7 +211,7 @@ fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
 pub(crate) fn wrong(address: IpAddr, api: &Api, problem: Problem) -> Problem {
     match api.sign_ins.take(address, api.now()) {
         Ok(()) => problem,
-        Err(wait) => Problem::too_many("too_many_sign_ins", wait, "Too many wrong keys came from your address."),
+        Err(wait) => Problem::over("too_many_sign_ins", wait, "Too many wrong keys came from your address."),
     }
 }
 

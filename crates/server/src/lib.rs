@@ -24,6 +24,7 @@ mod operation;
 mod outside;
 mod page;
 mod problem;
+mod refuse;
 mod router;
 mod same_origin;
 mod serve;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::RequestId;
+use crate::limits::{Left, whole_seconds};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -24,6 +25,8 @@ pub(crate) struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<Refusal>,
     retry_after: Option<Duration>,
+    /// The quota that is used up.
+    limit: Option<Box<Left>>,
     cookie: Option<String>,
     /// What came has not been read to its end: no other request may follow on the connection.
     close: bool,
@@ -72,7 +75,16 @@ pub(crate) struct FaultSchema {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new(), retry_after: None, cookie: None, close: false }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: None,
+            limit: None,
+            cookie: None,
+            close: false,
+        }
     }
 
     /// 400: what came cannot be read.
@@ -148,6 +160,11 @@ impl Problem {
     /// 429: too often.
     pub(crate) fn too_many(code: &'static str, wait: Duration, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail) }
+    }
+
+    /// 429: a quota is used up.
+    pub(crate) fn over(code: &'static str, left: Left, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { limit: Some(Box::new(left)), ..Self::too_many(code, left.wait, detail) }
     }
 
     /// 503: cannot be done now.
@@ -306,9 +323,10 @@ pub(crate) fn render(id: RequestId, mut response: Response) -> Response {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.remove(http::header::CONTENT_LENGTH);
     if let Some(wait) = problem.retry_after {
-        // Rounded up: who comes back after that many seconds is not too early.
-        let seconds = wait.as_millis().div_ceil(1_000).max(1);
-        headers.insert(RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
+        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+    }
+    if let Some(limit) = problem.limit {
+        limit.write(headers);
     }
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -21,11 +21,16 @@ use tower::ServiceExt as _;
 use crate::app::{Api, App};
 use crate::auth::Peer;
 use crate::key_uses::WRITTEN_EVERY;
+use crate::refuse::refuse;
 use crate::stopping::Stopping;
 use crate::strict_head::StrictHead;
 
-/// Connections at once; further ones wait in the listener's queue.
+/// Connections at once.
 const CONNECTIONS_MAX: usize = 8_192;
+/// While less than this part of them is left, connections are closed after each answer, so that those who come get their turn.
+const CROWDED: usize = 8;
+/// Further connections that are answered at once that there are too many; even further ones wait in the listener's queue.
+const REFUSED_MAX: usize = 512;
 /// The largest head, and the most that is read ahead.
 const READ_AHEAD_MAX: usize = 64 * 1024;
 /// How long answers may take to end once the shutdown has begun.
@@ -39,7 +44,7 @@ pub async fn serve(app: App, listener: TcpListener, shutdown: impl Future<Output
     let api = Arc::new(Api::new(app, stopping.clone()));
     let router = crate::router::router_of(Arc::clone(&api));
     let writing = tokio::spawn(write_key_uses(Arc::clone(&api)));
-    serve_router(router, &stopping, listener, shutdown).await;
+    serve_router(router, &stopping, listener, CONNECTIONS_MAX, shutdown).await;
     writing.abort();
     api.key_uses.write(&*api.store).await;
 }
@@ -54,30 +59,47 @@ async fn write_key_uses(api: Arc<Api>) {
 
 /// Serves the figures alone, without a key, for `--metrics-listen`.
 pub async fn serve_metrics(router: Router, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-    serve_router(router, &Stopping::default(), listener, shutdown).await;
+    serve_router(router, &Stopping::default(), listener, CONNECTIONS_MAX, shutdown).await;
 }
 
-async fn serve_router(router: Router, stopping: &Stopping, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+async fn serve_router(
+    router: Router,
+    stopping: &Stopping,
+    listener: TcpListener,
+    most: usize,
+    shutdown: impl Future<Output = ()>,
+) {
     let mut connections = JoinSet::new();
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let slots = Arc::new(Semaphore::new(most));
+    let refusals = Arc::new(Semaphore::new(REFUSED_MAX));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let slot = tokio::select! {
+        let refusal = tokio::select! {
             () = &mut shutdown => break,
-            slot = Arc::clone(&slots).acquire_owned() => slot.expect("the semaphore is never closed"),
+            refusal = Arc::clone(&refusals).acquire_owned() => refusal.expect("the semaphore is never closed"),
         };
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let connection = connection(stream, peer.ip(), router.clone(), stopping.watch());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(slot);
-                });
-            }
+            Ok((stream, peer)) => match Arc::clone(&slots).try_acquire_owned() {
+                Ok(slot) => {
+                    let slots = Arc::clone(&slots);
+                    let crowded = move || slots.available_permits() < most / CROWDED;
+                    let connection = connection(stream, peer.ip(), router.clone(), stopping.watch(), crowded);
+                    connections.spawn(async move {
+                        connection.await;
+                        drop(slot);
+                    });
+                }
+                Err(_) => {
+                    connections.spawn(async move {
+                        refuse(stream).await;
+                        drop(refusal);
+                    });
+                }
+            },
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -93,12 +115,18 @@ async fn serve_router(router: Router, stopping: &Stopping, listener: TcpListener
     }
 }
 
-async fn connection(stream: TcpStream, peer: IpAddr, router: Router, mut stopping: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    peer: IpAddr,
+    router: Router,
+    mut stopping: watch::Receiver<bool>,
+    crowded: impl Fn() -> bool,
+) {
     // Answers are small: waiting for more to send would only delay them.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let service = service_fn(move |request| answer(request, peer, router.clone()));
+    let service = service_fn(move |request| answer(request, peer, router.clone(), crowded()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // `StrictHead` times heads and idle connections with one timer for all requests.
@@ -115,13 +143,54 @@ async fn connection(stream: TcpStream, peer: IpAddr, router: Router, mut stoppin
     let _ended = connection.await;
 }
 
-async fn answer(mut request: hyper::Request<Incoming>, peer: IpAddr, router: Router) -> Result<Response, Infallible> {
+async fn answer(
+    mut request: hyper::Request<Incoming>,
+    peer: IpAddr,
+    router: Router,
+    crowded: bool,
+) -> Result<Response, Infallible> {
     let coded = request.headers().contains_key(TRANSFER_ENCODING);
     request.extensions_mut().insert(Peer(peer));
     let mut response = router.oneshot(Request::from(request.map(axum::body::Body::new))).await?;
-    if coded {
+    if coded || crowded {
         // `StrictHead` does not follow chunks: no other request may come after them.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    async fn ask(stream: &mut TcpStream) {
+        stream.write_all(b"GET /here HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("it is sent");
+    }
+
+    /// The answer's head up to `length` bytes, or all of it.
+    async fn read(stream: &mut TcpStream, length: usize) -> String {
+        let mut head = vec![0; length];
+        let read = stream.read(&mut head).await.expect("an answer, not a reset");
+        String::from_utf8_lossy(&head[..read]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn whoever_is_too_many_is_told_so_and_when_to_come_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let router = Router::new().route("/here", axum::routing::get(async || "here"));
+        tokio::spawn(async move {
+            serve_router(router, &Stopping::default(), listener, 1, std::future::pending()).await;
+        });
+        let mut first = TcpStream::connect(address).await.expect("a connection");
+        ask(&mut first).await;
+        assert!(read(&mut first, 15).await.starts_with("HTTP/1.1 200 OK"));
+        let mut second = TcpStream::connect(address).await.expect("a connection");
+        ask(&mut second).await;
+        let mut told = String::new();
+        second.read_to_string(&mut told).await.expect("an answer, not a reset");
+        assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("\r\nretry-after: 1\r\n"), "{told}");
+        assert!(told.ends_with("\"request_id\":\"req_unread\"}"), "{told}");
+    }
 }

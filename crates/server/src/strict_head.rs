@@ -50,6 +50,8 @@ pub(crate) struct StrictHead<S> {
     timer: Pin<Box<Sleep>>,
     /// When something last moved.
     moved: Instant,
+    /// Whether anything has come yet: who connects is to say something as soon as a head has to be said.
+    silent: bool,
     /// Since when the present head has been coming.
     head_since: Option<Instant>,
     /// What is left to write in place of the parser's last words.
@@ -60,12 +62,12 @@ impl<S> StrictHead<S> {
     pub(crate) fn new(stream: S) -> Self {
         let moved = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(moved + HEAD_TIME));
-        Self { stream, framing: Framing::new(), timer, moved, head_since: None, farewell: Vec::new() }
+        Self { stream, framing: Framing::new(), timer, moved, silent: true, head_since: None, farewell: Vec::new() }
     }
 
     /// Whether the connection has rested, or the head has taken, too long.
     fn too_long(&mut self, cx: &mut Context<'_>) -> bool {
-        let idle = self.moved + IDLE_TIME;
+        let idle = self.moved + if self.silent { HEAD_TIME } else { IDLE_TIME };
         let deadline = self.head_since.map_or(idle, |since| idle.min(since + HEAD_TIME));
         // The timer is moved only when it rings, or would ring too late: not with every request.
         if self.timer.deadline() > deadline {
@@ -96,6 +98,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictHead<S> {
             Poll::Pending => return Poll::Pending,
         }
         this.moved = Instant::now();
+        this.silent = false;
         if let Err(at) = this.framing.follow(&buf.filled()[before..]) {
             // A byte that no head may hold takes the place of the offending one: the parser answers 400 and closes.
             buf.filled_mut()[before + at] = 0;
@@ -133,6 +136,7 @@ impl<S: AsyncWrite + Unpin> StrictHead<S> {
     }
 
     fn written(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.silent = false;
         match result {
             Poll::Ready(result) => {
                 self.moved = Instant::now();

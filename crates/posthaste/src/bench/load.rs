@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -44,12 +44,27 @@ impl Connection {
         self.call(Method::POST, self.target.path, body).await
     }
 
+    /// Posts `body`; the whole answer, as far as a load looks at it.
+    pub(crate) async fn post_whole(&mut self, body: Bytes) -> Result<Answer, Failed> {
+        self.send(Method::POST, self.target.path, body).await
+    }
+
+    /// Whether the server keeps it open.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
     pub(crate) async fn call(
         &mut self,
         method: Method,
         path: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), Failed> {
+        let answer = self.send(method, path, body).await?;
+        Ok((answer.status, answer.body))
+    }
+
+    async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Answer, Failed> {
         let mut request =
             Request::builder().method(method).uri(path).header(HOST, "bench").header(CONTENT_TYPE, "application/json");
         if let Some(key) = &self.target.key {
@@ -57,9 +72,18 @@ impl Connection {
         }
         self.sender.ready().await?;
         let answer = self.sender.send_request(request.body(Full::new(body))?).await?;
-        let status = answer.status();
-        Ok((status, answer.into_body().collect().await?.to_bytes()))
+        let (status, retry_after) = (answer.status(), answer.headers().contains_key(RETRY_AFTER));
+        Ok(Answer { status, retry_after, body: answer.into_body().collect().await?.to_bytes() })
     }
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// Whether it says when to come again.
+    pub(crate) retry_after: bool,
+    pub(crate) body: Bytes,
 }
 
 /// What a load came to.

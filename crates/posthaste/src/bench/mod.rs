@@ -1,6 +1,7 @@
 //! `posthaste bench`: what this build does on this machine, beside a bare HTTP exchange measured in the same run.
 
 mod bare;
+mod burst;
 mod load;
 mod report;
 mod server;
@@ -16,6 +17,7 @@ use domain::catalogue::Catalogue;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
+pub(crate) use self::burst::{Options as BurstOptions, run as burst};
 use self::load::{Target, at_rate, flat_out};
 use self::report::{Latency, Report};
 use self::server::Server;
@@ -33,6 +35,8 @@ impl<E: std::error::Error> From<E> for Failed {
 /// How to measure.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) what: Option<What>,
     /// Seconds for each figure
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
@@ -48,6 +52,13 @@ pub(crate) struct Options {
     /// Folder for the measured stores; removed afterwards. Use the disk that is to be measured
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
+}
+
+/// What to measure in place of the figures.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub(crate) enum What {
+    /// Ten times of what can be sustained: every request is answered, and what was accepted is kept
+    Burst(burst::Options),
 }
 
 /// How many webhooks there are where one of them hangs.

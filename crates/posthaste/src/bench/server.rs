@@ -27,10 +27,16 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server on an empty store below the temporary folder.
     pub(crate) async fn start(folder: PathBuf) -> Result<Self, Failed> {
+        Self::start_with(folder, &[]).await
+    }
+
+    /// [`Self::start`] with further settings.
+    pub(crate) async fn start_with(folder: PathBuf, settings: &[&str]) -> Result<Self, Failed> {
         std::fs::create_dir_all(&folder)?;
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", "--listen", "127.0.0.1:0", "--allow-private", "127.0.0.0/8", "--allow-http", "--data"])
             .arg(&folder)
+            .args(settings)
             .env("POSTHASTE_PLATFORM_KEY", KEY)
             .current_dir(&folder)
             .stdin(Stdio::null())
@@ -76,6 +82,25 @@ impl Server {
             Some(id) if status.is_success() => Ok(id.to_owned()),
             _ => Err(Failed(format!("the webhook was not created: {status} {answer}"))),
         }
+    }
+
+    /// The most memory that it had resident, in MiB.
+    pub(crate) fn peak_mib(&self) -> Result<u64, Failed> {
+        let id = self.child.id().ok_or_else(|| Failed("the server has ended".to_owned()))?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kib.map(|kib| kib / 1_024).ok_or_else(|| Failed("its memory is not told here".to_owned()))
+    }
+
+    /// Kills the server, counts the events that its store holds, every checksum compared, and removes the store.
+    pub(crate) async fn kill_and_count(mut self) -> Result<u64, Failed> {
+        self.child.kill().await?;
+        let data = self.data.clone();
+        let checked = tokio::task::spawn_blocking(move || store::sqlite::check(&data)).await??;
+        std::fs::remove_dir_all(&self.data)?;
+        let events = checked.rows.iter().find(|(table, _)| *table == "events");
+        events.map(|(_, number)| *number).ok_or_else(|| Failed("the store has no events".to_owned()))
     }
 
     /// Ends the server and removes its store.

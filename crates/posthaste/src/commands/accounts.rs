@@ -36,6 +36,18 @@ enum What {
         /// A label
         #[arg(long)]
         name: Option<String>,
+        #[command(flatten)]
+        limits: Limits,
+    },
+    /// Change an account; what is not given stays as it is
+    Edit {
+        /// Its id
+        id: String,
+        /// A label
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        limits: Limits,
     },
     /// One account
     Show {
@@ -59,7 +71,35 @@ enum What {
     },
 }
 
-/// Lists, makes, shows, renames or deletes accounts.
+/// How much an account may ask for.
+#[derive(Debug, Args)]
+struct Limits {
+    /// Events per second at most; `default` for the operator's
+    #[arg(long, value_name = "COUNT")]
+    events_per_second: Option<String>,
+    /// Webhooks at most; `default` for the operator's
+    #[arg(long, value_name = "COUNT")]
+    max_webhooks: Option<String>,
+}
+
+impl Limits {
+    /// Adds what was given to the body of a request.
+    fn add_to(&self, body: &mut Value) -> Result<(), Stop> {
+        for (field, given) in [("events_per_second", &self.events_per_second), ("max_webhooks", &self.max_webhooks)] {
+            let Some(text) = given else { continue };
+            body[field] =
+                match text.as_str() {
+                    "default" => Value::Null,
+                    number => json!(number.parse::<u32>().map_err(|_| {
+                        Stop::usage(format!("{field} is a whole number, or default, not {number:?}"))
+                    })?),
+                };
+        }
+        Ok(())
+    }
+}
+
+/// Lists, makes, shows, changes or deletes accounts.
 pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     let Session { console, client, .. } = session;
     match &options.what {
@@ -67,14 +107,23 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
             let accounts = list::fetch(client, &["accounts"], Vec::new(), paging).await?;
             accounts.show(console, table, "There are no accounts. `posthaste accounts create ID` makes one.");
         }
-        What::Create { id, name } => {
+        What::Create { id, name, limits } => {
             let mut body = json!({"id": id});
             if let Some(name) = name {
                 body["name"] = json!(name);
             }
+            limits.add_to(&mut body)?;
             show(session, &client.post(&path(&["accounts"]), &body).await?)?;
         }
         What::Show { id } => show(session, &client.get(&path(&["accounts", id])).await?)?,
+        What::Edit { id, name, limits } => {
+            let mut body = json!({});
+            if let Some(name) = name {
+                body["name"] = json!(name);
+            }
+            limits.add_to(&mut body)?;
+            show(session, &client.send(Method::PATCH, &path(&["accounts", id]), Sending::json(&body)).await?)?;
+        }
         What::Rename { id, name } => {
             let sending = Sending::json(&json!({"name": name}));
             show(session, &client.send(Method::PATCH, &path(&["accounts", id]), sending).await?)?;
@@ -102,11 +151,14 @@ fn show(session: &Session<'_>, account: &Answer) -> Result<(), Stop> {
 }
 
 fn table(accounts: &[Value]) -> Table {
-    let mut table = Table::new(&["ID", "NAME", "CREATED"]);
+    let mut table = Table::new(&["ID", "NAME", "EVENTS/S", "WEBHOOKS", "CREATED"]);
+    let limit = |value: &Value| value.as_u64().map_or("default".to_owned(), |limit| limit.to_string());
     for account in accounts {
         table.row(vec![
             text(account, "id").into(),
             text(account, "name").into(),
+            limit(&account["events_per_second"]).into(),
+            format!("{} of {}", account["webhooks"], limit(&account["max_webhooks"])).into(),
             instant(account, "created_at").into(),
         ]);
     }

@@ -95,6 +95,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
     list("egress-ip", "BIND[=PUBLIC]", "", "Source addresses of requests, and how they look from outside"),
     one("retention", "SPAN", "30d", "For how long ended deliveries are kept"),
     one("max-in-flight", "COUNT", "10", "Requests in flight per webhook at most, 1 to 1000"),
+    one(
+        "events-per-second",
+        "COUNT",
+        "",
+        "Events per second of one account at most, 1 to 1000000; no limit unless given",
+    ),
+    one("webhooks-per-account", "COUNT", "1000", "Webhooks of one account at most, 1 to 1024"),
     one("pause-after", "SPAN", "5d", "For how long every attempt must fail for a webhook to be paused"),
     one("brand", "NAME", "CronDB", "The platform's name: in User-Agent and in texts"),
     one("header-prefix", "PREFIX", "", "What our headers start with; X- and the brand unless given"),
@@ -145,6 +152,8 @@ mod tests {
         POSTHASTE_EGRESS_IP List BIND[=PUBLIC]=""
         POSTHASTE_RETENTION One SPAN="30d"
         POSTHASTE_MAX_IN_FLIGHT One COUNT="10"
+        POSTHASTE_EVENTS_PER_SECOND One COUNT=""
+        POSTHASTE_WEBHOOKS_PER_ACCOUNT One COUNT="1000"
         POSTHASTE_PAUSE_AFTER One SPAN="5d"
         POSTHASTE_BRAND One NAME="CronDB"
         POSTHASTE_HEADER_PREFIX One PREFIX=""

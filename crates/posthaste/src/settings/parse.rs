@@ -35,9 +35,12 @@ pub(crate) fn share(text: &str) -> Judged<f64> {
 }
 
 /// A count between 1 and `most`.
-pub(crate) fn count(text: &str, most: u16) -> Judged<u16> {
-    match text.parse::<u16>() {
-        Ok(count) if (1..=most).contains(&count) => Ok(count),
+pub(crate) fn count<T>(text: &str, most: T) -> Judged<T>
+where
+    T: std::str::FromStr + PartialOrd + std::fmt::Display + From<u8>,
+{
+    match text.parse::<T>() {
+        Ok(count) if count >= T::from(1) && count <= most => Ok(count),
         Ok(_) | Err(_) => Err(format!("{text:?} is not a whole number between 1 and {most}")),
     }
 }

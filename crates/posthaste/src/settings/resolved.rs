@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use domain::address::IpRange;
 use domain::brand::Brand;
+use domain::key::AccountLimits;
 use domain::policy::Policy;
 use domain::retry::RetrySchedule;
 use url::Url;
@@ -104,6 +105,10 @@ impl Settings {
             jitter: from.one("jitter", parse::share)?,
             max_in_flight: from.one("max-in-flight", |text| parse::count(text, 1_000))?,
             pause_after: from.one("pause-after", |text| parse::span(text, MINUTE, 365 * DAY))?,
+            events_per_second: from
+                .maybe("events-per-second", |text| parse::count(text, AccountLimits::EVENTS_PER_SECOND_MAX))?,
+            webhooks_per_account: from
+                .one("webhooks-per-account", |text| parse::count(text, AccountLimits::WEBHOOKS_MAX))?,
             ..Policy::default()
         };
         Ok(Self {

@@ -39,3 +39,30 @@ async fn bench_measures_everything_in_one_run() {
     }
     assert!(scratch.path().read_dir().expect("it is there").next().is_none(), "the measured stores are removed");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_is_answered_and_what_was_accepted_is_kept() {
+    let _machine = wait::the_machine().await;
+    let scratch = tempfile::tempdir().expect("a folder");
+    let output = tokio::task::spawn_blocking({
+        let scratch = scratch.path().to_owned();
+        move || {
+            Command::new(env!("CARGO_BIN_EXE_posthaste"))
+                .args(["--json", "bench", "burst", "--seconds", "1", "--quota", "20", "--batch", "50", "--scratch"])
+                .arg(scratch)
+                .output()
+                .expect("the binary runs")
+        }
+    })
+    .await
+    .expect("no panic");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    println!("a dev build beside other tests: {out}");
+    let bursts: Value = serde_json::from_str(&out).expect("one JSON document");
+    for burst in [&bursts["over_a_quota"], &bursts["over_the_machine"]] {
+        assert!(burst["taken"].as_u64() > Some(0) && burst["accepted"] == burst["kept"], "{burst}");
+        assert_eq!(burst["lost"], 0, "{burst}");
+    }
+    assert!(bursts["over_a_quota"]["refused"].as_u64() > Some(0), "{bursts}");
+}

@@ -21,6 +21,7 @@ use crate::app::Api;
 use crate::auth::{self, Caller};
 use crate::body::{self, EVENTS_BODY_MAX, Kind};
 use crate::json_input::{Given, Input};
+use crate::limits::Left;
 use crate::operation::{Operation, shape};
 use crate::problem::Problem;
 use crate::{idempotency, json, json_input};
@@ -131,12 +132,17 @@ async fn one(api: &Api, caller: &Caller, headers: &HeaderMap, text: &str) -> Res
     let mut event = prepare(api, caller, text)?;
     event.trace = trace(headers);
     event.idempotency = idempotency::of(headers, caller, Some(event.account), "/v1/events", text.as_bytes())?;
+    let left = take(api, event.account, 1)?;
     let accepted = commit(api, vec![event]).await.pop();
     match accepted {
         Some(Ok(accepted)) => {
             let mut answer = String::with_capacity(112);
             write_accepted(&mut answer, &accepted, "");
-            Ok(json::answer(StatusCode::ACCEPTED, answer))
+            let mut response = json::answer(StatusCode::ACCEPTED, answer);
+            if let Some(left) = left {
+                left.write(response.headers_mut());
+            }
+            Ok(response)
         }
         Some(Err(error)) => Err(refusal(error)),
         None => Err(Problem::unavailable("store_stopped", "The store did not answer.")),
@@ -150,6 +156,19 @@ pub(super) fn trace(headers: &HeaderMap) -> Option<TraceParent> {
         (Some(one), None) => TraceParent::parse(one.to_str().ok()?),
         _ => None,
     }
+}
+
+/// Counts so many events of an account; what is left of its quota, if it has one.
+///
+/// # Errors
+/// 429 when it is used up.
+pub(super) fn take(api: &Api, account: u32, number: usize) -> Result<Option<Left>, Problem> {
+    let own = api.directory.read().account_numbered(account).and_then(|account| account.limits.events_per_second);
+    let Some(rate) = own.or(api.policy.events_per_second) else { return Ok(None) };
+    api.event_rates.take(account, number, rate, api.now()).map(Some).map_err(|over| {
+        let detail = format!("The account may post {rate} events a second. Wait, or post fewer.");
+        Problem::over("too_many_events", over, detail)
+    })
 }
 
 /// `{"id":…,"timestamp":…,"deliveries":…}`, after `first`.

@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::account_limits::{self, LimitsInput};
 use super::account_log::{self, LogInput};
 use super::webhook_input::{not_null, read_name};
 use super::webhooks::check_match;
@@ -52,6 +53,10 @@ struct AccountJson {
     /// What the log does not show of its events' data, as JSON pointers in which `*` means every member or element.
     #[schema(example = json!(["/contact/email"]))]
     redact: Vec<String>,
+    /// Events per second at most; null for the operator's `events-per-second`.
+    events_per_second: Option<u32>,
+    /// Webhooks at most, up to 1,024; null for the operator's `webhooks-per-account`.
+    max_webhooks: Option<u32>,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -81,6 +86,10 @@ struct NewAccount {
     /// sent stays whole.
     #[schema(example = json!(["/contact/email"]))]
     redact: Option<Vec<String>>,
+    /// Events per second at most; null for the operator's `events-per-second`.
+    events_per_second: Option<u32>,
+    /// Webhooks at most, up to 1,024; null for the operator's `webhooks-per-account`.
+    max_webhooks: Option<u32>,
 }
 
 /// What can be changed of an account.
@@ -101,6 +110,10 @@ struct AccountInput {
     /// sent stays whole.
     #[schema(example = json!(["/contact/email"]))]
     redact: Option<Vec<String>>,
+    /// Events per second at most; null for the operator's `events-per-second`.
+    events_per_second: Option<u32>,
+    /// Webhooks at most, up to 1,024; null for the operator's `webhooks-per-account`.
+    max_webhooks: Option<u32>,
 }
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -140,6 +153,8 @@ fn row(api: &Api, account: &Account) -> AccountJson {
         retention: account_log::retention(account),
         retention_size: account_log::retention_size(account),
         redact: account.log.redact.texts().collect(),
+        events_per_second: account.limits.events_per_second,
+        max_webhooks: account.limits.max_webhooks,
         created_at: account.created_at,
         updated_at: account.updated_at,
     }
@@ -161,7 +176,8 @@ async fn create(State(api): State<Arc<Api>>, caller: Caller, body: JsonBody) -> 
     if let Some(response) = idempotency::repeated(&api, idempotency.as_ref()).await? {
         return Ok(response);
     }
-    let mut input = Input::parse(body.text()?, &[&["id", "name"][..], &account_log::NAMES].concat())?;
+    let mut input =
+        Input::parse(body.text()?, &[&["id", "name"][..], &account_log::NAMES, &account_limits::NAMES].concat())?;
     let given: Option<String> = not_null(&mut input, "id", "id_invalid", "text");
     let id: Option<AccountId> = given.unwrap_or_else(|| api.new_id("acct")).parse().ok();
     if id.is_none() {
@@ -169,12 +185,14 @@ async fn create(State(api): State<Arc<Api>>, caller: Caller, body: JsonBody) -> 
     }
     let name = read_name(&mut input, "name");
     let log = LogInput::read(&mut input);
+    let limits = LimitsInput::read(&mut input);
     input.check()?;
     let Some(id) = id else { return Err(Problem::fault("/id", "id_invalid", "The id is missing.")) };
     let now = api.now();
     let name = name.unwrap_or_else(|| id.to_string());
     let mut account = Account::new(id, name, now);
     log.apply(&mut account);
+    limits.apply(&mut account);
     let id = account.id.clone();
     let answer = Answer::new(StatusCode::CREATED, &row(&api, &account)).etag(1).location(format!("/v1/accounts/{id}"));
     let (response, made) =
@@ -190,9 +208,10 @@ async fn one(State(api): State<Arc<Api>>, at: InAccount) -> Result<Response, Pro
 }
 
 async fn change(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
-    let mut input = Input::parse(body.text()?, &[&["name"][..], &account_log::NAMES].concat())?;
+    let mut input = Input::parse(body.text()?, &[&["name"][..], &account_log::NAMES, &account_limits::NAMES].concat())?;
     let name = read_name(&mut input, "name");
     let log = LogInput::read(&mut input);
+    let limits = LimitsInput::read(&mut input);
     input.check()?;
     for _ in 0..TRIES {
         let before = crate::auth::account(&api, &at.caller, Some(&at.account.id))?;
@@ -202,6 +221,7 @@ async fn change(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
         account.updated_at = api.now();
         account.name = name.clone().unwrap_or(account.name);
         log.apply(&mut account);
+        limits.apply(&mut account);
         let answer = json::with_etag(json::ok(&row(&api, &account)), account.version);
         match api.store.change(Change::PutAccount(account), at.caller.by(), None).await {
             Ok(_) => {

@@ -1,5 +1,6 @@
 //! A batch of events: a JSON array, or one per line. Each is accepted or refused by itself, the good ones in one commit.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use axum::response::Response;
@@ -12,7 +13,7 @@ use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::accept_events::{commit, prepare, refusal, trace, write_accepted};
+use super::accept_events::{commit, prepare, refusal, take, trace, write_accepted};
 use crate::app::Api;
 use crate::auth::Caller;
 use crate::problem::Problem;
@@ -112,6 +113,7 @@ pub(super) async fn accept(
             None
         }));
     }
+    let events = within_quotas(api, events, &mut results)?;
     let accepted = accept_all(api, events, key.is_some()).await?;
     let waiting = results.iter_mut().filter(|result| result.is_ok());
     for (result, accepted) in waiting.zip(accepted) {
@@ -121,6 +123,40 @@ pub(super) async fn accept(
         api.live.metrics().refused(problem.code());
     }
     Ok(json::answer(StatusCode::OK, write_results(&results)))
+}
+
+/// The events of accounts whose quota is not used up; the others' results say so.
+///
+/// # Errors
+/// 429 if that is all there is to say of the batch.
+fn within_quotas(
+    api: &Api,
+    events: Vec<NewEvent>,
+    results: &mut [Result<Option<Accepted>, Problem>],
+) -> Result<Vec<NewEvent>, Problem> {
+    let mut numbers: BTreeMap<u32, usize> = BTreeMap::new();
+    for event in &events {
+        *numbers.entry(event.account).or_default() += 1;
+    }
+    let over = numbers.into_iter().filter_map(|(account, number)| Some((account, take(api, account, number).err()?)));
+    let over: BTreeMap<u32, Problem> = over.collect();
+    if over.is_empty() {
+        return Ok(events);
+    }
+    let mut within = Vec::with_capacity(events.len());
+    for (result, event) in results.iter_mut().filter(|result| result.is_ok()).zip(events) {
+        match over.get(&event.account) {
+            Some(problem) => *result = Err(problem.clone()),
+            None => within.push(event),
+        }
+    }
+    let is_over = |result: &Result<_, Problem>| {
+        result.as_ref().is_err_and(|problem| problem.status() == StatusCode::TOO_MANY_REQUESTS)
+    };
+    match over.into_values().next() {
+        Some(problem) if results.iter().all(is_over) => Err(problem),
+        Some(_) | None => Ok(within),
+    }
 }
 
 /// The idempotency of the batch's `place`th event.

@@ -26,6 +26,8 @@ use crate::problem::Problem;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Streams of one account at once.
 const STREAMS_MAX: usize = 100;
+/// Streams of all accounts at once: half of the connections there may be.
+const ALL_STREAMS_MAX: usize = 4_096;
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
@@ -63,9 +65,11 @@ impl Streams {
     /// 429 if the account has as many as it may.
     pub(super) fn open(&self, account: u32) -> Result<Open, Problem> {
         let mut counts = self.counts();
+        let all: usize = counts.values().sum();
         let count = counts.entry(account).or_default();
-        if *count >= STREAMS_MAX {
-            let detail = "The account has 100 streams and exports open. Close one first.";
+        if *count >= STREAMS_MAX || all >= ALL_STREAMS_MAX {
+            let detail =
+                "The account has 100 streams and exports open, or all accounts together have 4,096. Close one first.";
             return Err(Problem::too_many("too_many_streams", Duration::from_secs(10), detail));
         }
         *count += 1;

@@ -76,7 +76,7 @@ pub(super) fn operations() -> Vec<Operation> {
 
 async fn check(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
     api.url_checks.take(at.account.number, api.now()).map_err(|wait| {
-        Problem::too_many("too_many_checks", wait, "An account checks at most 30 URLs in 10 seconds. Wait a moment.")
+        Problem::over("too_many_checks", wait, "An account checks at most 30 URLs in 10 seconds. Wait a moment.")
     })?;
     let mut input = Input::parse(body.text()?, &["url"])?;
     let text: Option<String> = not_null(&mut input, "url", "url_invalid", "text");

@@ -77,7 +77,7 @@ pub(super) fn operations() -> Vec<Operation> {
 async fn test(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
     let webhook = at.webhook(&api)?;
     api.tests.take(at.account.number, api.now()).map_err(|wait| {
-        Problem::too_many("too_many_tests", wait, "An account sends at most 30 tests in 10 seconds. Wait a moment.")
+        Problem::over("too_many_tests", wait, "An account sends at most 30 tests in 10 seconds. Wait a moment.")
     })?;
     let idempotency = idempotency::of_body(&at.caller, Some(at.account.number), &body)?;
     let event = NewEvent { test_for: Some(webhook.number), idempotency, ..read(&api, &at, body.text()?)? };

@@ -27,8 +27,6 @@ use crate::operation::{Operation, shape};
 use crate::page::{self, List, ListQuery};
 use crate::problem::Problem;
 
-/// Webhooks of one account: an event goes to all that take it, and names each in its list.
-const WEBHOOKS_MAX: usize = 1_000;
 /// How often a change is tried again when another came in between.
 const TRIES: usize = 8;
 
@@ -73,7 +71,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .scope(Scope::WebhooksWrite)
             .takes(shape::<NewWebhook>())
             .answers(201, "Created. The answer has the signing secret.", Some(shape::<WebhookWithSecret>()))
-            .refuses(409, "A webhook with the given id exists, or the account has 1,000 webhooks.")
+            .refuses(409, "A webhook with the given id exists, or the account has as many webhooks as it may have.")
             .idempotent(),
         Operation::new(&Method::GET, ONE, "get_webhook", one, "Get a webhook").scope(Scope::WebhooksRead).answers(
             200,
@@ -134,8 +132,11 @@ async fn create(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
     let webhook = read_new(&api, account, &mut input).await;
     input.check()?;
     let webhook = webhook.ok_or_else(|| Problem::fault("", "body_invalid", "The webhook is incomplete."))?;
-    if api.directory.read().webhooks_of(account.number).count() >= WEBHOOKS_MAX {
-        return Err(Problem::conflict("too_many_webhooks", "An account has at most 1,000 webhooks. Delete one first."));
+    let _alone = api.creating.lock().await;
+    let most = account.limits.max_webhooks.unwrap_or(api.policy.webhooks_per_account);
+    if api.directory.read().webhooks_of(account.number).count() >= most as usize {
+        let detail = format!("The account may have {most} webhooks. Delete one first.");
+        return Err(Problem::conflict("too_many_webhooks", detail));
     }
     let location = format!("/v1/accounts/{}/webhooks/{}", account.id, webhook.id);
     let shown = WebhookWithSecret {

@@ -11,6 +11,7 @@ mod every_route;
 mod idempotency;
 mod inbox;
 mod keys;
+mod limits;
 mod pages;
 mod sessions;
 mod sign_in;

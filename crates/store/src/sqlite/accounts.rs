@@ -1,6 +1,6 @@
 //! Rows of accounts.
 
-use domain::key::{Account, LogRules};
+use domain::key::{Account, AccountLimits, LogRules};
 use domain::time::Timestamp;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<Account>, Fault> {
     let mut accounts = Vec::new();
     while let Some(row) = rows.next()? {
         let (number, id, profile): (u32, String, String) = (row.get(0)?, row.get(1)?, row.get(7)?);
+        let Profile { log, limits } =
+            serde_json::from_str(&profile).map_err(|error| Fault::damaged(format_args!("account {id}"), error))?;
         let account = Account {
             number,
             id: id.parse().map_err(|error| Fault::damaged(format_args!("account {number}"), error))?,
@@ -27,9 +29,8 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<Account>, Fault> {
             created_at: Timestamp(row.get(3)?),
             updated_at: Timestamp(row.get(4)?),
             version: row.get::<_, i64>(5)? as u64,
-            log: serde_json::from_str::<Profile>(&profile)
-                .map_err(|error| Fault::damaged(format_args!("account {id}"), error))?
-                .log,
+            log,
+            limits,
         };
         sum(&account, &profile).verify(row.get(6)?, || format!("account {id}"))?;
         accounts.push(account);
@@ -79,10 +80,12 @@ pub(super) fn delete(conn: &Connection, number: u32) -> Result<(), Fault> {
 struct Profile {
     #[serde(flatten)]
     log: LogRules,
+    #[serde(flatten)]
+    limits: AccountLimits,
 }
 
 fn write_profile(account: &Account) -> Result<String, Fault> {
-    let profile = Profile { log: account.log.clone() };
+    let profile = Profile { log: account.log.clone(), limits: account.limits };
     serde_json::to_string(&profile).map_err(|error| Fault::damaged(format_args!("account {}", account.id), error))
 }
 

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::webhook_input::not_null;
 use crate::app::Api;
-use crate::auth::Platform;
+use crate::auth::Caller;
 use crate::body::JsonBody;
 use crate::inbox::{Inbox, InboxBox, InboxRequest};
 use crate::json;
@@ -79,14 +79,14 @@ fn named(api: &Api, params: &RawPathParams) -> Result<InboxBox, Problem> {
     inbox(api)?.boxes().into_iter().find(|found| Some(found.name.as_str()) == name).ok_or_else(Problem::not_found)
 }
 
-async fn list(State(api): State<Arc<Api>>, _platform: Platform, uri: Uri) -> Result<Response, Problem> {
+async fn list(State(api): State<Arc<Api>>, _caller: Caller, uri: Uri) -> Result<Response, Problem> {
     page::no_parameters(&page::pairs(uri.query()))?;
     Ok(json::ok(&InboxBoxes { data: inbox(&api)?.boxes() }))
 }
 
 async fn one(
     State(api): State<Arc<Api>>,
-    _platform: Platform,
+    _caller: Caller,
     params: RawPathParams,
     uri: Uri,
 ) -> Result<Response, Problem> {
@@ -98,7 +98,7 @@ async fn one(
 
 async fn switch(
     State(api): State<Arc<Api>>,
-    _platform: Platform,
+    _caller: Caller,
     params: RawPathParams,
     body: JsonBody,
 ) -> Result<Response, Problem> {

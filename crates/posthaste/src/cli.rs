@@ -70,6 +70,8 @@ pub(crate) enum ClientCommand {
     EventTypes(c::event_types::Options),
     /// A link that signs a browser in to the dashboard, once
     Dashboard(c::dashboard::Options),
+    /// A link and a token with which a customer looks after one account
+    Portal(c::portal::Options),
     /// API keys
     Keys(c::keys::Options),
     /// Accounts
@@ -160,6 +162,7 @@ async fn client_command(command: ClientCommand, console: &Console, environment: 
         ClientCommand::Replay(options) => commands::replay::run(&options, &open(&options.server)?).await,
         ClientCommand::EventTypes(options) => commands::event_types::run(&options, &open(&options.server)?).await,
         ClientCommand::Dashboard(options) => commands::dashboard::run(&options, &open(&options.server)?).await,
+        ClientCommand::Portal(options) => commands::portal::run(&options, &open(&options.server)?).await,
         ClientCommand::Keys(options) => commands::keys::run(&options, &open(&options.server)?).await,
         ClientCommand::Accounts(options) => commands::accounts::run(&options, &open(&options.server)?).await,
         ClientCommand::Audit(options) => commands::audit::run(&options, &open(&options.server)?).await,

@@ -14,6 +14,7 @@ pub(crate) mod events;
 pub(crate) mod keys;
 pub(crate) mod listen;
 pub(crate) mod openapi;
+pub(crate) mod portal;
 pub(crate) mod ready;
 pub(crate) mod replay;
 pub(crate) mod send;

@@ -137,7 +137,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
     let figures = Arc::new(figures::registry(store.figures(), dispatch.gauges(), data));
     remove_temporary(&*store, &directory).await?;
     let outside = outside(settings, address)?;
-    let ui = ui(&outside);
+    let ui = ui(settings, &outside);
     let app = || App {
         store: store.clone(),
         directory: directory.clone(),
@@ -270,7 +270,7 @@ fn url_rules(settings: &Settings) -> UrlRules {
 }
 
 /// The dashboard, and the path under which a browser reaches it.
-fn ui(outside: &Outside) -> Dashboard {
+fn ui(settings: &Settings, outside: &Outside) -> Dashboard {
     let file = |file: &dashboard::File| DashboardFile {
         path: file.path,
         media: file.media,
@@ -278,7 +278,11 @@ fn ui(outside: &Outside) -> Dashboard {
         gzip: file.gzip,
         brotli: file.brotli,
     };
-    Dashboard { files: dashboard::FILES.iter().map(file).collect(), base: outside.folder() }
+    Dashboard {
+        files: dashboard::FILES.iter().map(file).collect(),
+        base: outside.folder(),
+        portal_origins: settings.portal_origins.clone(),
+    }
 }
 
 /// How this server is reached: as the settings say, or where it listens.

@@ -20,6 +20,7 @@ mod listen;
 mod openapi;
 mod openapi_document;
 mod operations;
+mod portal_sessions;
 mod sessions;
 mod stats;
 mod stats_json;
@@ -59,6 +60,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         keys::operations(),
         audit::operations(),
         sessions::operations(),
+        portal_sessions::operations(),
         brand::operations(),
         inbox::operations(),
         event_types::operations(),

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use data_encoding::BASE64URL_NOPAD;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use sha2::{Digest as _, Sha256};
@@ -23,9 +23,10 @@ use crate::problem::Problem;
 const PAGE: &str = "index.html";
 /// Where the page's addresses start; replaced by the path under which the server is reached.
 const BASE: &str = "<base href=\"/\">";
-/// What the page may do: run its own files and talk to this server. No inline script or style, no other host, no frame.
+/// What the page may do: run its own files and talk to this server. No inline script or style, no other host. Who may frame
+/// it follows.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-                      img-src 'self' data:; base-uri 'self'; form-action 'none'; frame-ancestors 'none'";
+                      img-src 'self' data:; base-uri 'self'; form-action 'none'; frame-ancestors ";
 
 /// A file of the dashboard, compressed when it was built.
 #[derive(Debug, Clone, Copy)]
@@ -49,17 +50,24 @@ pub struct Dashboard {
     pub files: Arc<[DashboardFile]>,
     /// The path under which this server is reached from outside: `/`, or that of the public URL, with a slash at its end.
     pub base: String,
+    /// The origins that may frame the portal.
+    pub portal_origins: Vec<String>,
 }
 
 impl Default for Dashboard {
     fn default() -> Self {
-        Self { files: Arc::default(), base: "/".to_owned() }
+        Self { files: Arc::default(), base: "/".to_owned(), portal_origins: Vec::new() }
     }
 }
 
 impl Dashboard {
     fn file(&self, path: &str) -> Option<&DashboardFile> {
         self.files.iter().find(|file| file.path == path)
+    }
+
+    /// The origins that may frame the page at this address: the portal's alone has any.
+    fn framers(&self, path: &str) -> &[String] {
+        if path == "portal" || path.starts_with("portal/") { &self.portal_origins } else { &[] }
     }
 
     /// The page, with the path under which it is reached.
@@ -85,12 +93,12 @@ pub(crate) async fn serve(State(api): State<Arc<Api>>, method: Method, uri: Uri,
     let wants_page = path.is_empty() || accepts(&headers, &ACCEPT, "text/html");
     let below_api = path == "v1" || path.starts_with("v1/");
     match api.dashboard.page() {
-        Some(page) if wants_page && !below_api => give_page(page, &headers),
+        Some(page) if wants_page && !below_api => give_page(page, api.dashboard.framers(path), &headers),
         Some(_) | None => Problem::not_found().into_response(),
     }
 }
 
-fn give_page(page: String, headers: &HeaderMap) -> Response {
+fn give_page(page: String, framers: &[String], headers: &HeaderMap) -> Response {
     let tag = format!("\"{}\"", BASE64URL_NOPAD.encode(&Sha256::digest(page.as_bytes())[..12]));
     let same = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let same = same.flat_map(|value| value.split(',')).any(|known| known.trim().trim_start_matches("W/") == tag);
@@ -101,7 +109,13 @@ fn give_page(page: String, headers: &HeaderMap) -> Response {
     let answer = response.headers_mut();
     answer.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     answer.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    answer.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    if framers.is_empty() {
+        answer.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    }
+    let framers = if framers.is_empty() { "'none'".to_owned() } else { framers.join(" ") };
+    if let Ok(policy) = HeaderValue::from_str(&format!("{POLICY}{framers}")) {
+        answer.insert(CONTENT_SECURITY_POLICY, policy);
+    }
     answer.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     answer.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(tag) = HeaderValue::from_str(&tag) {

@@ -31,6 +31,11 @@ impl Outside {
         }
     }
 
+    /// The address of a page, `path` with its slash.
+    pub(crate) fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     /// The address that signs in with a one-time link's token. Fragments are sent to no server and stand in no log.
     pub(crate) fn link(&self, token: &str) -> String {
         format!("{}/#t={token}", self.base)

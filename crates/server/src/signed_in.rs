@@ -15,6 +15,9 @@ pub(crate) const LINK: &str = "phl_";
 /// What a browser's cookie starts with.
 pub(crate) const BROWSER: &str = "phs_";
 
+/// What a portal's token starts with.
+pub(crate) const EMBED: &str = "phe_";
+
 /// A new token: the prefix, and 32 digits of 5 chance bits.
 pub(crate) fn new_token(api: &Api, prefix: &str) -> String {
     let mut digits = Specification::new();

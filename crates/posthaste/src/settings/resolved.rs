@@ -72,6 +72,8 @@ pub(crate) struct Settings {
     pub(crate) catalogue: Option<PathBuf>,
     /// How this server is reached from outside.
     pub(crate) public_url: Option<String>,
+    /// Origins that may frame the portal.
+    pub(crate) portal_origins: Vec<String>,
     /// Proxies that are believed.
     pub(crate) trusted_proxies: Vec<IpRange>,
     /// Where traces go.
@@ -94,8 +96,6 @@ impl Settings {
         from.maybe("database", |_| -> Judged<()> {
             Err("PostgreSQL is not in this version yet; leave it out and use --data DIR".to_owned())
         })?;
-        // Judged, so that a fault is told now; what reads them comes with the portal.
-        from.each("portal-origin", parse::web_origin)?;
         let retry_schedule =
             from.whole("retry-schedule", |text| RetrySchedule::parse(text).map_err(|e| e.to_string()))?;
         let policy = Policy {
@@ -126,6 +126,7 @@ impl Settings {
             retention: from.one("retention", |text| parse::span(text, 60 * MINUTE, 3_650 * DAY))?,
             catalogue: from.maybe("catalogue", |text| Ok(PathBuf::from(text)))?,
             public_url: from.maybe("public-url", parse::public_url)?,
+            portal_origins: from.each("portal-origin", parse::web_origin)?,
             trusted_proxies: from.each("trusted-proxy", parse::range)?,
             otlp_endpoint: from.maybe("otlp-endpoint", parse::collector)?,
             log_format: from.one("log-format", log_format)?,

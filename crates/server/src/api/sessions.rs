@@ -227,19 +227,19 @@ fn of_key(api: &Api, caller: &Caller, kind: SessionKind, hash: [u8; 32], lasts: 
     })
 }
 
-fn new_id(api: &Api) -> Result<SessionId, Problem> {
+pub(super) fn new_id(api: &Api) -> Result<SessionId, Problem> {
     api.new_id("ses").parse().map_err(|_| Problem::not_found())
 }
 
 /// The end of what starts now: after `lasts`, or with its key.
-fn end(api: &Api, lasts: Duration, key_ends: Option<Timestamp>) -> Timestamp {
+pub(super) fn end(api: &Api, lasts: Duration, key_ends: Option<Timestamp>) -> Timestamp {
     let end = api.now().plus(lasts);
     key_ends.map_or(end, |key| key.min(end))
 }
 
 /// # Errors
 /// 429 if the key has as many sessions as one can have.
-fn room(api: &Api, key: &[u8; 32]) -> Result<(), Problem> {
+pub(super) fn room(api: &Api, key: &[u8; 32]) -> Result<(), Problem> {
     let now = api.now();
     let directory = api.directory.read();
     let live = directory.sessions_from(key).filter(|session| now < session.expires_at && !session.spent);

@@ -37,6 +37,7 @@ fn changes() -> Vec<(&'static str, Method, &'static str, Value, &'static str)> {
         ("revoke_key", Method::DELETE, "/v1/accounts/a/keys/{k}", Value::Null, "key.revoked"),
         ("create_platform_key", Method::POST, "/v1/keys", json!({"name": "two"}), "key.created"),
         ("revoke_platform_key", Method::DELETE, "/v1/keys/{p}", Value::Null, "key.revoked"),
+        ("create_portal_session", Method::POST, "/v1/accounts/a/portal-sessions", json!({}), "session.opened"),
         ("sign_in", Method::POST, "/v1/sessions", json!({"token": PLATFORM}), "session.opened"),
         ("create_sign_in_link", Method::POST, "/v1/sessions/links", Value::Null, "session.opened"),
         ("delete_account", Method::DELETE, "/v1/accounts/a", Value::Null, "account.deleted"),

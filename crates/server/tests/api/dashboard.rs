@@ -21,7 +21,8 @@ pub(crate) fn of_the_tests() -> Dashboard {
         },
         DashboardFile { path: "theme.js", media: "text/javascript; charset=utf-8", plain: b"plain", ..file },
     ];
-    Dashboard { files: files.into(), base: "/hooks/".to_owned() }
+    let portal_origins = vec!["https://app.example.com".to_owned(), "https://other.example".to_owned()];
+    Dashboard { files: files.into(), base: "/hooks/".to_owned(), portal_origins }
 }
 
 async fn get(world: &World, path: &str, header: (&str, &str)) -> Reply {
@@ -95,4 +96,22 @@ async fn the_page_can_ask_whose_webhooks_these_are_and_who_is_signed_in() {
         "writes_events": false, "expires_at": null,
     });
     assert_eq!(own, expected);
+}
+
+#[tokio::test]
+async fn only_the_portal_can_be_framed_and_only_by_whom_the_settings_list() {
+    let world = World::new();
+    for (path, framers) in [
+        ("/", "frame-ancestors 'none'"),
+        ("/accounts/default/webhooks", "frame-ancestors 'none'"),
+        ("/portals", "frame-ancestors 'none'"),
+        ("/portal", "frame-ancestors https://app.example.com https://other.example"),
+        ("/portal/webhooks/wh_x", "frame-ancestors https://app.example.com https://other.example"),
+    ] {
+        let page = get(&world, path, ("accept", "text/html")).await;
+        let policy = page.headers["content-security-policy"].to_str().expect("text");
+        assert!(policy.ends_with(framers), "{path}: {policy}");
+        let denied = page.headers.get("x-frame-options").is_some_and(|value| value == "DENY");
+        assert_eq!(denied, !path.starts_with("/portal") || path == "/portals", "{path}");
+    }
 }

@@ -242,3 +242,86 @@ async fn the_same_request_gets_the_same_link() {
     assert_ne!(ask("b").await, first);
     assert_eq!(first["expires_at"], "2026-03-18T14:45:00.000000Z");
 }
+
+/// A portal session of the account `acme`.
+async fn portal(world: &World, body: &Value) -> Value {
+    let made = world.post("/v1/accounts/acme/portal-sessions", body).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    made.json()
+}
+
+#[tokio::test]
+async fn a_portal_looks_after_one_account_and_has_no_other_power() {
+    let world = World::new();
+    world.account("acme", &[]).await;
+    world.account("other", &[]).await;
+    let webhook = world.webhook("acme").await;
+    let made = portal(&world, &json!({"name": "jane", "ttl": "2h"})).await;
+    assert_eq!((&made["account"], &made["access"]), (&json!("acme"), &json!("manage")));
+    assert_eq!(made["frame_url"], "https://hooks.example.com/portal");
+    assert_eq!(made["expires_at"], "2026-03-18T16:30:00.000000Z");
+    assert_eq!(made["url_expires_at"], "2026-03-18T14:45:00.000000Z");
+    let token = made["token"].as_str().expect("a token").to_owned();
+    let link = made["url"].as_str().and_then(|url| url.split_once("#t=")).expect("a token in the fragment").1;
+    let reply = sign_in(&world, link).await;
+    let who = reply.json();
+    assert_eq!((&who["kind"], &who["name"], &who["account"]), (&json!("portal"), &json!("jane"), &json!("acme")));
+    let cookie = cookie(&reply);
+    let one = format!("/v1/accounts/acme/webhooks/{webhook}");
+    for (method, path, expected) in [
+        (Method::GET, "/v1/accounts/acme/webhooks", 200),
+        (Method::PATCH, &*one, 200),
+        (Method::GET, "/v1/accounts/acme/deliveries", 200),
+        (Method::GET, "/v1/accounts/other/webhooks", 404),
+        (Method::GET, "/v1/accounts/never/webhooks", 404),
+        (Method::GET, ACCOUNTS, 403),
+        (Method::GET, "/v1/keys", 403),
+        (Method::GET, "/v1/system", 403),
+        (Method::POST, "/v1/sessions/links", 403),
+        (Method::GET, "/v1/accounts/acme/keys", 403),
+        (Method::POST, "/v1/accounts/acme/keys", 403),
+        (Method::POST, "/v1/accounts/acme/portal-sessions", 403),
+        (Method::GET, "/v1/accounts/acme/audit", 403),
+        (Method::DELETE, "/v1/accounts/acme", 403),
+    ] {
+        let body = json!({"name": "changed"});
+        let bearer = world.ask(method.clone(), path).key(&token);
+        let browser = ours(by(&world, &cookie, method.clone(), path));
+        for ask in [bearer, browser] {
+            let reply = if method == Method::GET { ask.send().await } else { ask.json(&body).send().await };
+            assert_eq!(reply.status.as_u16(), expected, "{method} {path}: {reply:?}");
+        }
+    }
+    let event = json!({"account": "acme", "event": "alert.rule_created", "data": {"rule": 1}});
+    let posted = world.ask(Method::POST, "/v1/events").key(&token).json(&event).send().await;
+    assert_eq!(posted.status, StatusCode::FORBIDDEN);
+    let changed = world.get("/v1/accounts/acme/audit?action=webhook.updated&limit=1").await.json()["data"][0].clone();
+    assert_eq!((&changed["actor"]["kind"], &changed["actor"]["name"]), (&json!("session"), &json!("jane")));
+    world.advance(Duration::from_secs(2 * 3_600));
+    for ask in [world.ask(Method::GET, &one).key(&token), by(&world, &cookie, Method::GET, &one)] {
+        assert_eq!(code(&ask.send().await), refused(401, "session_ended"));
+    }
+}
+
+#[tokio::test]
+async fn a_portal_may_look_only_and_its_holder_can_end_it() {
+    let world = World::new();
+    world.account("acme", &[]).await;
+    let webhook = world.webhook("acme").await;
+    let made = portal(&world, &json!({"access": "read"})).await;
+    let token = made["token"].as_str().expect("a token");
+    let one = format!("/v1/accounts/acme/webhooks/{webhook}");
+    let status = async |method: Method, path: &str| {
+        let ask = world.ask(method.clone(), path).key(token);
+        if method == Method::GET { ask.send().await } else { ask.json(&json!({})).send().await }.status.as_u16()
+    };
+    assert_eq!(status(Method::GET, &one).await, 200);
+    assert_eq!(status(Method::PATCH, &one).await, 403);
+    assert_eq!(status(Method::GET, &format!("{one}/secret")).await, 403);
+    assert_eq!(status(Method::DELETE, CURRENT).await, 204);
+    assert_eq!(status(Method::GET, &one).await, 401);
+    for body in [json!({"ttl": "25h"}), json!({"ttl": "1s"}), json!({"access": "own"}), json!({"account": "x"})] {
+        let refused = world.post("/v1/accounts/acme/portal-sessions", &body).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+    }
+}

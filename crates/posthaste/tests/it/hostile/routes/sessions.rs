@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::super::seen::Seen;
 use super::super::stage::Stage;
+use super::Pair;
 use crate::api::{Api, Reply};
 use crate::table::Row;
 
@@ -63,4 +64,28 @@ pub(super) async fn link_used_twice(stage: &Stage) -> Seen {
     let mut seen = Seen::reply(&again);
     seen.must(again.header("set-cookie").is_none(), "a cookie came");
     seen
+}
+
+/// T095: pages, each with the headers by which a browser refuses to frame them.
+pub(super) async fn framed(stage: &Stage) -> Seen {
+    let mut seen = Seen::default();
+    for path in ["/docs", "/"] {
+        let page = stage.main.api.without_key().send("GET", path, &[("Accept", "text/html")], b"").await;
+        // Without npm the binary has no dashboard, and there is nothing to frame.
+        if path == "/" && page.status == 404 {
+            continue;
+        }
+        let policy = page.header("content-security-policy").unwrap_or_default();
+        seen = seen.check("not_framable", policy.contains("frame-ancestors 'none'"), format!("{path}: {policy:?}"));
+    }
+    seen
+}
+
+/// T098, T099: an embed token of account a elsewhere. It first shows that it works at home.
+pub(super) async fn portal(stage: &Stage, pair: &Pair, row: &Row) -> Seen {
+    let made = stage.main.api.post(&pair.a.path("portal-sessions"), &json!({})).await.expect(201);
+    let embed = stage.main.api.with_key(made["token"].as_str().expect("a token"));
+    assert_eq!(embed.get(&pair.a.path("webhooks")).await.status, 200, "the token opens nothing");
+    let path = if row.id == "T098" { pair.b.path("webhooks") } else { "/v1/accounts".to_owned() };
+    Seen::reply(&embed.get(&path).await)
 }

@@ -13,6 +13,7 @@ use domain::id::DeliveryId;
 use domain::in_flight::InFlight;
 use domain::order::{Order, OrderKey};
 use domain::policy::Policy;
+use domain::replay::ReplayChange;
 use domain::store::{Change, ChangeError, Fact, Store, StoreError};
 use domain::time::{Clock, Timestamp};
 use domain::trace::Tracer;
@@ -327,6 +328,8 @@ impl Driver {
                 let (store, directory) = (Arc::clone(&self.sender.store), self.directory.clone());
                 tokio::spawn(pause(store, directory, webhook, Pause { since: now, cause }));
             }
+            Output::HandOver { replay, count } => self.step(replay, ReplayChange::HandOver { replay, count }),
+            Output::PauseReplay { replay, cause } => self.step(replay, ReplayChange::Pause { replay, cause }),
             Output::Failing { webhook, since } => {
                 let store = Arc::clone(&self.sender.store);
                 tokio::spawn(async move {
@@ -335,6 +338,23 @@ impl Driver {
                 });
             }
         }
+    }
+
+    /// Makes a step of a replay.
+    fn step(&self, replay: u32, change: ReplayChange) {
+        let store = Arc::clone(&self.sender.store);
+        self.answer(async move {
+            let made = match store.change(Change::BulkReplay(change), By::us(), None).await {
+                Ok(_) => true,
+                // A person was quicker: that is told as a fact.
+                Err(ChangeError::State(_) | ChangeError::NotFound) => false,
+                Err(error) => {
+                    tracing::error!(replay, %error, "a replay could not go on");
+                    false
+                }
+            };
+            Input::ReplayStepped { replay, made }
+        });
     }
 
     fn answer(&self, work: impl Future<Output = Input> + Send + 'static) {

@@ -5,6 +5,7 @@ mod driver;
 mod horizon;
 mod lane;
 mod ordered;
+mod replays;
 pub mod scheduler;
 mod sender;
 mod turns;

@@ -24,6 +24,7 @@ mod waits;
 use crate::horizon::Horizon;
 pub use crate::horizon::LoadDue;
 use crate::lane::{Job, Lane, Queued, Startable, keeps_order};
+use crate::replays::{Replays, Step};
 use crate::turns::{Kind, Turns};
 pub use messages::{Ended, Input, Output, Start, with_keys};
 
@@ -105,6 +106,7 @@ pub struct Scheduler {
     failing_turns: Turns,
     /// Lanes that wait for their rate, by when they may start.
     paced: BTreeSet<(Timestamp, u32)>,
+    replays: Replays,
     in_flight: usize,
     failing_in_flight: usize,
     unrecorded: usize,
@@ -131,6 +133,7 @@ impl Scheduler {
             turns: Turns::default(),
             failing_turns: Turns::default(),
             paced: BTreeSet::new(),
+            replays: Replays::default(),
             in_flight: 0,
             failing_in_flight: 0,
             unrecorded: 0,
@@ -193,7 +196,8 @@ impl Scheduler {
     #[must_use]
     pub fn wake_at(&self) -> Option<Timestamp> {
         let planned = if self.crowded() { self.horizon.next_planned() } else { self.horizon.next() };
-        self.paced.first().map(|(at, _)| *at).into_iter().chain(planned).min()
+        let replays = if self.draining { None } else { self.replays.wake_at() };
+        self.paced.first().map(|(at, _)| *at).into_iter().chain(planned).chain(replays).min()
     }
 
     /// Takes one thing that has happened. What is to be done about it comes from [`Self::outputs`].
@@ -209,6 +213,7 @@ impl Scheduler {
             }
             Input::DueFailed => self.horizon.load_failed(now.plus(Duration::from_secs(1))),
             Input::Backlog { webhook, load, rows } => self.backlog(now, webhook, load, rows),
+            Input::ReplayStepped { replay, made } => self.replays.stepped(now, replay, made),
             Input::ClockStepped(micros) => self.clock_stepped(micros),
             Input::Tick => {}
         }
@@ -222,6 +227,13 @@ impl Scheduler {
             && let Some(load) = self.horizon.load(now, self.bounds.due)
         {
             self.out.push(Output::LoadDue(load));
+        }
+        if !self.draining {
+            let steps = self.replays.steps(now, self.policy.replay_failures);
+            self.out.extend(steps.into_iter().map(|step| match step {
+                Step::HandOver { replay, count } => Output::HandOver { replay, count },
+                Step::Pause { replay, cause } => Output::PauseReplay { replay, cause },
+            }));
         }
         std::mem::take(&mut self.out)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::AttemptId;
+use crate::id::{AttemptId, ReplayId};
 use crate::signature::SentRequest;
 use crate::time::Timestamp;
 
@@ -214,4 +214,6 @@ pub struct LoggedAttempt {
     pub id: AttemptId,
     /// What happened.
     pub attempt: Attempt,
+    /// The replay in bulk that it is part of.
+    pub replay: Option<ReplayId>,
 }

@@ -16,6 +16,7 @@ use crate::filter::instant;
 use crate::id::{AuditId, DeliveryId, WebhookId};
 use crate::key::{Account, ApiKey};
 use crate::refusal::Refusal;
+use crate::replay::Replay;
 use crate::session::Session;
 use crate::time::Timestamp;
 
@@ -150,6 +151,14 @@ actions! {
     DeliveryReplayed = "delivery.replayed",
     /// A delivery was cancelled.
     DeliveryCancelled = "delivery.cancelled",
+    /// A replay in bulk was started.
+    ReplayStarted = "replay.started",
+    /// A replay was paused.
+    ReplayPaused = "replay.paused",
+    /// A replay was resumed.
+    ReplayResumed = "replay.resumed",
+    /// A replay was stopped.
+    ReplayStopped = "replay.stopped",
 }
 
 impl Action {
@@ -236,6 +245,15 @@ impl Act {
         let scopes: Vec<Value> = key.scopes.iter().map(|scope| scope.as_str().into()).collect();
         let expires_at = key.expires_at.map(|at| at.to_string());
         Self::new(action, key.account, &key.id).named(&key.name).with("scopes", scopes).with("expires_at", expires_at)
+    }
+
+    /// A replay in bulk was started, paused, resumed or stopped; it is told as it was before.
+    #[must_use]
+    pub fn of_replay(action: Action, replay: &Replay) -> Self {
+        Self::new(action, Some(replay.account), &replay.id)
+            .with("filter", replay.filter.to_string())
+            .with("deliveries", replay.total)
+            .with("handed_over", replay.handed_over)
     }
 
     /// A session was opened or ended.
@@ -353,7 +371,7 @@ mod tests {
     fn names_are_read_back_and_name_the_kind_of_their_target() {
         for action in Action::ALL {
             assert_eq!(Action::parse(action.as_str()), Some(*action));
-            let kinds = ["account", "webhook", "key", "session", "delivery"];
+            let kinds = ["account", "webhook", "key", "session", "delivery", "replay"];
             assert!(kinds.contains(&action.kind()), "{action:?}");
         }
         for kind in ActorKind::ALL {

@@ -277,6 +277,11 @@ text_id!(
     |text| token(text, "wh_")
 );
 text_id!(
+    /// A replay in bulk, `rpl_…`.
+    ReplayId,
+    |text| token(text, "rpl_")
+);
+text_id!(
     /// An API key's id, `key_…`; the key itself is shown once and kept hashed.
     KeyId,
     |text| token(text, "key_")

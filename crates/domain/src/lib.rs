@@ -24,6 +24,7 @@ pub mod order;
 pub mod policy;
 pub mod redaction;
 pub mod refusal;
+pub mod replay;
 pub mod retry;
 pub mod secret;
 pub mod session;

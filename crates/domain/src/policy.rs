@@ -26,6 +26,8 @@ pub struct Policy {
     pub events_per_second: Option<u32>,
     /// Webhooks of one account at most, unless it says otherwise.
     pub webhooks_per_account: u32,
+    /// After how many failures in a row a replay in bulk pauses itself.
+    pub replay_failures: u32,
 }
 
 impl Default for Policy {
@@ -40,6 +42,7 @@ impl Default for Policy {
             pause_after: Duration::from_secs(5 * 86_400),
             events_per_second: None,
             webhooks_per_account: 1_000,
+            replay_failures: 20,
         }
     }
 }

@@ -14,8 +14,9 @@ use crate::delivery::{Delivery, Due, Settlement};
 use crate::event::{Event, Idempotency, NewEvent};
 use crate::event_filter::EventPattern;
 use crate::filter::DeliveryFilter;
-use crate::id::{AuditId, DeliveryId, EventId, KeyId, SessionId};
+use crate::id::{AuditId, DeliveryId, EventId, KeyId, ReplayId, SessionId};
 use crate::key::{Account, ApiKey};
+use crate::replay::{Coverage, Replay, ReplayChange, Scope};
 use crate::session::Session;
 use crate::stats::{Stats, StatsQuery};
 use crate::time::Timestamp;
@@ -130,6 +131,8 @@ pub enum Change {
     KeysUsed(Vec<(KeyId, Timestamp)>),
     /// Change nothing, and say in the audit log that something was done: a secret was shown.
     Note(Act),
+    /// Change a replay in bulk.
+    BulkReplay(ReplayChange),
 }
 
 /// The answer that an idempotency key is to be remembered with, in the same transaction as the change.
@@ -200,6 +203,8 @@ pub enum Fact {
     },
     /// A delivery is to be sent again.
     Replayed(Due),
+    /// A replay in bulk was started, has moved on or has ended. At most one for each commit and replay.
+    BulkReplay(Arc<Replay>),
     /// A delivery was cancelled.
     Cancelled {
         /// The delivery.
@@ -362,6 +367,26 @@ pub trait Store: Send + Sync {
 
     /// Figures, in the order of the query's subjects: from what is summed up, never by reading deliveries.
     async fn stats(&self, query: StatsQuery) -> Result<Vec<Stats>, StoreError>;
+
+    /// What a replay of this scope would cover, with the first `first` deliveries of it. Changes nothing.
+    async fn coverage(&self, scope: Scope, first: usize) -> Result<Coverage, StoreError>;
+
+    /// Lists what a replay of this scope covers, as it is at one instant, under the replay's id. It is nobody's until
+    /// [`ReplayChange::Start`]; the answer has its number, and how much it covers.
+    async fn prepare_replay(&self, scope: Scope, replay: Replay) -> Result<Replay, StoreError>;
+
+    /// A replay of the account.
+    async fn bulk_replay(&self, account: u32, id: ReplayId) -> Result<Option<Replay>, StoreError>;
+
+    /// Replays of the account, newest first, those with numbers below `before`; only those that are not over, if
+    /// `unfinished`.
+    async fn bulk_replays(
+        &self,
+        account: u32,
+        before: Option<u32>,
+        limit: usize,
+        unfinished: bool,
+    ) -> Result<Page<Replay, u32>, StoreError>;
 
     /// The answer kept under an idempotency key: `Ok(None)` if it never came.
     async fn kept(&self, idempotency: Idempotency) -> Result<Option<Changed>, ChangeError>;

@@ -10,6 +10,7 @@ use crate::exit::Stop;
 
 pub(crate) mod delivery;
 pub(crate) mod news;
+pub(crate) mod replay;
 pub(crate) mod span;
 pub(crate) mod table;
 pub(crate) mod value;

@@ -21,6 +21,8 @@ mod openapi;
 mod openapi_document;
 mod operations;
 mod portal_sessions;
+mod replay_json;
+mod replays;
 mod sessions;
 mod stats;
 mod stats_json;
@@ -55,6 +57,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         events::operations(),
         deliveries::operations(),
         delivery_export::operations(),
+        replays::operations(),
         stream::operations(),
         listen::operations(),
         keys::operations(),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::delivery::{Due, Settlement};
 use domain::id::{DeliveryId, EventId};
+use domain::replay::Replay;
 use domain::store::Fact;
 use domain::time::Timestamp;
 use domain::webhook::Webhook;
@@ -31,6 +32,8 @@ pub(crate) enum Record {
     WebhookDeleted { webhook: u32 },
     /// A delivery is to be sent again.
     Replayed(Due),
+    /// A replay in bulk was started, has moved on or has ended.
+    BulkReplay(Arc<Replay>),
     /// A delivery was cancelled.
     Cancelled { delivery: DeliveryId, webhook: u32 },
     /// An attempt was recorded, or a delivery ended without one.
@@ -49,7 +52,11 @@ impl Record {
                 })
             }
             Self::Accepted { targets, .. } => targets.len() * size_of::<u32>(),
-            Self::Webhook(_) | Self::WebhookDeleted { .. } | Self::Replayed(_) | Self::Cancelled { .. } => 0,
+            Self::Webhook(_)
+            | Self::WebhookDeleted { .. }
+            | Self::Replayed(_)
+            | Self::BulkReplay(_)
+            | Self::Cancelled { .. } => 0,
         }
     }
 }
@@ -176,6 +183,7 @@ fn record(fact: &Fact) -> Option<Record> {
         Fact::Resumed { .. } => return None,
         Fact::WebhookDeleted { webhook } => Record::WebhookDeleted { webhook: *webhook },
         Fact::Replayed(due) => Record::Replayed(*due),
+        Fact::BulkReplay(replay) => Record::BulkReplay(Arc::clone(replay)),
         Fact::Cancelled { delivery, webhook } => Record::Cancelled { delivery: *delivery, webhook: *webhook },
         Fact::Settled(settlement) => Record::Settled(Arc::clone(settlement)),
     })

@@ -156,7 +156,7 @@ impl Metrics {
                     Next::Retry { .. } => {}
                 }
             }
-            Fact::Webhook(_) | Fact::Resumed { .. } | Fact::WebhookDeleted { .. } => {}
+            Fact::BulkReplay(_) | Fact::Webhook(_) | Fact::Resumed { .. } | Fact::WebhookDeleted { .. } => {}
         }
     }
 

@@ -14,12 +14,13 @@ use domain::event_filter::EventFilter;
 use domain::id::{DeliveryId, EventId};
 use domain::key::Account;
 use domain::order::{Order, OrderKey};
+use domain::replay::{Replay, Scope};
 use domain::secret::SigningSecret;
 use domain::store::{AcceptError, Accepted, Change, ChangeError, Fact};
 use domain::time::Timestamp;
 use domain::vault::Vault;
 use domain::webhook::Webhook;
-use store::sqlite::{Engine, Limits, Parts, Reader};
+use store::sqlite::{Engine, Limits, Parts, Prepare, Reader};
 
 /// What a fault of the store means here: the simulation does not go on.
 const SOUND: &str = "the simulated disk has no faults";
@@ -115,6 +116,36 @@ impl Disk {
                 Err(error)
             }
         }
+    }
+
+    /// Lists what a replay covers, a step in each transaction.
+    pub(crate) fn prepare(&mut self, scope: &Scope, mut replay: Replay) -> (Replay, Vec<DeliveryId>) {
+        let mut covers = Vec::new();
+        let left_out = self.reader().list_covered(scope, |ids| {
+            covers.extend(ids);
+            Ok(())
+        });
+        replay.left_out = left_out.expect(SOUND);
+        replay.total = covers.len() as u64;
+        replay.number = self.step(scope.now, Prepare::Begin(Box::new(replay.clone())));
+        let (number, total) = (replay.number, replay.total);
+        self.step(scope.now, Prepare::List { replay: number, listed: 0, ids: covers.clone() });
+        self.step(scope.now, Prepare::End { replay: number, total, left_out: replay.left_out });
+        (replay, covers)
+    }
+
+    fn step(&mut self, now: Timestamp, step: Prepare) -> u32 {
+        self.begin();
+        let number = self.engine().prepare(now, step).expect(SOUND);
+        self.engine().commit().expect(SOUND);
+        number
+    }
+
+    /// All replays in bulk.
+    pub(crate) fn replays(&mut self) -> Vec<Replay> {
+        let accounts: Vec<u32> = self.directory.read().accounts().map(|account| account.number).collect();
+        let of = |account| self.reader().bulk_replays(account, None, 1_000, false).expect(SOUND).rows;
+        accounts.into_iter().flat_map(of).collect()
     }
 
     pub(crate) fn due(&mut self, after: Option<(Timestamp, DeliveryId)>, until: Timestamp, limit: usize) -> Vec<Due> {

@@ -1,7 +1,7 @@
 //! What the simulation knows to be true from outside: what was acknowledged, what receivers saw, what people did; and the
 //! invariants that must hold between these and the system.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use domain::attempt::Reason;
 use domain::id::{DeliveryId, EventId};
@@ -38,6 +38,19 @@ pub(crate) struct Ledger {
     /// Attempts that a crash made again.
     pub(crate) repeats: u32,
     pub(crate) crashes: u32,
+    /// What each replay in bulk covers, and has handed over.
+    pub(crate) bulk: BTreeMap<u32, Bulk>,
+    /// The replay that handed a delivery over last, until that attempt is recorded.
+    handed_over_by: BTreeMap<DeliveryId, u32>,
+    /// How often each delivery was sent for a replay, retries and what a crash repeats left out.
+    pub(crate) replays_sent: BTreeMap<(u32, DeliveryId), u32>,
+}
+
+/// A replay in bulk, as the outside knows it.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Bulk {
+    pub(crate) covers: BTreeSet<DeliveryId>,
+    pub(crate) handed_over: BTreeSet<DeliveryId>,
 }
 
 /// An invariant does not hold.
@@ -96,6 +109,11 @@ impl Ledger {
             return Ok(());
         }
         if reason == Reason::Replay {
+            if let Some(replay) = self.handed_over_by.remove(&delivery) {
+                let sent = self.replays_sent.entry((replay, delivery)).or_default();
+                *sent += 1;
+                check(*sent == 1, || format!("replay {replay} has sent {delivery} twice"))?;
+            }
             seen.in_schedule = 0;
             seen.recorded_success = false;
             seen.failed_at = None;
@@ -130,6 +148,16 @@ impl Ledger {
             seen.recorded_success = success;
             seen.failed_at = (!success).then_some(seen.ended_at);
         }
+    }
+
+    /// A replay in bulk has made a delivery due.
+    pub(crate) fn handed_over(&mut self, replay: u32, delivery: DeliveryId) -> Result<(), Violation> {
+        let bulk = self.bulk.entry(replay).or_default();
+        check(bulk.covers.contains(&delivery), || format!("replay {replay} does not cover {delivery}"))?;
+        check(bulk.handed_over.insert(delivery), || format!("replay {replay} has handed {delivery} over twice"))?;
+        self.handed_over_by.insert(delivery, replay);
+        self.replayed(delivery);
+        Ok(())
     }
 
     /// A person asked for a replay: the schedule starts afresh.

@@ -51,7 +51,7 @@ impl Orders {
                 Fact::WebhookDeleted { webhook } => {
                     self.unfinished.remove(webhook);
                 }
-                Fact::Accepted { .. } | Fact::Webhook(_) | Fact::Resumed { .. } => {}
+                Fact::Accepted { .. } | Fact::BulkReplay(_) | Fact::Webhook(_) | Fact::Resumed { .. } => {}
             }
         }
     }

@@ -1,7 +1,9 @@
 //! What people do: they make webhooks, pause and resume them, replay and cancel deliveries.
 
+use domain::filter::DeliveryFilter;
 use domain::id::DeliveryId;
 use domain::order::Order;
+use domain::replay::{Cause, Replay, ReplayChange, Scope, State};
 use domain::store::{Change, ChangeError};
 use domain::webhook::{Held, Pause, PauseCause};
 
@@ -40,7 +42,7 @@ fn some_order(world: &mut World) -> Option<Order> {
 pub(crate) fn act(world: &mut World) -> Result<(), Violation> {
     let webhooks = world.disk.webhook_numbers();
     let Some(&webhook) = webhooks.get(world.chance.usize(..webhooks.len().max(1))) else { return Ok(()) };
-    match world.chance.u8(..12) {
+    match world.chance.u8(..14) {
         0..=2 => {
             let cause = PauseCause::Key { name: "ops".to_owned(), reason: None };
             let pause = Pause { since: world.now(), cause };
@@ -53,6 +55,7 @@ pub(crate) fn act(world: &mut World) -> Result<(), Violation> {
             let account = 1 + world.chance.u32(..ACCOUNTS);
             make_webhook(world, account)
         }
+        11 | 12 => start_replay(world, webhook),
         _ if webhooks.len() > 2 => change(world, &format!("deletes webhook {webhook}"), Change::DeleteWebhook(webhook)),
         _ => Ok(()),
     }
@@ -142,4 +145,57 @@ pub(crate) fn replay(world: &mut World, delivery: DeliveryId) -> Result<(), Viol
         }
         Err(error) => Err(Violation(format!("replay {delivery}: {error}"))),
     }
+}
+
+/// Starts a replay in bulk, of one webhook or of all of its account.
+fn start_replay(world: &mut World, webhook: u32) -> Result<(), Violation> {
+    let Some(found) = world.disk.webhook(webhook) else { return Ok(()) };
+    let filters = ["status=failed", "status=delivered", "status=failed,cancelled", "event=alert.*", "since=1h"];
+    let line = filters[world.chance.usize(..filters.len())];
+    let now = world.now();
+    let parsed =
+        DeliveryFilter::parse_line(line, now).map_err(|refusals| Violation(format!("{line}: {refusals:?}")))?;
+    let one = world.chance.bool();
+    let filter = DeliveryFilter { webhook: one.then(|| found.id.clone()), ..parsed };
+    let scope = Scope { account: found.account, webhook: one.then_some(webhook), filter, now, sending: Vec::new() };
+    world.replays += 1;
+    let id = format!("rpl_{}", world.replays).parse().map_err(|_| Violation("no id".to_owned()))?;
+    let rate = world.chance.bool().then_some(3);
+    let (replay, covers) = world.disk.prepare(&scope, Replay::new(id, &scope, rate, "ops"));
+    let number = replay.number;
+    let what = format!("starts replay {number} of {} deliveries: {}", covers.len(), scope.filter);
+    if !covers.is_empty() {
+        world.disturb_the_replay();
+    }
+    world.ledger.bulk.entry(number).or_default().covers = covers.into_iter().collect();
+    change(world, &what, Change::BulkReplay(ReplayChange::Start(Box::new(replay))))
+}
+
+/// Pauses, resumes or stops a replay that is not over.
+pub(crate) fn change_replay(world: &mut World) -> Result<(), Violation> {
+    let mut replays = world.disk.replays();
+    replays.retain(|replay| !replay.ended());
+    let Some(replay) = replays.get(world.chance.usize(..replays.len().max(1))) else { return Ok(()) };
+    let number = replay.number;
+    let cause = Cause::Key { name: "ops".to_owned(), reason: None };
+    let (what, asked) = match replay.state {
+        _ if world.chance.u8(..4) == 0 => ("stops", ReplayChange::Stop { replay: number, by: "ops".to_owned() }),
+        State::Paused { .. } => ("resumes", ReplayChange::Resume { replay: number, rate: None }),
+        State::Preparing | State::Running | State::Stopped { .. } | State::Done { .. } => {
+            ("pauses", ReplayChange::Pause { replay: number, cause })
+        }
+    };
+    change(world, &format!("{what} replay {number}"), Change::BulkReplay(asked))
+}
+
+/// Lets every replay that stands still go on.
+pub(crate) fn resume_replays(world: &mut World) -> Result<(), Violation> {
+    for replay in world.disk.replays() {
+        if matches!(replay.state, State::Paused { .. }) {
+            let number = replay.number;
+            let resume = ReplayChange::Resume { replay: number, rate: None };
+            change(world, &format!("resumes replay {number}"), Change::BulkReplay(resume))?;
+        }
+    }
+    Ok(())
 }

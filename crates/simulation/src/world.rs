@@ -11,11 +11,14 @@ use domain::event::NewEvent;
 use domain::id::DeliveryId;
 use domain::order::OrderKey;
 use domain::policy::Policy;
+use domain::replay::ReplayChange;
 use domain::store::{Accepted, Change, Fact};
 use domain::time::Timestamp;
 use domain::webhook::Pause;
 
 mod judge;
+mod replays;
+mod trouble;
 
 use crate::disk::Disk;
 use crate::ledger::{Ledger, Violation, check};
@@ -39,8 +42,10 @@ enum Action {
     End { ended: Box<Ended>, life: u32 },
     Loaded { rows: Vec<Due>, life: u32 },
     BacklogLoaded { webhook: u32, load: u64, rows: Vec<(Due, OrderKey)>, life: u32 },
+    ReplayStep { replay: u32, change: ReplayChange, life: u32 },
     Moods,
     Person,
+    ReplayPerson,
     Crash,
     ClockStep,
     Tick,
@@ -74,6 +79,8 @@ pub struct Told {
     pub crashes: u32,
     /// Requests that a crash made again.
     pub repeats: u32,
+    /// Deliveries that replays in bulk have handed over.
+    pub handed_over: usize,
 }
 
 /// A world with its own time and chance.
@@ -88,6 +95,8 @@ pub(crate) struct World {
     moods: BTreeMap<u32, Mood>,
     agenda: BTreeMap<(Timestamp, u64), Action>,
     scheduled: u64,
+    /// How many replays were started.
+    pub(crate) replays: u32,
     writes: Vec<Write>,
     committing: bool,
     in_flight: BTreeMap<DeliveryId, u32>,
@@ -121,6 +130,7 @@ pub fn run(seed: u64) -> Result<Told, Violation> {
             requests,
             crashes: ledger.crashes,
             repeats: ledger.repeats,
+            handed_over: ledger.bulk.values().map(|bulk| bulk.handed_over.len()).sum(),
             story,
         }),
         Err(Violation(text)) => {
@@ -154,6 +164,7 @@ impl World {
             moods: BTreeMap::new(),
             agenda: BTreeMap::new(),
             scheduled: 0,
+            replays: 0,
             writes: Vec::new(),
             committing: false,
             in_flight: BTreeMap::new(),
@@ -253,10 +264,14 @@ impl World {
             Action::BacklogLoaded { webhook, load, rows, life } if life == self.life => {
                 return self.advance(Input::Backlog { webhook, load, rows: Some(rows) });
             }
+            Action::ReplayStep { replay, change, life } if life == self.life => {
+                return self.replay_step(replay, change);
+            }
             // From before a crash.
-            Action::End { .. } | Action::Loaded { .. } | Action::BacklogLoaded { .. } => {}
+            Action::ReplayStep { .. } | Action::End { .. } | Action::Loaded { .. } | Action::BacklogLoaded { .. } => {}
             Action::Moods => self.change_moods(),
             Action::Person => return people::act(self),
+            Action::ReplayPerson => return people::change_replay(self),
             Action::Crash => return self.crash("at random"),
             Action::ClockStep => {
                 let step = self.chance.i64(-3_600_000_000..=3_600_000_000);
@@ -390,6 +405,14 @@ impl World {
                     let pause = Pause { since: now, cause };
                     people::pause(self, webhook, pause)?;
                 }
+                Output::HandOver { replay, count } => {
+                    let change = ReplayChange::HandOver { replay, count };
+                    self.plan_step(replay, change);
+                }
+                Output::PauseReplay { replay, cause } => {
+                    let change = ReplayChange::Pause { replay, cause };
+                    self.plan_step(replay, change);
+                }
                 Output::Failing { webhook, since } => {
                     // A webhook that is gone by now needs no record of its failures.
                     let _ = self.disk.change(now, Change::Failing { webhook, since });
@@ -434,45 +457,6 @@ impl World {
         let (took, life) = (outcome.duration, self.life);
         let ended = Box::new(Ended { delivery, request, started_at: now, outcome });
         self.plan(took, Action::End { ended, life });
-        Ok(())
-    }
-
-    fn change_moods(&mut self) {
-        for webhook in self.disk.webhook_numbers() {
-            let mood = Mood::any(&mut self.chance);
-            self.moods.insert(webhook, mood);
-            self.tell(format!("receiver {webhook} is {mood:?}"));
-        }
-    }
-
-    /// The process dies and starts again: all that is in memory is gone.
-    fn crash(&mut self, when: &str) -> Result<(), Violation> {
-        self.tell(format!("crash {when}, {} in flight, {} writes lost", self.in_flight.len(), self.writes.len()));
-        let lost = std::mem::take(&mut self.writes);
-        let ended = lost.iter().filter_map(Write::settles);
-        let mut unrecorded: Vec<_> = self.in_flight.keys().copied().chain(ended).collect();
-        unrecorded.extend(self.disk.uncommitted());
-        self.ledger.crashed(unrecorded.into_iter());
-        self.in_flight.clear();
-        // What was held is found again by its due times.
-        self.resumed.clear();
-        self.committing = false;
-        self.agenda.retain(|_, action| !matches!(action, Action::Commit | Action::Tick));
-        self.next_tick = None;
-        self.life += 1;
-        let now = self.now();
-        let facts = self.disk.reopen(now);
-        self.scheduler = Scheduler::new(Arc::clone(&self.policy), self.chance.u64(..), now).with_bounds(self.bounds);
-        self.learn(facts)
-    }
-
-    /// From here on everything is well: receivers answer, nothing is paused.
-    fn heal(&mut self) -> Result<(), Violation> {
-        self.tell("everything heals");
-        for webhook in self.disk.webhook_numbers() {
-            self.moods.insert(webhook, Mood::Well);
-            people::resume(self, webhook)?;
-        }
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ fn seeds() {
     let seeds = number("SEEDS").unwrap_or(200);
     let first = number("FIRST").unwrap_or(0);
     let next = AtomicU64::new(first);
-    let (told, violations) = (Mutex::new([0u64; 4]), Mutex::new(Vec::new()));
+    let (told, violations) = (Mutex::new([0u64; 5]), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
@@ -33,6 +33,7 @@ fn seeds() {
                                 run.requests as u64,
                                 u64::from(run.crashes),
                                 u64::from(run.repeats),
+                                run.handed_over as u64,
                             ];
                             for (sum, figure) in told.iter_mut().zip(figures) {
                                 *sum += figure;
@@ -46,11 +47,15 @@ fn seeds() {
     });
     let violations = violations.into_inner().expect("no run panics");
     assert!(violations.is_empty(), "{} of {seeds} seeds fail:\n{}", violations.len(), violations.join("\n"));
-    let [events, requests, crashes, repeats] = told.into_inner().expect("no run panics");
+    let [events, requests, crashes, repeats, handed_over] = told.into_inner().expect("no run panics");
     println!(
-        "{seeds} seeds: {events} events, {requests} requests, {crashes} crashes, {repeats} requests repeated by them"
+        "{seeds} seeds: {events} events, {requests} requests, {crashes} crashes, {repeats} requests repeated by them, \
+         {handed_over} deliveries handed over by replays"
     );
-    assert!(events > seeds && requests > events && crashes > 0 && repeats > 0, "the seeds exercise what they are for");
+    assert!(
+        events > seeds && requests > events && crashes > 0 && repeats > 0 && handed_over > seeds,
+        "the seeds exercise what they are for"
+    );
 }
 
 #[test]

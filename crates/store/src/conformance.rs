@@ -9,6 +9,7 @@ pub mod changing;
 pub mod figures;
 pub mod listing;
 pub mod pausing;
+pub mod replaying;
 pub mod sending;
 pub mod sessions;
 mod world;

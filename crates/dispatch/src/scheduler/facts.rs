@@ -23,6 +23,7 @@ impl Scheduler {
             Fact::Resumed { webhook, rate } => self.resumed(now, webhook, rate),
             Fact::WebhookDeleted { webhook } => self.webhook_deleted(webhook),
             Fact::Replayed(due) => self.replayed(now, due),
+            Fact::BulkReplay(replay) => self.replays.learn(replay),
             Fact::Cancelled { delivery, webhook } => self.cancelled(now, delivery, webhook),
             Fact::Settled(settlement) => self.settled(now, settlement.delivery, settlement.webhook),
         }
@@ -53,6 +54,7 @@ impl Scheduler {
 
     fn webhook_changed(&mut self, now: Timestamp, webhook: Arc<Webhook>) {
         let number = webhook.number;
+        self.replays.webhook(&webhook);
         let policy = Arc::clone(&self.policy);
         let lane = self.lanes.entry(number).or_insert_with(|| Lane::new(Arc::clone(&webhook), &policy));
         if lane.webhook.url != webhook.url {
@@ -88,6 +90,7 @@ impl Scheduler {
     }
 
     fn webhook_deleted(&mut self, webhook: u32) {
+        self.replays.webhook_deleted(webhook);
         let Some(lane) = self.lanes.get_mut(&webhook) else { return };
         lane.deleted = true;
         let dropped: Vec<_> = lane.drain().into_iter().chain(lane.tests.drain(..)).collect();
@@ -191,6 +194,7 @@ impl Scheduler {
 
     pub(super) fn clock_stepped(&mut self, micros: i64) {
         self.horizon.shift(micros);
+        self.replays.clock_stepped(micros);
         let shift = |at: &mut Timestamp| *at = Timestamp(at.0.saturating_add(micros));
         for state in self.known.values_mut() {
             match state {

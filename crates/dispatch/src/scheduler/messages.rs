@@ -7,6 +7,7 @@ use domain::delivery::{Due, Settlement};
 use domain::event::Event;
 use domain::id::DeliveryId;
 use domain::order::{Order, OrderKey};
+use domain::replay::Cause;
 use domain::signature::SentRequest;
 use domain::store::Fact;
 use domain::time::Timestamp;
@@ -36,6 +37,13 @@ pub enum Input {
         /// The rows, each with its key in the webhook's order; fewer than were asked for are the last. `None` if they
         /// could not be read.
         rows: Option<Vec<(Due, OrderKey)>>,
+    },
+    /// An [`Output::HandOver`] or [`Output::PauseReplay`] has ended, and its facts have been told.
+    ReplayStepped {
+        /// The replay's number.
+        replay: u32,
+        /// Whether it was made.
+        made: bool,
     },
     /// The wall clock has stepped by so many microseconds.
     ClockStepped(i64),
@@ -87,6 +95,20 @@ pub enum Output {
         webhook: u32,
         /// Why.
         cause: PauseCause,
+    },
+    /// Make deliveries of a replay in bulk due; [`Input::ReplayStepped`] is expected.
+    HandOver {
+        /// The replay's number.
+        replay: u32,
+        /// How many.
+        count: u32,
+    },
+    /// Let a replay in bulk stand still; [`Input::ReplayStepped`] is expected.
+    PauseReplay {
+        /// The replay's number.
+        replay: u32,
+        /// Why.
+        cause: Cause,
     },
     /// Remember since when every attempt of the webhook fails.
     Failing {

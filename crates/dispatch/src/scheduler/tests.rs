@@ -85,7 +85,7 @@ impl Bench {
                     let rows = with_keys(rows, &self.kept, order.as_ref());
                     self.take(Input::Backlog { webhook, load, rows: Some(rows) });
                 }
-                Output::Failing { .. } => {}
+                Output::Failing { .. } | Output::HandOver { .. } | Output::PauseReplay { .. } => {}
                 Output::Pause { webhook, cause } => self.pauses.push((webhook, cause)),
             }
         }

@@ -103,6 +103,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     one("webhooks-per-account", "COUNT", "1000", "Webhooks of one account at most, 1 to 1024"),
     one("pause-after", "SPAN", "5d", "For how long every attempt must fail for a webhook to be paused"),
+    one(
+        "replay-failures",
+        "COUNT",
+        "20",
+        "After how many failures in a row a replay in bulk pauses itself, 1 to 10000",
+    ),
     one("brand", "NAME", "CronDB", "The platform's name: in User-Agent and in texts"),
     one("header-prefix", "PREFIX", "", "What our headers start with; X- and the brand unless given"),
     one("catalogue", "FILE", "", "Event types added to the built-in ones, or in their place"),
@@ -155,6 +161,7 @@ mod tests {
         POSTHASTE_EVENTS_PER_SECOND One COUNT=""
         POSTHASTE_WEBHOOKS_PER_ACCOUNT One COUNT="1000"
         POSTHASTE_PAUSE_AFTER One SPAN="5d"
+        POSTHASTE_REPLAY_FAILURES One COUNT="20"
         POSTHASTE_BRAND One NAME="CronDB"
         POSTHASTE_HEADER_PREFIX One PREFIX=""
         POSTHASTE_CATALOGUE One FILE=""

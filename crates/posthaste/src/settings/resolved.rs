@@ -109,6 +109,7 @@ impl Settings {
                 .maybe("events-per-second", |text| parse::count(text, AccountLimits::EVENTS_PER_SECOND_MAX))?,
             webhooks_per_account: from
                 .one("webhooks-per-account", |text| parse::count(text, AccountLimits::WEBHOOKS_MAX))?,
+            replay_failures: from.one("replay-failures", |text| parse::count(text, 10_000))?,
             ..Policy::default()
         };
         Ok(Self {

@@ -10,7 +10,7 @@ use domain::attempt::{Answer, Attempt, LoggedAttempt, Reason};
 use domain::endpoint_url::EndpointUrl;
 use domain::event::Event;
 use domain::explain::{Case, explain};
-use domain::id::{AttemptId, DeliveryId};
+use domain::id::{AttemptId, DeliveryId, ReplayId};
 use domain::signature;
 use domain::time::Timestamp;
 use serde::Serialize;
@@ -53,6 +53,9 @@ pub(crate) struct AttemptHeadJson {
 pub(crate) struct AttemptJson {
     #[serde(flatten)]
     head: AttemptHeadJson,
+    /// The replay in bulk that it is part of.
+    #[schema(value_type = Option<String>, example = "rpl_01k9x5m2q7a3b01k9x5m")]
+    replay: Option<ReplayId>,
     /// What was sent.
     request: RequestJson,
     /// What came back, if anything did.
@@ -172,7 +175,8 @@ impl AttemptJson {
         });
         let error = case.map(|case| ErrorJson::new(&case));
         let response = attempt.answer.as_ref().map(ResponseJson::new);
-        Self { head: AttemptHeadJson::with(context.delivery.id, attempt, error), request, response }
+        let head = AttemptHeadJson::with(context.delivery.id, attempt, error);
+        Self { head, replay: logged.replay.clone(), request, response }
     }
 }
 

@@ -34,10 +34,11 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::new(&Method::GET, "/v1/accounts/{account}/stream", "stream", stream, "Follow what happens").scope(Scope::DeliveriesRead)
             .about(
                 "Server-sent events: `delivery` when one is accepted, changes or ends, `attempt` when one was made, \
-                 `webhook` when one is created, changed or deleted; `reset` when something was missed and lists have to be \
+                 `webhook` when one is created, changed or deleted, `replay` when a replay in bulk is started, moves on (a few \
+                 times a second at most) or ends; `reset` when something was missed and lists have to be \
                  read again. A comment comes every 15 s.",
             )
-            .query("types", "Which of attempt, delivery and webhook, separated by commas; all if not given.")
+            .query("types", "Which of attempt, delivery, webhook and replay, separated by commas; all if not given.")
             .query("webhook", "Only this webhook's.")
             .header("Last-Event-ID", "The id of the last event seen: the stream goes on after it.")
             .answers(200, "The stream; it does not end by itself.", Some(text("text/event-stream"))),
@@ -112,7 +113,7 @@ fn read(api: &Arc<Api>, at: &InAccount, uri: &Uri) -> Result<Messages, Problem> 
             "types" => {
                 kinds = value.split(',').map(|text| Kind::parse(text).ok_or(text)).collect::<Result<_, _>>().map_err(
                     |text| {
-                        let detail = format!("types are attempt, delivery and webhook, not {text:?}.");
+                        let detail = format!("types are attempt, delivery, webhook and replay, not {text:?}.");
                         page::bad_parameter("types", "types_invalid", detail)
                     },
                 )?;

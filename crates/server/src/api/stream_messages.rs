@@ -2,15 +2,19 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::attempt::ErrorCode;
 use domain::delivery::{DeliveryStatus, Next, Settlement};
-use domain::id::{DeliveryId, EventId, WebhookId};
+use domain::id::{AccountId, DeliveryId, EventId, WebhookId};
 use domain::key::Account;
+use domain::replay::{Replay, State};
 use domain::time::Timestamp;
 use serde_json::json;
 
 use super::attempt_json::{AttemptHeadJson, milliseconds};
+use super::replay_json::ReplayJson;
+use super::replays;
 use super::stream_news::{AttemptNews, DeliveryNews};
 use super::webhook_json::WebhookJson;
 use crate::app::Api;
@@ -19,6 +23,8 @@ use crate::live::Record;
 
 /// How many events are remembered, so that their attempts need no look-up.
 const REMEMBERED_MAX: usize = 1_000;
+/// How often a replay that moves on is told of.
+const REPLAY_TOLD_EVERY: Duration = Duration::from_millis(250);
 
 /// The kinds of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,16 +35,19 @@ pub(super) enum Kind {
     Delivery,
     /// A webhook was created, changed or deleted.
     Webhook,
+    /// A replay in bulk was started, has moved on or has ended.
+    Replay,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 3] = [Self::Attempt, Self::Delivery, Self::Webhook];
+    pub(super) const ALL: [Self; 4] = [Self::Attempt, Self::Delivery, Self::Webhook, Self::Replay];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Attempt => "attempt",
             Self::Delivery => "delivery",
             Self::Webhook => "webhook",
+            Self::Replay => "replay",
         }
     }
 
@@ -59,12 +68,15 @@ struct Known {
 pub(super) struct Messages {
     api: Arc<Api>,
     account: u32,
+    account_id: AccountId,
     kinds: Vec<Kind>,
     /// Only this webhook's.
     only: Option<u32>,
     /// The account's webhooks, those that were deleted since included.
     webhooks: HashMap<u32, (WebhookId, String)>,
     events: HashMap<EventId, Known>,
+    /// What was last said of each replay, and when.
+    replays: HashMap<u32, (Timestamp, State)>,
 }
 
 impl Messages {
@@ -72,7 +84,16 @@ impl Messages {
         let named =
             |webhook: &Arc<domain::webhook::Webhook>| (webhook.number, (webhook.id.clone(), webhook.name.clone()));
         let webhooks = api.directory.read().webhooks_of(account.number).map(named).collect();
-        Self { api, account: account.number, kinds, only, webhooks, events: HashMap::new() }
+        Self {
+            api,
+            account: account.number,
+            account_id: account.id.clone(),
+            kinds,
+            only,
+            webhooks,
+            events: HashMap::new(),
+            replays: HashMap::new(),
+        }
     }
 
     /// The messages about a record, as JSON texts.
@@ -100,6 +121,7 @@ impl Messages {
                 let news = News { status, made: due.attempts_made, next: Some(due.due_at) };
                 self.delivery_news(due.delivery, due.webhook, news).await
             }
+            Record::BulkReplay(replay) => self.replay(replay).await,
             Record::Cancelled { delivery, webhook } => {
                 // How many attempts were made is the store's to know.
                 let made = match self.api.store.delivery(self.account, *delivery, self.api.now()).await {
@@ -111,6 +133,28 @@ impl Messages {
             }
             Record::Settled(settlement) => self.settled(settlement).await,
         }
+    }
+
+    /// What a replay has come to: told when it starts, stands still or ends, and now and then in between.
+    async fn replay(&mut self, replay: &Replay) -> Vec<(Kind, String)> {
+        let wanted = self.kinds.contains(&Kind::Replay)
+            && self.only.is_none_or(|only| replay.webhook.is_none_or(|webhook| webhook == only));
+        if replay.account != self.account || !wanted {
+            return Vec::new();
+        }
+        let now = self.api.now();
+        let told = self.replays.get(&replay.number);
+        if told.is_some_and(|(at, state)| *state == replay.state && now.since(*at) < REPLAY_TOLD_EVERY) {
+            return Vec::new();
+        }
+        if replay.ended() {
+            self.replays.remove(&replay.number);
+        } else {
+            self.replays.insert(replay.number, (now, replay.state.clone()));
+        }
+        // Without the others it is not known what it waits for; the next message tells.
+        let others = replays::unfinished(&self.api, self.account).await.unwrap_or_default();
+        vec![(Kind::Replay, json::write_text(&ReplayJson::new(replay, &self.account_id, &others, now)))]
     }
 
     fn wanted(&self, webhook: u32, kind: Kind) -> bool {

@@ -24,7 +24,7 @@ use crate::problem::Problem;
 /// The longest reason, in characters.
 const REASON_MAX: usize = 500;
 /// The highest rate at which held deliveries are sent, per second.
-const RATE_MAX: u32 = 100_000;
+pub(super) const RATE_MAX: u32 = 100_000;
 
 /// Why a webhook is paused.
 #[derive(ToSchema)]
@@ -78,13 +78,7 @@ async fn pause(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Re
     at.webhook(&api)?;
     let idempotency = idempotency::of_body(&at.caller, Some(at.account.number), &body)?;
     let mut input = Input::parse_optional(body.text()?, &["reason"])?;
-    let reason: Option<String> =
-        not_null(&mut input, "reason", "reason_invalid", "text").filter(|r: &String| !r.is_empty());
-    if reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_MAX || reason.chars().any(char::is_control))
-    {
-        let detail = format!("reason has at most {REASON_MAX} characters, and no control characters.");
-        input.fault("reason", "reason_invalid", detail);
-    }
+    let reason = read_reason(&mut input);
     input.check()?;
     let cause = PauseCause::Key { name: at.caller.name().to_owned(), reason };
     let make = |mut webhook: Webhook| {
@@ -97,6 +91,17 @@ async fn pause(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Re
     Act { idempotency, said: "webhook paused", make, show: |webhook: &Webhook| shown(&api, webhook) }
         .run(&api, &at)
         .await
+}
+
+/// The member `reason`, for those who read why something is paused.
+pub(super) fn read_reason(input: &mut Input<'_>) -> Option<String> {
+    let reason: Option<String> = not_null(input, "reason", "reason_invalid", "text").filter(|r: &String| !r.is_empty());
+    if reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_MAX || reason.chars().any(char::is_control))
+    {
+        let detail = format!("reason has at most {REASON_MAX} characters, and no control characters.");
+        input.fault("reason", "reason_invalid", detail);
+    }
+    reason
 }
 
 async fn resume(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {

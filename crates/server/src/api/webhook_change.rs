@@ -75,6 +75,7 @@ fn after(change: &Change) -> Option<&Webhook> {
         | Change::EndSession(_)
         | Change::KeysUsed(_)
         | Change::Replay(_)
+        | Change::BulkReplay(_)
         | Change::Cancel(_)
         | Change::Note(_) => None,
     }

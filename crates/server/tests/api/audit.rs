@@ -12,8 +12,8 @@ use crate::world::{PLATFORM, World};
 const NO_CHANGE: [&str; 7] =
     ["post_events", "test_webhook", "check_url", "answer_carried", "listen", "sign_out", "switch_inbox"];
 
-/// A change: its operation, a request that succeeds, and the action that it leaves. `{w}`, `{d}` and `{k}` are a webhook,
-/// an ended delivery and a key of the account `a`, `{p}` a key of the platform. In this order each finds what it needs.
+/// A change: its operation, a request that succeeds, and the action that it leaves. `{w}`, `{d}`, `{k}` and `{r}` are a
+/// webhook, an ended delivery, a key and the last replay of the account `a`, `{p}` a key of the platform. In this order each finds what it needs.
 fn changes() -> Vec<(&'static str, Method, &'static str, Value, &'static str)> {
     let webhook = json!({"url": "https://one.example.com/in", "events": ["*"], "headers": {"X-Key": "canary-header"}});
     let w = "/v1/accounts/a/webhooks/{w}";
@@ -22,6 +22,10 @@ fn changes() -> Vec<(&'static str, Method, &'static str, Value, &'static str)> {
         ("create_account", Method::POST, "/v1/accounts", json!({"id": "b"}), "account.created"),
         ("change_account", Method::PATCH, "/v1/accounts/a", json!({"name": "A"}), "account.updated"),
         ("cancel_delivery", Method::POST, "/v1/accounts/a/deliveries/{d}/cancel", json!({}), "delivery.cancelled"),
+        ("create_replay", Method::POST, "/v1/accounts/a/replays", json!({"status": "cancelled"}), "replay.started"),
+        ("pause_replay", Method::POST, "/v1/accounts/a/replays/{r}/pause", json!({}), "replay.paused"),
+        ("resume_replay", Method::POST, "/v1/accounts/a/replays/{r}/resume", json!({"rate": 5}), "replay.resumed"),
+        ("stop_replay", Method::POST, "/v1/accounts/a/replays/{r}/stop", json!({}), "replay.stopped"),
         ("replay_delivery", Method::POST, "/v1/accounts/a/deliveries/{d}/replay", json!({}), "delivery.replayed"),
         ("create_webhook", Method::POST, "/v1/accounts/a/webhooks", webhook, "webhook.created"),
         ("change_webhook", Method::PATCH, w, json!({"name": "CRM"}), "webhook.updated"),
@@ -60,6 +64,8 @@ async fn every_change_is_there_with_its_actor() {
     for (operation, method, path, body, action) in changes() {
         let path = path.replace("{w}", &webhook).replace("{d}", &delivery);
         let path = path.replace("{k}", &key).replace("{p}", &platform);
+        let replays = world.get("/v1/accounts/a/replays").await.json();
+        let path = path.replace("{r}", replays["data"][0]["id"].as_str().unwrap_or_default());
         let before = newest(&world).await["id"].clone();
         let ask = world.ask(method, &path).key(PLATFORM);
         let reply = if body.is_null() { ask.send().await } else { ask.json(&body).send().await };

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use domain::attempt::{Answer, Attempt, ErrorCode, Failure, Reason, Timing};
+use domain::audit::By;
 use domain::delivery::{Next, Settlement};
 use domain::id::DeliveryId;
+use domain::replay::ReplayChange;
 use domain::signature::{SentRequest, ToSign};
-use domain::store::Store as _;
+use domain::store::{Change, Store as _};
 use domain::time::Clock as _;
 
 use crate::world::{World, brand};
@@ -15,6 +17,15 @@ impl World {
     /// The first delivery of an event.
     pub(crate) fn first_delivery(event: &str) -> DeliveryId {
         DeliveryId { event: event.parse().expect("an event's id"), place: 0 }
+    }
+
+    /// Hands over what a replay may hand over now.
+    pub(crate) async fn hand_over(&self, replay: &str, count: u32) {
+        let id = replay.parse().expect("a replay's id");
+        let account = self.directory.read().account(&"default".parse().expect("an id")).expect("it exists").number;
+        let found = self.store.bulk_replay(account, id).await.expect("the store reads").expect("the replay");
+        let change = Change::BulkReplay(ReplayChange::HandOver { replay: found.number, count });
+        self.store.change(change, By::us(), None).await.expect("it is running");
     }
 
     /// Records an attempt of a delivery with this status; what is not 2xx is tried again in 30 s.
@@ -37,10 +48,11 @@ impl World {
         });
         let delivered = (200..300).contains(&status);
         let code = if status < 500 { ErrorCode::Http4xx } else { ErrorCode::Http5xx };
-        let reason = match before.attempts_made {
-            0 if event.test => Reason::Test,
-            0 => Reason::First,
-            _ => Reason::Retry,
+        let due = self.store.due(None, domain::time::Timestamp(i64::MAX), 1_000).await.expect("the store reads");
+        let reason = match due.iter().find(|due| due.delivery == delivery) {
+            Some(due) => due.reason,
+            None if event.test => Reason::Test,
+            None => Reason::First,
         };
         let attempt = Attempt {
             number: before.attempts_made + 1,
@@ -58,7 +70,7 @@ impl World {
             failure: (!delivered).then(|| Failure { code, detail: String::new() }),
             remote_address: Some("198.41.0.4:443".parse().expect("an address")),
         };
-        let retries_made = before.attempts_made;
+        let retries_made = if reason == Reason::Replay { 1 } else { before.attempts_made };
         let due_at = attempt.ended_at().plus(Duration::from_secs(30));
         let next =
             if delivered { Next::Delivered } else { Next::Retry { due_at, retries_made, reason: Reason::Retry } };

@@ -28,14 +28,18 @@ struct Ids {
     event: String,
     delivery: String,
     key: String,
+    replay: String,
 }
 
 async fn ids_of(world: &World, account: &str) -> Ids {
     let webhook = world.webhook(account).await;
     let event = world.event(account).await;
     let delivery = World::first_delivery(&event).to_string();
+    world.post(&format!("/v1/accounts/{account}/deliveries/{delivery}/cancel"), &json!({})).await;
+    let replay = world.post(&format!("/v1/accounts/{account}/replays"), &json!({"status": "cancelled"})).await.json();
+    let replay = replay["id"].as_str().expect("an id").to_owned();
     let keys = world.get(&format!("/v1/accounts/{account}/keys")).await.json();
-    Ids { webhook, event, delivery, key: keys["data"][0]["id"].as_str().expect("an id").to_owned() }
+    Ids { webhook, event, delivery, replay, key: keys["data"][0]["id"].as_str().expect("an id").to_owned() }
 }
 
 fn fill(path: &str, account: &str, ids: &Ids) -> String {
@@ -43,6 +47,7 @@ fn fill(path: &str, account: &str, ids: &Ids) -> String {
         Some("webhooks" | "listen") => &ids.webhook,
         Some("events") => &ids.event,
         Some("deliveries") => &ids.delivery,
+        Some("replays") => &ids.replay,
         _ => &ids.key,
     };
     path.replace("{account}", account).replace("{id}", id)
@@ -66,6 +71,7 @@ async fn another_account_s_anything_looks_like_what_never_was() {
         event: "evt_00000000000zz".to_owned(),
         delivery: "dlv_00000000000zz00".to_owned(),
         key: "key_never".to_owned(),
+        replay: "rpl_never".to_owned(),
     };
     for (method, path) in routes(&world).await {
         let mut answers: Vec<(String, Value)> = Vec::new();
@@ -92,6 +98,8 @@ async fn another_account_s_anything_looks_like_what_never_was() {
     }
     let still = world.get(&format!("/v1/accounts/b/webhooks/{}", of_b.webhook)).await.json();
     assert_eq!(still["status"], "active", "nothing of b was changed");
+    let still = world.get(&format!("/v1/accounts/b/replays/{}", of_b.replay)).await.json();
+    assert_eq!(still["status"], "running", "nothing of b was changed");
 }
 
 /// Every operation, with what it needs as its description says: a scope, `platform`, or nothing but a key.
@@ -119,6 +127,7 @@ async fn every_route_asks_for_its_scope_and_for_no_other() {
         event: "evt_00000000000zz".to_owned(),
         delivery: "dlv_00000000000zz00".to_owned(),
         key: "key_never".to_owned(),
+        replay: "rpl_never".to_owned(),
     };
     let needs = needs(&world).await;
     let platform_key = async |scopes: Value| -> String {

@@ -13,6 +13,7 @@ mod inbox;
 mod keys;
 mod limits;
 mod pages;
+mod replays;
 mod sessions;
 mod sign_in;
 mod slow;

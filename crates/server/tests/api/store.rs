@@ -9,7 +9,8 @@ use domain::audit::{AuditQuery, By, Entry};
 use domain::delivery::{Delivery, Due, Settlement};
 use domain::directory::SharedDirectory;
 use domain::event::{Event, Idempotency, NewEvent};
-use domain::id::{AuditId, DeliveryId, EventId};
+use domain::id::{AuditId, DeliveryId, EventId, ReplayId};
+use domain::replay::{Coverage, Replay, Scope};
 use domain::stats::{Stats, StatsQuery};
 use domain::store::{
     AcceptError, Accepted, Change, ChangeError, Changed, DeliveryQuery, EventQuery, Keep, Page, Store, StoreError,
@@ -17,7 +18,7 @@ use domain::store::{
 use domain::time::{Clock, Timestamp};
 use domain::vault::Vault;
 use server::Live;
-use store::sqlite::{Engine, Limits, Parts, Reader};
+use store::sqlite::{Engine, Limits, Parts, Prepare, Reader};
 
 /// The engine and one reader.
 pub(crate) struct EngineStore {
@@ -154,6 +155,42 @@ impl Store for EngineStore {
 
     async fn stats(&self, query: StatsQuery) -> Result<Vec<Stats>, StoreError> {
         self.reader().stats(&query)
+    }
+
+    async fn coverage(&self, scope: Scope, first: usize) -> Result<Coverage, StoreError> {
+        self.reader().coverage(&scope, first)
+    }
+
+    async fn prepare_replay(&self, scope: Scope, mut replay: Replay) -> Result<Replay, StoreError> {
+        let step = |step| {
+            let mut engine = self.engine();
+            engine.begin()?;
+            let number = engine.prepare(self.clock.now(), step)?;
+            self.commit(&mut engine).map(|()| number)
+        };
+        replay.number = step(Prepare::Begin(Box::new(replay.clone())))?;
+        let number = replay.number;
+        replay.left_out = self.reader().list_covered(&scope, |ids| {
+            let listed = replay.total;
+            replay.total += ids.len() as u64;
+            step(Prepare::List { replay: number, listed, ids }).map(|_| ())
+        })?;
+        step(Prepare::End { replay: number, total: replay.total, left_out: replay.left_out })?;
+        Ok(replay)
+    }
+
+    async fn bulk_replay(&self, account: u32, id: ReplayId) -> Result<Option<Replay>, StoreError> {
+        self.reader().bulk_replay(account, &id)
+    }
+
+    async fn bulk_replays(
+        &self,
+        account: u32,
+        before: Option<u32>,
+        limit: usize,
+        unfinished: bool,
+    ) -> Result<Page<Replay, u32>, StoreError> {
+        self.reader().bulk_replays(account, before, limit, unfinished)
     }
 
     async fn kept(&self, idempotency: Idempotency) -> Result<Option<Changed>, ChangeError> {

@@ -59,6 +59,7 @@ impl World {
                 })?;
             }
         }
+        self.judge_the_replays()?;
         check(self.scheduler.known() == 0, || format!("{} deliveries stay in memory", self.scheduler.known()))
     }
 }

@@ -1,7 +1,7 @@
 //! Records of attempts: the first stands in its delivery's row, later ones in rows of their own.
 
 use domain::attempt::{Attempt, LoggedAttempt};
-use domain::id::{AttemptId, DeliveryId};
+use domain::id::{AttemptId, DeliveryId, ReplayId};
 use rusqlite::{Connection, params};
 
 use super::checksum::Checksum;
@@ -52,9 +52,9 @@ pub(super) fn later(conn: &Connection, id: DeliveryId) -> Result<Vec<Attempt>, F
     Ok(attempts)
 }
 
-/// An attempt with its id.
-pub(super) fn logged(delivery: DeliveryId, attempt: Attempt) -> LoggedAttempt {
-    LoggedAttempt { id: AttemptId { delivery, number: attempt.number }, attempt }
+/// An attempt with its id, and the replay that it is part of.
+pub(super) fn logged(delivery: DeliveryId, attempt: Attempt, replay: Option<ReplayId>) -> LoggedAttempt {
+    LoggedAttempt { id: AttemptId { delivery, number: attempt.number }, attempt, replay }
 }
 
 fn sum(id: DeliveryId, number: u16, text: &[u8]) -> [u8; SUM] {

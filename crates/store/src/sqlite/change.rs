@@ -16,6 +16,7 @@ use super::engine::{Engine, Entry};
 use super::fault::Fault;
 use super::fresh::FreshDelivery;
 use super::idempotency::{self, Found, Kept};
+use super::replaying;
 use super::{accounts, audit, deliveries, due, keys, sessions, webhooks};
 
 /// How many deliveries are read at once where all of a webhook's are gone through.
@@ -39,7 +40,7 @@ impl Engine {
         // Each says what it has done: no change goes by without its entries in the audit log.
         let acts = match change {
             Change::PutAccount(account) => vec![self.put_account(account)?],
-            Change::DeleteAccount(number) => vec![self.delete_account(number)?],
+            Change::DeleteAccount(number) => vec![self.delete_account(now, number)?],
             Change::PutWebhook(webhook) => self.put_webhook(*webhook)?,
             Change::Resume { webhook, held, rate } => self.resume(now, *webhook, held, rate)?,
             Change::DeleteWebhook(number) => vec![self.delete_webhook(now, number)?],
@@ -57,11 +58,13 @@ impl Engine {
             }
             Change::Replay(id) => vec![self.replay(now, id)?],
             Change::Cancel(id) => vec![self.cancel(now, id)?],
+            Change::BulkReplay(change) => self.change_replay(now, change)?.into_iter().collect(),
             Change::Note(act) => vec![self.note(act)?],
         };
         for act in acts {
             audit::insert(&self.conn, now, by, act)?;
         }
+        self.write_replays(now)?;
         if let Some(Keep { idempotency, answer }) = keep {
             let nonce = self.nonce();
             idempotency::put_answer(&self.conn, &self.shared.vault, nonce, &idempotency, now, &answer)?;
@@ -189,6 +192,7 @@ impl Engine {
                 row.end(State::Cancelled, now);
                 deliveries::update(&self.conn, &mut self.staged.counted, &row, None)?;
                 due::delete(&self.conn, webhook, due.delivery)?;
+                replaying::count(&self.conn, &mut self.staged.replays, &row, None)?;
                 if held {
                     self.staged.facts.push(Fact::Cancelled { delivery: due.delivery, webhook });
                 }
@@ -294,6 +298,7 @@ impl Engine {
         if has_row {
             deliveries::update(&self.conn, &mut self.staged.counted, &row, None)?;
             due::delete(&self.conn, row.webhook, id)?;
+            replaying::count(&self.conn, &mut self.staged.replays, &row, None)?;
         } else {
             let counted = &mut self.staged.counted;
             deliveries::insert(&mut deliveries::prepare_insert(&self.conn)?, counted, &row, None)?;

@@ -10,7 +10,8 @@ use super::event_types::EventTypes;
 use super::fault::{Fault, OpenError};
 use super::figures::{self, Table};
 use super::{
-    accounts, attempts, audit, deliveries, due, erase, events, idempotency, keys, marks, schema, sessions, webhooks,
+    accounts, attempts, audit, deliveries, due, erase, events, idempotency, keys, marks, replayed, replays, schema,
+    sessions, webhooks,
 };
 
 /// What a file holds.
@@ -44,6 +45,9 @@ pub(super) const TABLES: &[(&str, Rows)] = &[
     ("erasures", erase::verify),
     // Nothing but zeros: there is nothing to compare.
     ("zeros", |conn| Ok(schema::count(conn, "zeros")?)),
+    ("replays", replays::verify),
+    ("replay_pages", replays::verify_pages),
+    ("replayed", replayed::verify),
     ("audit", audit::verify),
     ("stats_minutes", |conn| figures::verify(conn, Table::Minutes)),
     ("stats_hours", |conn| figures::verify(conn, Table::Hours)),

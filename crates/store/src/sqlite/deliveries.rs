@@ -8,10 +8,10 @@ use domain::id::{DeliveryId, EventId};
 use domain::time::Timestamp;
 use rusqlite::{CachedStatement, Connection, Row, ToSql, params};
 
-use super::attempts;
 use super::checksum::Checksum;
 use super::counted::Counted;
 use super::fault::Fault;
+use super::{attempts, replayed};
 
 /// What of a delivery's status is stored. `held` and `sending` are ways to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,7 +253,7 @@ pub(super) fn first_attempt(conn: &Connection, id: DeliveryId) -> Result<Option<
 pub(super) fn delete_of_event(conn: &Connection, event: EventId) -> Result<(), Fault> {
     conn.prepare_cached("DELETE FROM deliveries WHERE event = ?1")?.execute([event.0 as i64])?;
     conn.prepare_cached("DELETE FROM attempts WHERE event = ?1")?.execute([event.0 as i64])?;
-    Ok(())
+    replayed::delete_of_event(conn, event.0 as i64)
 }
 
 /// Reads a row of [`columns`].

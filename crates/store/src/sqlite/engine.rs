@@ -29,6 +29,7 @@ use super::fresh::FreshDelivery;
 use super::limits::Limits;
 use super::reader::Reader;
 use super::recover::RecoverFault;
+use super::replaying::Changed as ChangedReplays;
 use super::shared::Shared;
 use super::stamps::Stamps;
 use super::{events, marks, schema};
@@ -73,6 +74,8 @@ pub(super) struct Staged {
     pub(super) directory: Vec<Entry>,
     /// What it changes of the figures.
     pub(super) counted: Counted,
+    /// Replays in bulk that are changed, and not written yet.
+    pub(super) replays: ChangedReplays,
     /// The last event accepted.
     pub(super) last_given: Option<Timestamp>,
 }

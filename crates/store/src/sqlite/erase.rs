@@ -7,6 +7,7 @@
 
 use domain::audit::Act;
 use domain::store::{ChangeError, Fact, StoreError};
+use domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::checksum::Checksum;
@@ -60,6 +61,9 @@ const WITH_THE_ACCOUNT: &[&str] = &[
     "audit",
     "stats_minutes",
     "stats_hours",
+    "replays",
+    "replay_pages",
+    "replayed",
 ];
 /// Tables that hold nothing of an account, or forget it by themselves: what an idempotency key was answered is sealed, and
 /// goes after a day.
@@ -68,7 +72,7 @@ const WITHOUT: &[&str] = &["marks", "event_types", "idempotency", "zeros"];
 
 impl Engine {
     /// Closes an account: it is gone for everybody, and its erasure is certain.
-    pub(super) fn delete_account(&mut self, number: u32) -> Result<Act, ChangeError> {
+    pub(super) fn delete_account(&mut self, now: Timestamp, number: u32) -> Result<Act, ChangeError> {
         let directory = self.shared.directory.read();
         let act = Act::account_deleted(directory.account_numbered(number).ok_or(ChangeError::NotFound)?);
         let gone: Vec<_> = directory.webhooks_of(number).cloned().collect();
@@ -81,6 +85,7 @@ impl Engine {
             audit::delete_of_account(&engine.conn, number)?;
             sessions::delete_of_account(&engine.conn, number)?;
             accounts::delete(&engine.conn, number)?;
+            engine.erase_replays(now, number)?;
             put(&engine.conn, number, Step::Events)
         })?;
         let fresh = self.shared.fresh();

@@ -26,7 +26,7 @@ const FRESH_SPARE: usize = 64;
 /// How many candidates without a row are taken for a search, which may not want them.
 const FRESH_SEARCHED: usize = 5_000;
 /// How far a timestamp may lie after its key's microsecond, generously: see `stamps`.
-const LEAD_MAX: Duration = Duration::from_secs(1);
+pub(super) const LEAD_MAX: Duration = Duration::from_secs(1);
 /// After every delivery.
 const END: DeliveryId = DeliveryId { event: EventId(i64::MAX as u64), place: u16::MAX };
 

@@ -8,7 +8,8 @@ use domain::attempt::LoggedAttempt;
 use domain::audit::{AuditQuery, Entry};
 use domain::delivery::{Delivery, Due};
 use domain::event::{Event, Idempotency};
-use domain::id::{AuditId, DeliveryId, EventId};
+use domain::id::{AuditId, DeliveryId, EventId, ReplayId};
+use domain::replay::{Replay, State};
 use domain::stats::{Stats, StatsQuery};
 use domain::store::{ChangeError, Changed, DeliveryQuery, EventQuery, Page, StoreError};
 use domain::time::Timestamp;
@@ -18,7 +19,9 @@ use super::fault::Fault;
 use super::idempotency::{Found, Kept};
 use super::shared::Shared;
 use super::view::View;
-use super::{attempts, audit, deliveries, due, event_list, events, idempotency, list, schema, stats};
+use super::{
+    attempts, audit, deliveries, due, event_list, events, idempotency, list, replayed, replays, schema, stats,
+};
 
 /// A connection that reads. Each call sees one state of the store: a commit's, whole.
 #[derive(Debug)]
@@ -116,18 +119,45 @@ impl Reader {
         if !self.is_open(account) {
             return Ok(None);
         }
-        let mut logged = Vec::new();
+        let mut made = Vec::new();
         if has_row {
-            logged.extend(deliveries::first_attempt(&snapshot, id)?);
-            logged.extend(attempts::later(&snapshot, id)?);
+            made.extend(deliveries::first_attempt(&snapshot, id)?);
+            made.extend(attempts::later(&snapshot, id)?);
         }
-        if logged.len() != usize::from(row.attempts_made) {
+        if made.len() != usize::from(row.attempts_made) {
             return Err(Fault::damaged(format_args!("delivery {id}"), "an attempt is missing").into());
         }
         let mut view = View::new(&self.shared, account, now, &[]);
         let Some(delivery) = view.show(&row)? else { return Ok(None) };
-        let logged = logged.into_iter().map(|attempt| attempts::logged(id, attempt)).collect();
-        Ok(Some((delivery, logged)))
+        Ok(Some((delivery, replayed::logged(&snapshot, id, made)?)))
+    }
+
+    /// As [`domain::store::Store::bulk_replay`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn bulk_replay(&self, account: u32, id: &ReplayId) -> Result<Option<Replay>, StoreError> {
+        let found = replays::by_id(&self.conn, id)?.map(|row| row.replay);
+        Ok(found.filter(|replay| replay.account == account && replay.state != State::Preparing))
+    }
+
+    /// As [`domain::store::Store::bulk_replays`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn bulk_replays(
+        &self,
+        account: u32,
+        before: Option<u32>,
+        limit: usize,
+        unfinished: bool,
+    ) -> Result<Page<Replay, u32>, StoreError> {
+        let below = before.unwrap_or(u32::MAX);
+        let found = replays::of_account(&self.conn, account, below, limit + 1, unfinished)?;
+        let more = found.len() > limit;
+        let rows: Vec<_> = found.into_iter().take(limit).map(|row| row.replay).collect();
+        let next = rows.last().filter(|_| more).map(|replay| replay.number);
+        Ok(Page { rows, next, searched_until: None })
     }
 
     /// As [`domain::store::Store::deliveries`].

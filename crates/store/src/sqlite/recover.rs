@@ -98,6 +98,7 @@ impl Engine {
         }
         drop(fresh);
         self.recover_fresh(&mut facts)?;
+        facts.extend(self.recover_replays()?);
         Ok(facts)
     }
 

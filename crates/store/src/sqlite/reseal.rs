@@ -114,7 +114,7 @@ mod tests {
     use crate::sqlite::schema::tests::{columns, empty};
 
     /// Columns of bytes that hold no secret, or no more of one than its hash.
-    const OPEN: [(&str, &str); 13] = [
+    const OPEN: [(&str, &str); 14] = [
         ("zeros", "filler"),
         ("keys", "hash"),
         ("sessions", "hash"),
@@ -128,6 +128,7 @@ mod tests {
         ("idempotency", "request"),
         ("stats_minutes", "figures"),
         ("stats_hours", "figures"),
+        ("replay_pages", "ids"),
     ];
 
     #[test]

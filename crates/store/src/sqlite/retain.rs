@@ -9,7 +9,10 @@ use domain::time::Timestamp;
 use super::deliveries::{self, DeliveryRow};
 use super::engine::Engine;
 use super::fault::Fault;
-use super::{audit, events, idempotency};
+use super::{audit, events, idempotency, replays};
+
+/// How many of the oldest replays that are over a batch looks at.
+const REPLAYS_AT_ONCE: usize = 8;
 
 /// What a batch of retention did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,6 +66,9 @@ impl Engine {
         retained.more |= retained.entries == budget;
         retained.keys = idempotency::prune(&self.conn, now, budget)?;
         retained.more |= retained.keys == budget;
+        for number in replays::ended_before(&self.conn, until, REPLAYS_AT_ONCE)? {
+            replays::delete(&self.conn, number)?;
+        }
         Ok(retained)
     }
 }

@@ -93,3 +93,39 @@ CREATE INDEX due_of_webhook ON due (webhook, due_at);
 CREATE TABLE zeros (
     filler BLOB NOT NULL
 ) STRICT;
+
+-- Replays in bulk. state: 0 preparing, 1 running, 2 paused, 3 stopped, 4 done. `record` is JSON: filter, counts, state.
+-- (`page`, `skip`) is how far it has come in its list.
+CREATE TABLE replays (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    account INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    page INTEGER NOT NULL,
+    skip INTEGER NOT NULL,
+    record TEXT NOT NULL,
+    crc INTEGER NOT NULL
+) STRICT;
+CREATE INDEX replays_of_account ON replays (account, number);
+CREATE INDEX replays_unfinished ON replays (account, number) WHERE state < 3;
+
+-- What a replay is still to hand over, oldest first. `key` is the replay's number << 32 and the page, `ids` ten bytes for
+-- each delivery.
+CREATE TABLE replay_pages (
+    key INTEGER PRIMARY KEY,
+    ids BLOB NOT NULL,
+    crc INTEGER NOT NULL
+) STRICT;
+
+-- Deliveries that were handed over by a replay, and what they have come to in it.
+-- standing: 0 waiting, 1 delivered, 2 retrying, 3 failed, 4 cancelled. `before` counts the attempts that came before it.
+CREATE TABLE replayed (
+    event INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    replay INTEGER NOT NULL,
+    before INTEGER NOT NULL,
+    standing INTEGER NOT NULL,
+    error INTEGER,
+    crc INTEGER NOT NULL,
+    PRIMARY KEY (event, place, replay)
+) WITHOUT ROWID, STRICT;

@@ -8,11 +8,11 @@ use domain::store::Fact;
 use domain::time::Timestamp;
 use rusqlite::CachedStatement;
 
-use super::counted::Counted;
 use super::deliveries::{DeliveryRow, State};
-use super::engine::Engine;
+use super::engine::{Engine, Staged};
 use super::fault::Fault;
 use super::fresh::FreshDelivery;
+use super::replaying;
 use super::{attempts, deliveries, due};
 
 impl Engine {
@@ -41,7 +41,7 @@ impl Engine {
             }
             if written {
                 staged.rows.insert(id);
-            } else if let Err(fault) = self.settle_row(now, settlement, &mut put_due, &mut staged.counted) {
+            } else if let Err(fault) = self.settle_row(now, settlement, &mut put_due, &mut staged) {
                 match fault {
                     // One bad row must not keep the others from being recorded, now and after every restart.
                     Fault::Damaged(row) => {
@@ -55,7 +55,7 @@ impl Engine {
         drop((insert, put_due));
         self.staged = staged;
         self.buffer = buffer;
-        Ok(())
+        self.write_replays(now)
     }
 
     /// The end of an attempt of a delivery that has a row. An account may have been erased meanwhile: then there is none.
@@ -64,7 +64,7 @@ impl Engine {
         now: Timestamp,
         settlement: &Settlement,
         put_due: &mut CachedStatement<'_>,
-        counted: &mut Counted,
+        staged: &mut Staged,
     ) -> Result<(), Fault> {
         let id = settlement.delivery;
         let Some(mut row) = deliveries::get(&self.conn, id)? else { return Ok(()) };
@@ -96,11 +96,12 @@ impl Engine {
                 }
             }
         }
-        deliveries::update(&self.conn, counted, &row, record.as_deref())?;
+        deliveries::update(&self.conn, &mut staged.counted, &row, record.as_deref())?;
         if let Some(attempt) = &settlement.attempt {
-            counted.attempted(&row, attempt);
+            staged.counted.attempted(&row, attempt);
         }
-        Ok(())
+        let reason = settlement.attempt.as_ref().map(|attempt| attempt.reason);
+        replaying::count(&self.conn, &mut staged.replays, &row, reason)
     }
 
     /// The replay that was asked for after this attempt had started: it stands, whatever the attempt came to.

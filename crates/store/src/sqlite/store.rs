@@ -13,7 +13,8 @@ use domain::audit::{AuditQuery, By, Entry};
 use domain::delivery::{Delivery, Due, Settlement};
 use domain::directory::SharedDirectory;
 use domain::event::{Event, Idempotency, NewEvent};
-use domain::id::{AuditId, DeliveryId, EventId};
+use domain::id::{AuditId, DeliveryId, EventId, ReplayId};
+use domain::replay::{Coverage, Replay, Scope};
 use domain::stats::{Stats, StatsQuery};
 use domain::store::{
     AcceptError, Accepted, Change, ChangeError, Changed, DeliveryQuery, EventQuery, Fact, Keep, Page, Store, StoreError,
@@ -27,6 +28,7 @@ use super::engine::{Chance, Engine, Parts};
 use super::fault::OpenError;
 use super::limits::Limits;
 use super::readers::Readers;
+use super::replaying::Prepare;
 use super::writer::{self, FactsHook, FatalHook, Figures, Message, Writer};
 
 /// What a store is opened with.
@@ -228,6 +230,48 @@ impl Store for SqliteStore {
 
     async fn stats(&self, query: StatsQuery) -> Result<Vec<Stats>, StoreError> {
         self.readers.read(move |reader| reader.stats(&query)).await
+    }
+
+    async fn coverage(&self, scope: Scope, first: usize) -> Result<Coverage, StoreError> {
+        self.readers.read(move |reader| reader.coverage(&scope, first)).await
+    }
+
+    async fn prepare_replay(&self, scope: Scope, mut replay: Replay) -> Result<Replay, StoreError> {
+        let (queue, stopped) = (self.queue.clone(), self.why_stopped());
+        // On a thread that may block: each part is written before the next one is read.
+        let step = move |step: Prepare| {
+            let (answer, answered) = oneshot::channel();
+            // If the thread has ended, so has the answer's other end.
+            let _ = queue.send(Message::Prepare(step, answer));
+            answered.blocking_recv().unwrap_or_else(|_| Err(stopped.clone()))
+        };
+        self.readers
+            .read(move |reader| {
+                replay.number = step(Prepare::Begin(Box::new(replay.clone())))?;
+                let number = replay.number;
+                replay.left_out = reader.list_covered(&scope, |ids| {
+                    let listed = replay.total;
+                    replay.total += ids.len() as u64;
+                    step(Prepare::List { replay: number, listed, ids }).map(|_| ())
+                })?;
+                step(Prepare::End { replay: number, total: replay.total, left_out: replay.left_out })?;
+                Ok(replay)
+            })
+            .await
+    }
+
+    async fn bulk_replay(&self, account: u32, id: ReplayId) -> Result<Option<Replay>, StoreError> {
+        self.readers.read(move |reader| reader.bulk_replay(account, &id)).await
+    }
+
+    async fn bulk_replays(
+        &self,
+        account: u32,
+        before: Option<u32>,
+        limit: usize,
+        unfinished: bool,
+    ) -> Result<Page<Replay, u32>, StoreError> {
+        self.readers.read(move |reader| reader.bulk_replays(account, before, limit, unfinished)).await
     }
 
     async fn kept(&self, idempotency: Idempotency) -> Result<Option<Changed>, ChangeError> {

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::checkpoint::Checkpoints;
 use super::engine::Engine;
 use super::erase::Erased;
+use super::replaying::Prepare;
 
 /// Bounds of one transaction, so that its first request does not wait for too many others.
 const EVENTS_AT_ONCE: usize = 4_096;
@@ -40,6 +41,7 @@ pub(super) enum Message {
     Accept(Vec<NewEvent>, oneshot::Sender<Answers>),
     Settle(Vec<Settlement>, oneshot::Sender<Result<(), StoreError>>),
     Change(Box<(Change, By, Option<Keep>)>, oneshot::Sender<Result<Changed, ChangeError>>),
+    Prepare(Prepare, oneshot::Sender<Result<u32, StoreError>>),
     Stop,
 }
 
@@ -115,7 +117,7 @@ impl Batch {
                 self.settles.push(answer);
                 None
             }
-            Message::Change(..) | Message::Stop => Some(message),
+            Message::Change(..) | Message::Prepare(..) | Message::Stop => Some(message),
         }
     }
 }
@@ -153,6 +155,7 @@ impl Writer {
             }
             match apart {
                 Some(Message::Change(change, answer)) => self.change(*change, answer)?,
+                Some(Message::Prepare(step, answer)) => self.prepare(step, answer)?,
                 Some(Message::Stop) => {
                     self.checkpoints.empty(&self.engine);
                     return Ok(());
@@ -262,6 +265,15 @@ impl Writer {
         }
     }
 
+    /// Makes a step of listing what a replay covers.
+    fn prepare(&mut self, step: Prepare, answer: oneshot::Sender<Result<u32, StoreError>>) -> Result<(), String> {
+        let now = self.clock.now();
+        let made = self.apart(|engine| engine.prepare(now, step))?;
+        // Whoever asked may have gone.
+        let _ = answer.send(made.ok_or(StoreError::Busy));
+        Ok(())
+    }
+
     /// A transaction of its own; `None` if it could not be made now, and is to be tried again.
     fn apart<T>(&mut self, work: impl FnOnce(&mut Engine) -> Result<T, StoreError>) -> Result<Option<T>, String> {
         let done = self.engine.begin().and_then(|()| {
@@ -273,7 +285,7 @@ impl Writer {
             Ok(done) => Ok(Some(done)),
             Err(StoreError::Stopped(why)) => Err(why),
             Err(error @ (StoreError::Busy | StoreError::NoSpace(_) | StoreError::Damaged(_))) => {
-                tracing::warn!(%error, "old rows could not be deleted; it is tried again");
+                tracing::warn!(%error, "a step apart could not be made; it is tried again");
                 self.engine.rollback().map_err(|error| error.to_string())?;
                 Ok(None)
             }

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use domain::directory::SharedDirectory;
 use domain::vault::Vault;
 use store::conformance::{
-    ManualClock, Opened, Subject, Told, accepting, auditing, changing, figures, listing, pausing, sending, sessions,
+    ManualClock, Opened, Subject, Told, accepting, auditing, changing, figures, listing, pausing, replaying, sending,
+    sessions,
 };
 use store::sqlite::{Limits, Settings, SqliteStore};
 
@@ -97,6 +98,11 @@ behaviours! {
     auditing::an_account_s_part_goes_with_it,
     sessions::sessions_come_from_keys_and_end_with_them,
     sessions::sessions_that_ended_are_forgotten,
+    replaying::coverage_is_exact,
+    replaying::each_is_handed_over_once,
+    replaying::results_follow_the_schedule,
+    replaying::a_replay_stands_still_and_goes_on,
+    replaying::replays_are_of_their_account,
     changing::a_webhook_keeps_everything,
     changing::a_change_is_made_once_per_key,
     changing::deleting_a_webhook_cancels_and_keeps_the_log,

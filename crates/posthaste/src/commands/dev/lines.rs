@@ -60,6 +60,7 @@ impl Lines {
             | Fact::Resumed { .. }
             | Fact::WebhookDeleted { .. }
             | Fact::Replayed(_)
+            | Fact::BulkReplay(_)
             | Fact::Cancelled { .. } => {}
         }
         None

@@ -1,0 +1,210 @@
+//! What a replay in bulk covers: every delivery that its filter means, oldest first, in one state of the store.
+
+use domain::delivery::{Delivery, DeliveryStatus};
+use domain::filter::{CodePattern, DeliveryFilter};
+use domain::id::{DeliveryId, EventId};
+use domain::replay::{Coverage, PassedOver, Scope};
+use domain::store::StoreError;
+use domain::time::Timestamp;
+use rusqlite::{CachedStatement, Connection, Rows, ToSql};
+
+use super::deliveries::{self, DeliveryRow, State, columns};
+use super::fault::Fault;
+use super::list::LEAD_MAX;
+use super::reader::Reader;
+use super::view::View;
+
+/// How many deliveries are listed at once.
+const AT_ONCE: usize = 20 * super::replays::PAGE;
+
+impl Reader {
+    /// As [`domain::store::Store::coverage`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn coverage(&self, scope: &Scope, first: usize) -> Result<Coverage, StoreError> {
+        let mut coverage = Coverage::default();
+        coverage.passed_over = go_through(self, scope, |delivery| {
+            coverage.total += 1;
+            if coverage.first.len() < first {
+                coverage.first.push(delivery);
+            }
+            Ok(())
+        })?;
+        Ok(coverage)
+    }
+
+    /// Lists what a replay of this scope covers, some at a time, oldest first; says how much the filter means besides.
+    ///
+    /// # Errors
+    /// [`StoreError`], and what `take` answers.
+    pub fn list_covered(
+        &self,
+        scope: &Scope,
+        mut take: impl FnMut(Vec<DeliveryId>) -> Result<(), StoreError>,
+    ) -> Result<PassedOver, StoreError> {
+        let mut ids = Vec::new();
+        let mut refused = Ok(());
+        let passed_over = go_through(self, scope, |delivery| {
+            ids.push(delivery.id);
+            if ids.len() == AT_ONCE {
+                refused = take(std::mem::take(&mut ids));
+            }
+            refused.clone().map_err(|_| Fault::Full)
+        });
+        refused?;
+        let passed_over = passed_over?;
+        if !ids.is_empty() {
+            take(ids)?;
+        }
+        Ok(passed_over)
+    }
+}
+
+/// Shows each delivery that can be sent again, oldest first; counts the others that the filter means.
+fn go_through(
+    reader: &Reader,
+    scope: &Scope,
+    mut covered: impl FnMut(Delivery) -> Result<(), Fault>,
+) -> Result<PassedOver, Fault> {
+    let mut view = View::new(&reader.shared, scope.account, scope.now, &scope.sending);
+    let unstored = unstored(reader, scope, &mut view)?;
+    let snapshot = reader.snapshot()?;
+    let mut passed_over = PassedOver::default();
+    for id in unstored {
+        // What got its row since memory was read is met among the rows.
+        if deliveries::get(&snapshot, id)?.is_none() {
+            passed_over.unfinished += 1;
+        }
+    }
+    let mut statements = statements(&snapshot, scope)?;
+    let mut streams = Vec::new();
+    for (statement, state) in &mut statements {
+        streams.push(Stream::start(statement, scope, *state)?);
+    }
+    loop {
+        let first = streams.iter_mut().filter(|stream| stream.head.is_some());
+        let Some(stream) = first.min_by_key(|stream| stream.head.as_ref().map(|row| row.id)) else {
+            return Ok(passed_over);
+        };
+        let Some(row) = stream.advance()?.filter(|row| row.account == scope.account) else { continue };
+        let Some(delivery) = view.show(&row)?.filter(|delivery| scope.filter.matches(delivery)) else { continue };
+        if row.state == State::Waiting {
+            passed_over.unfinished += 1;
+        } else if row.test {
+            passed_over.tests += 1;
+        } else {
+            match reader.shared.directory.read().webhook_numbered(row.webhook) {
+                None => passed_over.webhook_deleted += 1,
+                Some(webhook) if webhook.pause.is_some() => passed_over.webhook_paused += 1,
+                Some(_) => covered(delivery)?,
+            }
+        }
+    }
+}
+
+/// The deliveries that the filter means and that have no row: they are unfinished.
+fn unstored(reader: &Reader, scope: &Scope, view: &mut View<'_>) -> Result<Vec<DeliveryId>, Fault> {
+    let waits = [DeliveryStatus::Pending, DeliveryStatus::Sending];
+    let statuses = &scope.filter.status;
+    let mut found = Vec::new();
+    if !statuses.is_empty() && !waits.iter().any(|status| statuses.contains(status)) {
+        return Ok(found);
+    }
+    let fresh = reader.shared.fresh();
+    for (id, delivery) in fresh.iter() {
+        if delivery.account == scope.account
+            && scope.webhook.is_none_or(|webhook| webhook == delivery.webhook)
+            && view.show(&delivery.row(id))?.is_some_and(|delivery| scope.filter.matches(&delivery))
+        {
+            found.push(id);
+        }
+    }
+    Ok(found)
+}
+
+/// The statements that together find every row that the filter may mean, each with the state that it is limited to.
+fn statements<'c>(conn: &'c Connection, scope: &Scope) -> Result<Vec<(CachedStatement<'c>, Option<State>)>, Fault> {
+    let states = undelivered(&scope.filter);
+    if scope.webhook.is_none()
+        && let Some(states) = states
+    {
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM deliveries INDEXED BY deliveries_of_state
+             WHERE account = ?1 AND ?2 IS ?2 AND state = ?5 AND state <> 1 AND event >= ?3 AND event < ?4
+             ORDER BY event, place"
+        );
+        return states.into_iter().map(|state| Ok((conn.prepare_cached(sql)?, Some(state)))).collect();
+    }
+    if scope.webhook.is_some() {
+        // The index has the state, so rows in others are passed over without being read.
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM deliveries INDEXED BY deliveries_of_webhook
+             WHERE ?1 = ?1 AND webhook = ?2 AND event >= ?3 AND event < ?4 AND state = coalesce(?5, state)
+             ORDER BY event, place"
+        );
+        let only = states.filter(|states| states.len() == 1).and_then(|states| states.first().copied());
+        return Ok(vec![(conn.prepare_cached(sql)?, only)]);
+    }
+    let sql = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM (SELECT key, account AS of FROM events) CROSS JOIN deliveries ON event = key
+         WHERE of = ?1 AND ?2 IS ?2 AND key >= ?3 AND key < ?4 AND ?5 IS ?5 ORDER BY key, place"
+    );
+    Ok(vec![(conn.prepare_cached(sql)?, None)])
+}
+
+/// The states to look for, if the filter cannot mean anything delivered.
+fn undelivered(filter: &DeliveryFilter) -> Option<Vec<State>> {
+    let mut states = Vec::new();
+    for status in &filter.status {
+        let state = match status {
+            DeliveryStatus::Pending | DeliveryStatus::Sending | DeliveryStatus::Held => State::Waiting,
+            DeliveryStatus::Delivered => State::Delivered,
+            DeliveryStatus::Failed => State::Failed,
+            DeliveryStatus::Cancelled => State::Cancelled,
+        };
+        if !states.contains(&state) {
+            states.push(state);
+        }
+    }
+    let success = |code: &CodePattern| (200..300).any(|status| code.matches(status));
+    if !filter.error.is_empty() || (!filter.code.is_empty() && !filter.code.iter().any(success)) {
+        if states.is_empty() {
+            states = vec![State::Waiting, State::Failed, State::Cancelled];
+        }
+        states.retain(|state| *state != State::Delivered);
+        return Some(states);
+    }
+    (!states.is_empty() && !states.contains(&State::Delivered)).then_some(states)
+}
+
+/// Rows that one statement finds, the next one read ahead.
+struct Stream<'s> {
+    rows: Rows<'s>,
+    head: Option<DeliveryRow>,
+}
+
+impl<'s> Stream<'s> {
+    fn start(statement: &'s mut CachedStatement<'_>, scope: &Scope, state: Option<State>) -> Result<Self, Fault> {
+        let key = |at: Timestamp| EventId::first_at(at.0.max(0)).0 as i64;
+        let from = scope.filter.since.map_or(0, |since| key(since.minus(LEAD_MAX)));
+        let below = scope.filter.until.map_or(i64::MAX, key);
+        let state = state.map(|state| state as i64);
+        let parameters: [&dyn ToSql; 5] = [&scope.account, &scope.webhook, &from, &below, &state];
+        let mut stream = Self { rows: statement.query(parameters)?, head: None };
+        stream.advance()?;
+        Ok(stream)
+    }
+
+    /// The row at the head; the next one takes its place.
+    fn advance(&mut self) -> Result<Option<DeliveryRow>, Fault> {
+        let next = self.rows.next()?.map(deliveries::read).transpose()?;
+        Ok(std::mem::replace(&mut self.head, next))
+    }
+}

@@ -178,6 +178,7 @@ fn webhook(number: u32) -> Webhook {
         number: 1,
         id: "acme".parse().expect("an id"),
         name: "Acme".to_owned(),
+        log: domain::key::AccountLog::default(),
         created_at: NOW,
         updated_at: NOW,
         version: 1,

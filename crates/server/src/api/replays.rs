@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use domain::filter::DeliveryFilter;
+use domain::key::Scope as KeyScope;
 use domain::replay::{Cause, Replay, ReplayChange, Scope, State as Goes, UNFINISHED_MAX};
 use domain::store::{Change, Page};
 use http::{Method, StatusCode, Uri};
@@ -76,6 +77,7 @@ struct ResumeReplayInput {
 
 pub(super) fn operations() -> Vec<Operation> {
     let create = Operation::new(&Method::POST, ALL, "create_replay", create, "Send many deliveries again")
+        .scope(KeyScope::DeliveriesWrite)
         .about("What it covers is decided now, exactly as a dry run counts it, and survives restarts. Deliveries go out oldest first, beside what is new. It pauses itself after 20 failures in a row (a setting). For each webhook one replay goes at a time, others are queued.")
         .takes(shape::<ReplayInput>())
         .answers(202, "It is started. With `dry_run`: 200, and what it would cover.", Some(shape::<ReplayJson>()))
@@ -91,24 +93,27 @@ pub(super) fn operations() -> Vec<Operation> {
         act("/v1/accounts/{account}/replays/{id}/stop", "stop_replay", "Stop a replay for good");
     vec![
         create,
-        Operation::new(&Method::GET, ALL, "list_replays", list, "List replays").lists::<ReplayJson>(),
-        Operation::new(&Method::GET, ONE, "get_replay", one, "Get a replay: how far it has come").answers(
-            200,
-            "The replay.",
-            Some(shape::<ReplayJson>()),
-        ),
+        Operation::new(&Method::GET, ALL, "list_replays", list, "List replays")
+            .scope(KeyScope::DeliveriesRead)
+            .lists::<ReplayJson>(),
+        Operation::new(&Method::GET, ONE, "get_replay", one, "Get a replay: how far it has come")
+            .scope(KeyScope::DeliveriesRead)
+            .answers(200, "The replay.", Some(shape::<ReplayJson>())),
         Operation::new(&Method::POST, pause_path, pause_id, pause, pause_says)
+            .scope(KeyScope::DeliveriesWrite)
             .about("What is due already, at most 200 deliveries, still goes out.")
             .may_take(shape::<PauseReplayInput>())
             .answers(200, "It is paused.", Some(shape::<ReplayJson>()))
             .refuses(409, "It is over.")
             .idempotent(),
         Operation::new(&Method::POST, resume_path, resume_id, resume, resume_says)
+            .scope(KeyScope::DeliveriesWrite)
             .may_take(shape::<ResumeReplayInput>())
             .answers(200, "It goes on where it was.", Some(shape::<ReplayJson>()))
             .refuses(409, "It is over, or its webhook is paused.")
             .idempotent(),
         Operation::new(&Method::POST, stop_path, stop_id, stop, stop_says)
+            .scope(KeyScope::DeliveriesWrite)
             .about("What is due already, at most 200 deliveries, still goes out.")
             .answers(200, "It is over.", Some(shape::<ReplayJson>()))
             .refuses(409, "It is done.")

@@ -246,7 +246,7 @@ impl Lane {
             Some(_) | None => (false, false),
         };
         let new = may(new_at) || ordered_new;
-        let old = ordered_old || (may(old_at) && (!new || self.turns_since_old + 1 >= TURNS_PER_OLD));
+        let old = ordered_old || (may(old_at) && (!new || self.turns_since_old.saturating_add(1) >= TURNS_PER_OLD));
         Startable::Now(Kinds { new, old })
     }
 

@@ -1,0 +1,350 @@
+//! The log at its size: how long a first page takes beside the look-up of one delivery, and what is left of an empty
+//! store's throughput. `cargo bench -p store --bench log` prints both, and the ratios.
+//!
+//! `cargo bench -p store --bench log -- events=10000000 measured=200000 dir=/path/on/the/disk/to/measure`
+
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use domain::attempt::{Answer, Attempt, ErrorCode, Failure, Reason, Timing};
+use domain::audit::By;
+use domain::delivery::{Next, Settlement};
+use domain::directory::SharedDirectory;
+use domain::endpoint_url::EndpointUrl;
+use domain::event::NewEvent;
+use domain::event_filter::EventFilter;
+use domain::filter::DeliveryFilter;
+use domain::id::DeliveryId;
+use domain::secret::SigningSecret;
+use domain::signature::SentRequest;
+use domain::store::{Change, DeliveryQuery, Fact, Store};
+use domain::time::{Clock, Timestamp};
+use domain::vault::Vault;
+use domain::webhook::Webhook;
+use store::sqlite::{Limits, Settings, SqliteStore};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// Webhooks, each for two of the types.
+const WEBHOOKS: u64 = 8;
+const TYPES: u64 = 16;
+/// One in so many events is of the rare type, holds the rare word, or is answered in the rare way.
+const RARE: u64 = 100_000;
+/// For how long the first page of a list looks, as the API has it.
+const PATIENCE: Duration = Duration::from_millis(4);
+const PRODUCERS: usize = 64;
+
+struct Machine;
+
+impl Clock for Machine {
+    #[expect(clippy::disallowed_methods, reason = "a bench measures the machine")]
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// What the command line asks for: `name=value` words.
+struct Asked {
+    events: u64,
+    measured: u64,
+    dir: PathBuf,
+}
+
+fn asked() -> Asked {
+    let mut asked = Asked { events: 100_000, measured: 20_000, dir: std::env::temp_dir() };
+    for word in std::env::args().skip(1) {
+        match word.split_once('=') {
+            Some(("events", n)) => asked.events = n.parse().expect("a number of events"),
+            Some(("measured", n)) => asked.measured = n.parse().expect("a number of events"),
+            Some(("dir", dir)) => asked.dir = dir.into(),
+            _ => {}
+        }
+    }
+    asked
+}
+
+fn main() {
+    let asked = asked();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let dir = asked.dir.join(format!("posthaste-log-{}", std::process::id()));
+    let measure = |n: u64| runtime.block_on(throughput(&dir, n));
+    let first = measure(asked.measured);
+    runtime.block_on(fill(&dir, asked.events));
+    let size = std::fs::metadata(dir.join("posthaste.db")).map_or(0, |file| file.len()) >> 20;
+    println!("filled: {} events, each with a delivery, {size} MiB", asked.events);
+    runtime.block_on(lists(&dir));
+    let full = measure(asked.measured);
+    std::fs::remove_dir_all(&dir).expect("the directory is ours");
+    let again = measure(asked.measured);
+    std::fs::remove_dir_all(&dir).expect("the directory is ours");
+    // Machines are noisy: the empty store is measured before and after.
+    let empty = f64::midpoint(first, again);
+    println!(
+        "throughput: empty {first:.0} and {again:.0} events/s, full {full:.0} events/s, ratio {:.2}",
+        full / empty
+    );
+}
+
+/// A number that looks like chance, from one that does not.
+const fn chance(n: u64) -> u64 {
+    let n = (n ^ (n >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let n = (n ^ (n >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    n ^ (n >> 32)
+}
+
+/// Events per second from the first acceptance to the last outcome recorded, every commit fsynced.
+async fn throughput(dir: &Path, events: u64) -> f64 {
+    let (store, settled) = serve(dir, true).await;
+    let started = Instant::now();
+    let each = events / PRODUCERS as u64;
+    let tasks: Vec<_> = (0..PRODUCERS as u64)
+        .map(|producer| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                for n in 0..each {
+                    let accepted = store.accept(vec![event(producer * each + n)]).await;
+                    assert!(accepted[0].is_ok(), "{accepted:?}");
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("a producer does not panic");
+    }
+    while (settled.load(Ordering::Relaxed) as u64) < each * PRODUCERS as u64 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let rate = (each * PRODUCERS as u64) as f64 / started.elapsed().as_secs_f64();
+    store.stop();
+    rate
+}
+
+/// Fills the store as fast as it goes, without waiting for the disk.
+async fn fill(dir: &Path, events: u64) {
+    let (store, settled) = serve(dir, false).await;
+    let mut n = 0;
+    while n < events {
+        let batch: Vec<_> = (n..events.min(n + 2_000)).map(event).collect();
+        n += batch.len() as u64;
+        let accepted = store.accept(batch).await;
+        assert!(accepted.iter().all(Result::is_ok));
+        while settled.load(Ordering::Relaxed) as u64 + 20_000 < n {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    while (settled.load(Ordering::Relaxed) as u64) < n {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    store.stop();
+}
+
+/// How long first pages take, beside the look-up of one delivery.
+async fn lists(dir: &Path) {
+    let (store, _settled) = serve(dir, true).await;
+    let ids = some_ids(&store).await;
+    let mut took = Vec::new();
+    for id in ids.iter().cycle().take(2_000) {
+        let started = Instant::now();
+        let found = store.delivery(1, *id, Machine.now()).await.expect("it is read");
+        let event = store.event(1, id.event).await.expect("it is read");
+        assert!(found.is_some() && event.is_some());
+        took.push(started.elapsed());
+    }
+    let point = median(took);
+    println!("look-up of a delivery with its event: {:.0} µs", micros(point));
+    let old = ids.iter().min().expect("there are some").event;
+    for line in [
+        "",
+        "status=failed",
+        "status=failed event=alert.type_3 code=5xx since=30d",
+        "webhook=wh_5 status=failed code=503",
+        "webhook=wh_1 event=alert.type_1 status=delivered",
+        "event=alert.type_rare",
+        "event=alert.type_rare status=failed",
+        "code=418",
+        "error=tls_expired",
+        "code=204 webhook=wh_2",
+        "status=delivered until=1s",
+        "status=pending",
+        "q=common",
+        "status=failed event=alert.* q=common",
+        "q=needle",
+        "status=failed q=needle",
+        "q=nowhere-to-be-found",
+        &format!("q={old}"),
+    ] {
+        let mut took = Vec::new();
+        let mut said = String::new();
+        for _ in 0..20 {
+            let now = Machine.now();
+            let filter = DeliveryFilter::parse_line(line, now).expect("a filter");
+            let webhook = filter.webhook.as_ref().and_then(|id| id.as_str()[3..].parse().ok());
+            let query = DeliveryQuery { webhook, limit: 25, patience: PATIENCE, ..DeliveryQuery::new(1, filter, now) };
+            let started = Instant::now();
+            let page = store.deliveries(query).await.expect("it is listed");
+            took.push(started.elapsed());
+            let early = if page.searched_until.is_some() { ", as far as it looked" } else { "" };
+            said = format!("{} rows{early}", page.rows.len());
+        }
+        let first = median(took);
+        let ratio = first.as_secs_f64() / point.as_secs_f64();
+        println!("{:>8.0} µs {ratio:>6.1} × {said:<28} {line}", micros(first));
+    }
+    store.stop();
+}
+
+/// Ids of deliveries from all over the log.
+async fn some_ids(store: &SqliteStore) -> Vec<DeliveryId> {
+    let mut query = DeliveryQuery { limit: 1, ..DeliveryQuery::new(1, DeliveryFilter::default(), Machine.now()) };
+    let newest = store.deliveries(query.clone()).await.expect("it is listed").rows[0].id.event.0;
+    let mut ids = Vec::new();
+    let mut below = newest;
+    while ids.len() < 500 {
+        query.before = Some(DeliveryId { event: domain::id::EventId(below), place: 0 });
+        let page = store.deliveries(query.clone()).await.expect("it is listed");
+        let Some(found) = page.rows.first() else { break };
+        ids.push(found.id);
+        // Half a second of events earlier, which is some thousands.
+        below = found.id.event.0.saturating_sub((100_000 + chance(below) % 400_000) << 11);
+    }
+    ids
+}
+
+fn median(mut took: Vec<Duration>) -> Duration {
+    took.sort_unstable();
+    took[took.len() / 2]
+}
+
+fn micros(span: Duration) -> f64 {
+    span.as_secs_f64() * 1e6
+}
+
+/// A store with its webhooks, and a dispatcher that has every delivery ended at once; the count of those recorded.
+async fn serve(dir: &Path, durable: bool) -> (Arc<SqliteStore>, Arc<AtomicUsize>) {
+    let directory = SharedDirectory::default();
+    let (facts, told) = unbounded_channel();
+    let settings = Settings {
+        dir,
+        vault: Vault::new(&[7; 32]),
+        directory: directory.clone(),
+        clock: Arc::new(Machine),
+        chance: Box::new(|bytes| bytes.fill(3)),
+        retention: None,
+        limits: Limits { durable, ..Limits::default() },
+        facts: Box::new(move |more| {
+            // The bench has ended: nobody has to be told.
+            let _ = facts.send(more);
+        }),
+        fatal: Box::new(|why| panic!("{why}")),
+    };
+    let (store, _) = SqliteStore::open(settings).expect("it opens");
+    let store = Arc::new(store);
+    let account = directory.read().accounts().next().expect("there is one").clone();
+    for n in 0..WEBHOOKS {
+        let id: domain::id::WebhookId = format!("wh_{}", n + 1).parse().expect("an id");
+        if !directory.read().has_webhook(&id) {
+            let url = Arc::new(EndpointUrl::stored("https://hooks.example.com/in").expect("a URL"));
+            let mut types: Vec<_> =
+                (0..TYPES).filter(|of| of % WEBHOOKS == n).map(|of| format!("alert.type_{of}")).collect();
+            if n == 0 {
+                types.push("alert.type_rare".to_owned());
+            }
+            let (events, secret) = (EventFilter::stored(types), SigningSecret::from_bytes(&[1; 32]));
+            let webhook = Webhook::new(&account, id, url, events, secret, Timestamp(0));
+            store.change(Change::PutWebhook(Box::new(webhook)), By::us(), None).await.expect("a new webhook");
+        }
+    }
+    let settled = Arc::<AtomicUsize>::default();
+    tokio::spawn(dispatch(Arc::clone(&store), told, Arc::clone(&settled)));
+    (store, settled)
+}
+
+async fn dispatch(store: Arc<SqliteStore>, mut told: UnboundedReceiver<Vec<Fact>>, settled: Arc<AtomicUsize>) {
+    let mut facts = Vec::new();
+    while told.recv_many(&mut facts, 1_024).await > 0 {
+        let settlements: Vec<_> = facts.drain(..).flatten().filter_map(|fact| settlement(&fact)).collect();
+        let number = settlements.len();
+        if number > 0 && store.settle(settlements).await.is_err() {
+            return;
+        }
+        settled.fetch_add(number, Ordering::Relaxed);
+    }
+}
+
+fn event(n: u64) -> NewEvent {
+    let dice = chance(n);
+    let event_type = if dice.is_multiple_of(RARE) { "rare".to_owned() } else { (dice % TYPES).to_string() };
+    let word = if (dice >> 20).is_multiple_of(RARE) { "needle" } else { "common" };
+    let member = r#""field":"tech_stack","action":"added","value":"Stripe","previous_value":null"#;
+    let changes = vec![format!("{{{member}}}"); 6].join(",");
+    NewEvent {
+        account: 1,
+        event_type: format!("alert.type_{event_type}").into(),
+        data: format!(r#"{{"domain":"site{n}.example","note":"{word}","changes":[{changes}]}}"#).into(),
+        test_for: None,
+        flagged: false,
+        idempotency: None,
+        trace: None,
+    }
+}
+
+/// Of a hundred deliveries 95 are delivered, two wait for a retry, and three have failed.
+fn settlement(fact: &Fact) -> Option<Settlement> {
+    let Fact::Accepted { event, .. } = fact else { return None };
+    let dice = chance(event.id.0);
+    let (status, next) = match dice % 100 {
+        0 | 1 => {
+            let due_at = event.timestamp.plus(Duration::from_secs(365 * 86_400));
+            (Some(500), Next::Retry { due_at, retries_made: 1, reason: Reason::Retry })
+        }
+        2 => (Some([400, 404, 410, 429, 503][(dice >> 8) as usize % 5]), Next::Failed),
+        3 => (Some(503), Next::Failed),
+        4 => (None, Next::Failed),
+        5 => (Some(204), Next::Delivered),
+        _ if (dice >> 20).is_multiple_of(RARE) => (Some(418), Next::Failed),
+        _ => (Some(200), Next::Delivered),
+    };
+    let code = match status {
+        None if (dice >> 8).is_multiple_of(RARE / 100) => Some(ErrorCode::TlsExpired),
+        None => Some(ErrorCode::ResponseTimeout),
+        Some(200..300) => None,
+        Some(400..500) => Some(ErrorCode::Http4xx),
+        Some(_) => Some(ErrorCode::Http5xx),
+    };
+    let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
+    let attempt = Attempt {
+        number: 1,
+        reason: Reason::First,
+        started_at: event.timestamp,
+        duration: Duration::from_micros(1_234),
+        timing: Timing { first_byte: Some(Duration::from_micros(900)), ..Timing::default() },
+        request: SentRequest {
+            url: "https://hooks.example.com/in".to_owned(),
+            prefix: "X-CronDB".to_owned(),
+            user_agent: "CronDB-Webhooks/0.1.0".to_owned(),
+            signed_at: event.timestamp.seconds(),
+            signature: [5; 32],
+            standard: vec![[6; 32]],
+            custom: Vec::new(),
+        },
+        answer: status.map(|status| Answer {
+            status,
+            headers: vec![
+                header("date", "Wed, 18 Mar 2026 14:30:00 GMT"),
+                header("content-type", "application/json"),
+                header("content-length", "16"),
+                header("server", "nginx"),
+            ],
+            body: br#"{"status": "ok"}"#.to_vec(),
+            truncated: false,
+        }),
+        failure: code.map(|code| Failure { code, detail: String::new() }),
+        remote_address: Some(([127, 0, 0, 1], 443).into()),
+    };
+    let delivery = DeliveryId { event: event.id, place: 0 };
+    Some(Settlement { delivery, webhook: event.targets[0], attempt: Some(attempt), next })
+}

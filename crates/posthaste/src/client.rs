@@ -2,6 +2,7 @@
 
 pub(crate) mod connect;
 pub(crate) mod known;
+pub(crate) mod lines;
 pub(crate) mod list;
 pub(crate) mod path;
 pub(crate) mod problem;
@@ -145,11 +146,24 @@ impl Client {
     /// # Errors
     /// As [`Self::send`].
     pub(crate) async fn stream(&self, method: Method, path: &str, sending: Sending) -> Result<sse::Events, Stop> {
-        let opening = self.start(method, path, sending.with("accept", "text/event-stream"));
+        self.open(method, path, sending.with("accept", "text/event-stream")).await.map(sse::Events::new)
+    }
+
+    /// `GET path`, for an answer of as many lines as there are.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub(crate) async fn lines(&self, path: &str) -> Result<lines::Lines, Stop> {
+        self.open(Method::GET, path, Sending::default()).await.map(lines::Lines::new)
+    }
+
+    /// Sends a request, and waits for the answer's head.
+    async fn open(&self, method: Method, path: &str, sending: Sending) -> Result<Incoming, Stop> {
+        let opening = self.start(method, path, sending);
         let Ok(response) = tokio::time::timeout(ANSWER_WITHIN, opening).await else { return Err(self.late()) };
         let (head, body) = response?.into_parts();
         if head.status.is_success() {
-            return Ok(sse::Events::new(body));
+            return Ok(body);
         }
         let body = body.collect().await.map_err(|error| self.lost(&error.to_string()))?.to_bytes();
         Err(problem::stop(head.status.as_u16(), &body))

@@ -20,7 +20,7 @@ use domain::trace::Tracer;
 use domain::vault::Vault;
 use outbound::Network;
 use server::{App, Carrier, Dashboard, DashboardFile, Health, Live, Outside};
-use store::sqlite::{Limits, OpenError, SqliteStore};
+use store::sqlite::{Limits, OpenError, Retention, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -36,6 +36,9 @@ use crate::{figures, watchdog};
 
 /// How long the attempts in flight, and the answers under way, may take to end.
 const DRAIN_WITHIN: Duration = Duration::from_secs(7);
+
+/// Bytes of the disk that are kept back for when it is full.
+const BALLAST: u64 = 64 * 1024 * 1024;
 
 /// What a service is started with.
 pub(crate) struct Start<'a> {
@@ -97,8 +100,8 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         directory: directory.clone(),
         clock: clock.clone(),
         chance: Box::new(chance::fill),
-        retention: Some(settings.retention),
-        limits: Limits::default(),
+        retention: Retention { age: Some(settings.retention), size: settings.retention_size },
+        limits: Limits { ballast: BALLAST, ..Limits::default() },
         facts: Box::new(move |facts| {
             live_hook.publish(&facts);
             if let Some(tap) = &tap {

@@ -153,7 +153,7 @@ pub(crate) fn no_parameters(pairs: &[(String, String)]) -> Result<(), Problem> {
 /// For how long a search looks before it answers: the first page at once with what is found among the newest, a further
 /// one, which somebody has asked for, for longer.
 pub(crate) const fn patience(further: bool) -> Duration {
-    if further { Duration::from_millis(500) } else { Duration::from_millis(10) }
+    if further { Duration::from_millis(500) } else { Duration::from_millis(4) }
 }
 
 #[derive(Serialize)]

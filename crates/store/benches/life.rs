@@ -24,7 +24,7 @@ use domain::store::{Change, Fact, Store};
 use domain::time::{Clock, Timestamp};
 use domain::vault::Vault;
 use domain::webhook::Webhook;
-use store::sqlite::{Limits, Settings, SqliteStore};
+use store::sqlite::{Limits, Retention, Settings, SqliteStore};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 struct Machine;
@@ -149,7 +149,7 @@ async fn open(dir: &std::path::Path) -> (Arc<SqliteStore>, Arc<AtomicUsize>) {
         directory: directory.clone(),
         clock: Arc::new(Machine),
         chance: Box::new(|bytes| bytes.fill(3)),
-        retention: None,
+        retention: Retention::default(),
         limits: Limits::default(),
         facts: Box::new(move |more| {
             // The bench has ended: nobody has to be told.

@@ -25,7 +25,7 @@ use domain::store::{Change, DeliveryQuery, Fact, Store};
 use domain::time::{Clock, Timestamp};
 use domain::vault::Vault;
 use domain::webhook::Webhook;
-use store::sqlite::{Limits, Settings, SqliteStore};
+use store::sqlite::{Limits, Retention, Settings, SqliteStore};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// Webhooks, each for two of the types.
@@ -233,7 +233,7 @@ async fn serve(dir: &Path, durable: bool) -> (Arc<SqliteStore>, Arc<AtomicUsize>
         directory: directory.clone(),
         clock: Arc::new(Machine),
         chance: Box::new(|bytes| bytes.fill(3)),
-        retention: None,
+        retention: Retention::default(),
         limits: Limits { durable, ..Limits::default() },
         facts: Box::new(move |more| {
             // The bench has ended: nobody has to be told.

@@ -1,5 +1,7 @@
 //! Lists of the API: one page, or page after page.
 
+use std::time::{Duration, Instant};
+
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,6 +13,8 @@ use crate::exit::Stop;
 use crate::output::Console;
 use crate::output::table::Table;
 
+/// For how long a search goes on by itself.
+const SEARCHED_FOR: Duration = Duration::from_secs(10);
 /// The largest page that the API gives.
 const PAGE_MAX: u32 = 100;
 
@@ -36,6 +40,7 @@ impl Paging {
 struct Page {
     data: Vec<Box<RawValue>>,
     next_cursor: Option<String>,
+    searched_until: Option<String>,
 }
 
 /// The rows of a list, and where it goes on.
@@ -44,9 +49,13 @@ pub(crate) struct Rows {
     /// The rows, as they came.
     data: Vec<Box<RawValue>>,
     next_cursor: Option<String>,
+    /// Set when the search ended since it had looked for long enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    searched_until: Option<String>,
 }
 
-/// Fetches the list at `parts`, as many pages as the limit asks for.
+/// Fetches the list at `parts`, as many pages as the limit asks for; a search that finds little for as long as somebody
+/// would wait.
 ///
 /// # Errors
 /// As [`Client::send`].
@@ -56,7 +65,8 @@ pub(crate) async fn fetch(
     filter: Vec<(String, String)>,
     paging: &Paging,
 ) -> Result<Rows, Stop> {
-    let mut rows = Rows { data: Vec::new(), next_cursor: paging.cursor.clone() };
+    let mut rows = Rows { data: Vec::new(), next_cursor: paging.cursor.clone(), searched_until: None };
+    let started = Instant::now();
     let mut left = paging.limit;
     loop {
         let mut pairs = filter.clone();
@@ -64,9 +74,13 @@ pub(crate) async fn fetch(
         pairs.extend(rows.next_cursor.take().map(|cursor| ("cursor".to_owned(), cursor)));
         let page: Page = client.get(&query(parts, &pairs)).await?.read()?;
         left = left.saturating_sub(u32::try_from(page.data.len()).unwrap_or(u32::MAX));
-        let ended = page.data.is_empty() || page.next_cursor.is_none() || left == 0;
+        // Only a search may find nothing and have more to look through.
+        let nothing = page.data.is_empty() && page.searched_until.is_none();
+        let tired = page.searched_until.is_some() && started.elapsed() > SEARCHED_FOR;
+        let ended = nothing || page.next_cursor.is_none() || left == 0 || tired;
         rows.data.extend(page.data);
         rows.next_cursor = page.next_cursor;
+        rows.searched_until = page.searched_until;
         if ended {
             return Ok(rows);
         }
@@ -86,7 +100,9 @@ impl Rows {
             return;
         }
         table(&self.values()).print(console, nothing);
-        if let Some(cursor) = self.next_cursor {
+        if let (Some(cursor), Some(until)) = (&self.next_cursor, &self.searched_until) {
+            console.talk(&format!("Searched back to {until}; go on with --cursor {cursor}"));
+        } else if let Some(cursor) = self.next_cursor {
             console.talk(&format!("There is more: --limit {}, or --cursor {cursor}", self.data.len() * 2));
         }
     }

@@ -61,6 +61,20 @@ enum What {
         /// The label
         name: String,
     },
+    /// Change what of an account's log is kept and shown; what is not named stays
+    Log {
+        /// Its id
+        id: String,
+        /// For how long ended deliveries are kept, such as 7d; default for the operator's value
+        #[arg(long, value_name = "SPAN")]
+        retention: Option<String>,
+        /// How much is kept, such as 5GiB; default for as much as the operator's value leaves
+        #[arg(long, value_name = "SIZE")]
+        retention_size: Option<String>,
+        /// JSON pointers into the events' data that the log does not show, such as /contact/email; none for all
+        #[arg(long, value_name = "POINTERS", value_delimiter = ',')]
+        redact: Option<Vec<String>>,
+    },
     /// Delete an account, and for good everything that it owns
     Delete {
         /// Its id
@@ -128,6 +142,21 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
             let sending = Sending::json(&json!({"name": name}));
             show(session, &client.send(Method::PATCH, &path(&["accounts", id]), sending).await?)?;
         }
+        What::Log { id, retention, retention_size, redact } => {
+            let mut body = json!({});
+            for (name, given) in [("retention", retention), ("retention_size", retention_size)] {
+                if let Some(given) = given {
+                    body[name] = if given == "default" { Value::Null } else { json!(given) };
+                }
+            }
+            if let Some(redact) = redact {
+                body["redact"] = if *redact == ["none"] { json!([]) } else { json!(redact) };
+            }
+            if body == json!({}) {
+                return Err(Stop::usage("Name what to change: --retention, --retention-size or --redact.".to_owned()));
+            }
+            show(session, &client.send(Method::PATCH, &path(&["accounts", id]), Sending::json(&body)).await?)?;
+        }
         What::Delete { id, confirm } => {
             if confirm.as_ref() != Some(id) {
                 let said =
@@ -151,7 +180,8 @@ fn show(session: &Session<'_>, account: &Answer) -> Result<(), Stop> {
 }
 
 fn table(accounts: &[Value]) -> Table {
-    let mut table = Table::new(&["ID", "NAME", "EVENTS/S", "WEBHOOKS", "CREATED"]);
+    let headings = ["ID", "NAME", "EVENTS/S", "WEBHOOKS", "CREATED", "RETENTION", "SIZE", "REDACTED"];
+    let mut table = Table::new(&headings);
     let limit = |value: &Value| value.as_u64().map_or("default".to_owned(), |limit| limit.to_string());
     for account in accounts {
         table.row(vec![
@@ -160,7 +190,15 @@ fn table(accounts: &[Value]) -> Table {
             limit(&account["events_per_second"]).into(),
             format!("{} of {}", account["webhooks"], limit(&account["max_webhooks"])).into(),
             instant(account, "created_at").into(),
+            account["retention"].as_str().unwrap_or("default").into(),
+            account["retention_size"].as_str().unwrap_or("default").into(),
+            redacted(account).into(),
         ]);
     }
     table
+}
+
+fn redacted(account: &Value) -> String {
+    let pointers = account["redact"].as_array().map_or(&[][..], Vec::as_slice);
+    pointers.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
 }

@@ -1,5 +1,7 @@
 //! `posthaste deliveries`: the log by filter, one in full, replay and cancel.
 
+mod export;
+
 use clap::{Args, Subcommand};
 use domain::time::Clock;
 use serde_json::Value;
@@ -36,6 +38,17 @@ enum What {
         #[command(flatten)]
         paging: Paging,
     },
+    /// The log that a filter means, newest first, as one JSON document a line
+    ///
+    /// With --out, a connection that is lost is made again, and an export that was interrupted goes on where the file ends
+    /// with --resume.
+    Export {
+        /// KEY=VALUE: status, event, code, error, webhook, since, until, q
+        #[arg(value_name = "FILTER")]
+        filter: Vec<String>,
+        #[command(flatten)]
+        how: export::How,
+    },
     /// One delivery with its attempts, and what is planned
     Show {
         /// Its id, dlv_…
@@ -71,6 +84,10 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
             rows.show(console, |rows| delivery::table(rows, &names, SystemClock.now()), &nothing);
             Ok(Exit::Ok)
         }
+        What::Export { filter, how } => {
+            let pairs = filter.iter().map(|word| pair(word)).collect::<Result<_, _>>()?;
+            export::run(session, pairs, how).await
+        }
         What::Show { id } => {
             let found = client.get(&path(&["accounts", account, "deliveries", id])).await?;
             if console.json() {
@@ -86,7 +103,7 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
 }
 
 /// A word of the filter grammar.
-fn pair(word: &str) -> Result<(String, String), Stop> {
+pub(super) fn pair(word: &str) -> Result<(String, String), Stop> {
     match word.split_once('=') {
         Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
         None => Err(Stop::usage(format!("Write filters as KEY=VALUE, such as status=failed, not {word:?}."))),

@@ -12,6 +12,7 @@ use crate::client::known::Server;
 use crate::client::list::{self, Paging};
 use crate::client::path::path;
 use crate::clock::SystemClock;
+use crate::commands::deliveries::pair;
 use crate::commands::webhooks;
 use crate::exit::{Ended, Exit, Stop};
 use crate::output::table::Table;
@@ -30,7 +31,13 @@ pub(crate) struct Options {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Events, newest first
+    ///
+    /// Filter them by words such as `event=alert.* since=24h until=1h q="new startup"`: keys side by side are "and", values
+    /// by commas are "or".
     List {
+        /// KEY=VALUE: event, since, until, q
+        #[arg(value_name = "FILTER")]
+        filter: Vec<String>,
         #[command(flatten)]
         paging: Paging,
     },
@@ -45,9 +52,15 @@ enum What {
 pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     let Session { console, client, account, .. } = session;
     match &options.what {
-        What::List { paging } => {
-            let events = list::fetch(client, &["accounts", account, "events"], Vec::new(), paging).await?;
-            events.show(console, table, "There are no events yet. `posthaste send alert.rule_created` sends one.");
+        What::List { filter, paging } => {
+            let pairs = filter.iter().map(|word| pair(word)).collect::<Result<_, _>>()?;
+            let events = list::fetch(client, &["accounts", account, "events"], pairs, paging).await?;
+            let nothing = if filter.is_empty() {
+                "There are no events yet. `posthaste send alert.rule_created` sends one.".to_owned()
+            } else {
+                format!("No events match {}.", filter.join(" "))
+            };
+            events.show(console, table, &nothing);
         }
         What::Show { id } => {
             let event = client.get(&path(&["accounts", account, "events", id])).await?;

@@ -94,6 +94,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     one("metrics-listen", "ADDR:PORT", "", "Where /metrics is open without a key"),
     list("egress-ip", "BIND[=PUBLIC]", "", "Source addresses of requests, and how they look from outside"),
     one("retention", "SPAN", "30d", "For how long ended deliveries are kept"),
+    one("retention-size", "SIZE", "", "How much is kept, such as 50GiB: the oldest that has ended goes first"),
     one("max-in-flight", "COUNT", "10", "Requests in flight per webhook at most, 1 to 1000"),
     one(
         "events-per-second",
@@ -157,6 +158,7 @@ mod tests {
         POSTHASTE_METRICS_LISTEN One ADDR:PORT=""
         POSTHASTE_EGRESS_IP List BIND[=PUBLIC]=""
         POSTHASTE_RETENTION One SPAN="30d"
+        POSTHASTE_RETENTION_SIZE One SIZE=""
         POSTHASTE_MAX_IN_FLIGHT One COUNT="10"
         POSTHASTE_EVENTS_PER_SECOND One COUNT=""
         POSTHASTE_WEBHOOKS_PER_ACCOUNT One COUNT="1000"

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use domain::address::IpRange;
+use domain::size::{parse_size, write_size};
 use domain::time::{parse_span, write_span};
 use url::Url;
 use zeroize::Zeroizing;
@@ -67,6 +68,16 @@ pub(crate) fn platform_key(text: &str) -> Judged<Zeroizing<String>> {
         Ok(Zeroizing::new(text.to_owned()))
     } else {
         Err("it must have 8 to 255 visible ASCII characters; 24 or more, made by chance, are wise".to_owned())
+    }
+}
+
+/// A size from `least` to `most` bytes.
+pub(crate) fn size(text: &str, least: u64, most: u64) -> Judged<u64> {
+    let size = parse_size(text).map_err(|error| format!("{text:?} is {error}"))?;
+    if (least..=most).contains(&size) {
+        Ok(size)
+    } else {
+        Err(format!("{text} is not between {} and {}", write_size(least), write_size(most)))
     }
 }
 

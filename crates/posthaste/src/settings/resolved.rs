@@ -68,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) egress_ips: Vec<(IpAddr, IpAddr)>,
     /// For how long ended deliveries are kept.
     pub(crate) retention: Duration,
+    /// How many bytes are kept; `None` for as much as comes.
+    pub(crate) retention_size: Option<u64>,
     /// The operator's event types.
     pub(crate) catalogue: Option<PathBuf>,
     /// How this server is reached from outside.
@@ -125,6 +127,7 @@ impl Settings {
             metrics_listen: from.maybe("metrics-listen", parse::socket_address)?,
             egress_ips: from.each("egress-ip", parse::egress_ip)?,
             retention: from.one("retention", |text| parse::span(text, 60 * MINUTE, 3_650 * DAY))?,
+            retention_size: from.maybe("retention-size", |text| parse::size(text, 1 << 20, 1 << 50))?,
             catalogue: from.maybe("catalogue", |text| Ok(PathBuf::from(text)))?,
             public_url: from.maybe("public-url", parse::public_url)?,
             portal_origins: from.each("portal-origin", parse::web_origin)?,

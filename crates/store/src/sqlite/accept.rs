@@ -7,7 +7,7 @@ use domain::delivery::Due;
 use domain::directory::Directory;
 use domain::event::{Event, NewEvent, fan_out};
 use domain::id::{DeliveryId, EventId};
-use domain::store::{AcceptError, Accepted, Fact};
+use domain::store::{AcceptError, Accepted, Fact, StoreError};
 use domain::time::Timestamp;
 use rusqlite::CachedStatement;
 
@@ -18,7 +18,7 @@ use super::fault::Fault;
 use super::fresh::FreshDelivery;
 use super::idempotency::{self, Found, Kept};
 use super::stamps::Stamp;
-use super::{deliveries, due, events, marks};
+use super::{deliveries, due, events, marks, sizes};
 
 /// How many of the oldest deliveries without a row get theirs in one transaction, when they are too far behind.
 const SPILLED_AT_ONCE: usize = 512;
@@ -47,7 +47,7 @@ impl Engine {
     ) -> Result<Vec<Result<Accepted, AcceptError>>, Fault> {
         let shared = Arc::clone(&self.shared);
         let directory = shared.directory.read();
-        let Self { conn, stamps, limits, staged, turn, buffer, .. } = self;
+        let Self { conn, stamps, limits, staged, turn, buffer, shrinking, .. } = self;
         let fresh = shared.fresh();
         let mut statements = Statements {
             event: events::prepare_insert(conn)?,
@@ -84,6 +84,10 @@ impl Engine {
                 answers.push(Err(AcceptError::Gone));
                 continue;
             };
+            if let Some(why) = shrinking.refuses(new.account) {
+                answers.push(Err(StoreError::NoSpace(why).into()));
+                continue;
+            }
             let known = shared.types().number(&new.event_type);
             let event_type = match known {
                 Some(number) => number,
@@ -102,6 +106,7 @@ impl Engine {
                 flagged: new.flagged,
                 trace: new.trace,
             });
+            *staged.sizes.entry(event.account).or_default() += sizes::of_event(event.data.len(), event.targets.len());
             events::insert(&mut statements.event, &event, event_type, stamp.lead, buffer)?;
             let mut on_disk = vec![false; event.targets.len()];
             for (place, (&webhook, on_disk)) in (0u16..).zip(event.targets.iter().zip(&mut on_disk)) {

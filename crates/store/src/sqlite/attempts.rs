@@ -31,9 +31,8 @@ pub(super) fn decode(id: DeliveryId, number: u16, record: &[u8]) -> Result<Attem
     Ok(Attempt { number, ..attempt })
 }
 
-/// Writes an attempt after the first.
-pub(super) fn insert(conn: &Connection, id: DeliveryId, attempt: &Attempt, number: u16) -> Result<(), Fault> {
-    let record = encode(id, attempt, number, Vec::new())?;
+/// Writes an attempt after the first, as [`encode`] has written it.
+pub(super) fn insert(conn: &Connection, id: DeliveryId, number: u16, record: &[u8]) -> Result<(), Fault> {
     conn.prepare_cached("INSERT INTO attempts (event, place, number, record) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![id.event.0 as i64, id.place, number, record])?;
     Ok(())

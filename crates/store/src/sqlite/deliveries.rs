@@ -249,6 +249,15 @@ pub(super) fn first_attempt(conn: &Connection, id: DeliveryId) -> Result<Option<
     record.map(|record| attempts::decode(id, 1, record)).transpose()
 }
 
+/// How many bytes the records of an event's attempts have.
+pub(super) fn record_bytes(conn: &Connection, event: EventId) -> Result<i64, Fault> {
+    let mut statement = conn.prepare_cached(
+        "SELECT (SELECT ifnull(sum(length(record)), 0) FROM deliveries WHERE event = ?1)
+              + (SELECT ifnull(sum(length(record)), 0) FROM attempts WHERE event = ?1)",
+    )?;
+    Ok(statement.query_row([event.0 as i64], |row| row.get(0))?)
+}
+
 /// Deletes the deliveries of an event, with their attempts.
 pub(super) fn delete_of_event(conn: &Connection, event: EventId) -> Result<(), Fault> {
     conn.prepare_cached("DELETE FROM deliveries WHERE event = ?1")?.execute([event.0 as i64])?;

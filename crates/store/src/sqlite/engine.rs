@@ -30,7 +30,9 @@ use super::limits::Limits;
 use super::reader::Reader;
 use super::recover::RecoverFault;
 use super::replaying::Changed as ChangedReplays;
+use super::retain::Shrinking;
 use super::shared::Shared;
+use super::sizes::Sizes;
 use super::stamps::Stamps;
 use super::{events, marks, schema};
 
@@ -55,6 +57,8 @@ pub struct Engine {
     pub(super) retained_after: u64,
     /// From where on figures by the minute are not yet in those by the hour.
     pub(super) rolled: Key,
+    pub(super) sizes: Sizes,
+    pub(super) shrinking: Shrinking,
     pub(super) buffer: Vec<u8>,
     pub(super) chance: Chance,
     /// Holds the lock.
@@ -78,6 +82,8 @@ pub(super) struct Staged {
     pub(super) replays: ChangedReplays,
     /// The last event accepted.
     pub(super) last_given: Option<Timestamp>,
+    /// By how much what is kept of an account grows.
+    pub(super) sizes: HashMap<u32, i64>,
 }
 
 /// A change of the directory.
@@ -187,6 +193,7 @@ impl Engine {
         if !staged.directory.is_empty() {
             self.enter(std::mem::take(&mut staged.directory));
         }
+        self.sizes.apply(staged.sizes);
         let mut fresh = self.shared.fresh_mut();
         for (webhook, change) in staged.counted.take_waiting() {
             fresh.add_on_disk(webhook, change);
@@ -221,6 +228,11 @@ impl Engine {
         self.marked_turn = 0;
         *self.shared.types_mut() = EventTypes::load(&self.conn)?;
         Ok(())
+    }
+
+    /// The data directory.
+    pub(super) fn dir(&self) -> &Path {
+        self.shared.file.parent().unwrap_or(Path::new("."))
     }
 
     /// How many deliveries wait in memory without a row.

@@ -125,6 +125,7 @@ impl Engine {
             .map_err(Fault::from)?
             .execute([account]);
         ended.map_err(Fault::from)?;
+        self.sizes.forget(account);
         Ok(())
     }
 

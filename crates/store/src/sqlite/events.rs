@@ -102,19 +102,45 @@ pub(super) fn each_from(
     Ok(())
 }
 
-/// The keys of events from after `after` up to below `until`, oldest first, each with its number of targets.
-pub(super) fn keys_between(
+/// An event, as retention looks at it.
+pub(super) struct Aged {
+    pub(super) id: EventId,
+    pub(super) account: u32,
+    pub(super) targets: usize,
+    /// The length of its data.
+    pub(super) bytes: usize,
+}
+
+/// Events from after `after` up to below `until`, oldest first; only of one account, if one is given.
+pub(super) fn between(
     conn: &Connection,
+    account: Option<u32>,
     after: u64,
     until: u64,
     limit: usize,
-) -> Result<Vec<(EventId, usize)>, Fault> {
-    let mut statement = conn.prepare_cached(
-        "SELECT key, length(targets) / 4 FROM events WHERE key > ?1 AND key < ?2 ORDER BY key LIMIT ?3",
-    )?;
-    let rows = statement.query_map([after as i64, until as i64, limit as i64], |row| {
-        Ok((EventId(row.get::<_, i64>(0)? as u64), row.get::<_, i64>(1)? as usize))
+) -> Result<Vec<Aged>, Fault> {
+    let mut statement = conn.prepare_cached(match account {
+        None => {
+            "SELECT key, account, length(targets) / 4, length(data) FROM events
+             WHERE ?1 IS NULL AND key > ?2 AND key < ?3 ORDER BY key LIMIT ?4"
+        }
+        Some(_) => {
+            "SELECT key, account, length(targets) / 4, length(data) FROM events INDEXED BY events_of_account
+             WHERE account = ?1 AND key > ?2 AND key < ?3 ORDER BY key LIMIT ?4"
+        }
     })?;
+    let rows = statement.query_map(
+        params![account, after as i64, until.min(i64::MAX as u64) as i64, limit as i64],
+        |row| {
+            let id = EventId(row.get::<_, i64>(0)? as u64);
+            Ok(Aged {
+                id,
+                account: row.get(1)?,
+                targets: row.get::<_, u32>(2)? as usize,
+                bytes: row.get::<_, u32>(3)? as usize,
+            })
+        },
+    )?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

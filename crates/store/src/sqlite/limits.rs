@@ -15,6 +15,8 @@ pub struct Limits {
     pub waiting_events: usize,
     /// Bytes of the events that wait to be written.
     pub waiting_bytes: usize,
+    /// Bytes of the disk that are kept back, to be given up when it is full; 0 for none.
+    pub ballast: u64,
     /// Connections that read.
     pub readers: usize,
     /// Whether a commit waits for the disk. Only a simulation says no.
@@ -30,6 +32,7 @@ impl Default for Limits {
             fresh_behind: 50_000,
             waiting_events: 20_000,
             waiting_bytes: 128 * 1024 * 1024,
+            ballast: 0,
             readers: 4,
             durable: true,
         }

@@ -9,6 +9,8 @@ use super::fault::Fault;
 pub(super) const RESERVED: &str = "timestamps_reserved";
 /// Every delivery of every event below this key has a row.
 pub(super) const ROWS_BELOW: &str = "deliveries_have_rows_below";
+/// How much is kept of each account: see `sizes`.
+pub(super) const SIZES: &str = "sizes";
 /// A known text, sealed: it opens only with the key that the store was made with.
 pub(super) const KEY_CHECK: &str = "encryption_key_check";
 

@@ -13,7 +13,9 @@ use super::data_dir::DataDir;
 use super::engine::{Engine, Parts, Staged, fresh_delivery, nonce};
 use super::event_types::EventTypes;
 use super::fault::Fault;
+use super::retain::Shrinking;
 use super::shared::Shared;
+use super::sizes::Sizes;
 use super::stamps::{Stamps, micros};
 use super::{accounts, counted, deliveries, due, events, first_figures, keys, marks, sessions, webhooks};
 
@@ -51,6 +53,7 @@ impl Engine {
             webhooks::load_gone(&conn)?.into_iter().map(|(number, account, id)| (number, (account, id))).collect();
         let shared = Arc::new(Shared::new(dir.database.clone(), vault, directory, types, gone));
         let stamps = Stamps::after(marks::number(&conn, marks::RESERVED)?.unwrap_or(0));
+        let sizes = Sizes::load(&conn)?;
         let mut engine = Self {
             conn,
             shared,
@@ -61,6 +64,8 @@ impl Engine {
             marked_turn: 0,
             retained_after: 0,
             rolled,
+            sizes,
+            shrinking: Shrinking::default(),
             buffer: Vec::new(),
             chance,
             _dir: dir,

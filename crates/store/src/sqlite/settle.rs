@@ -31,6 +31,7 @@ impl Engine {
                 let record = settlement.attempt.is_some().then_some(&buffer[..]);
                 written = deliveries::insert(&mut insert, &mut staged.counted, &row, record)?;
                 if written {
+                    *staged.sizes.entry(row.account).or_default() += record.map_or(0, <[u8]>::len) as i64;
                     if let Some(attempt) = &settlement.attempt {
                         staged.counted.attempted(&row, attempt);
                     }
@@ -72,10 +73,12 @@ impl Engine {
         if let Some(attempt) = &settlement.attempt {
             // A replay may have been asked for while this attempt was being recorded: numbers only grow.
             let number = attempt.number.max(row.attempts_made.saturating_add(1));
+            let written = attempts::encode(id, attempt, number, Vec::new())?;
+            *staged.sizes.entry(row.account).or_default() += written.len() as i64;
             if number == 1 {
-                record = Some(attempts::encode(id, attempt, number, Vec::new())?);
+                record = Some(written);
             } else {
-                attempts::insert(&self.conn, id, attempt, number)?;
+                attempts::insert(&self.conn, id, number, &written)?;
             }
             row.count(attempt, number);
         }

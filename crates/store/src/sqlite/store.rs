@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::attempt::LoggedAttempt;
@@ -29,7 +28,7 @@ use super::fault::OpenError;
 use super::limits::Limits;
 use super::readers::Readers;
 use super::replaying::Prepare;
-use super::writer::{self, FactsHook, FatalHook, Figures, Message, Writer};
+use super::writer::{self, FactsHook, FatalHook, Figures, Message, Retention, Writer};
 
 /// What a store is opened with.
 pub struct Settings<'a> {
@@ -43,8 +42,8 @@ pub struct Settings<'a> {
     pub clock: Arc<dyn Clock>,
     /// Where nonces come from.
     pub chance: Chance,
-    /// For how long what has ended is kept; `None` for ever.
-    pub retention: Option<Duration>,
+    /// What is kept, where an account does not say otherwise.
+    pub retention: Retention,
     /// Bounds of what is kept in memory.
     pub limits: Limits,
     /// Called after each commit, on the writer's thread, before anyone is answered: it must not block.
@@ -84,8 +83,7 @@ impl SqliteStore {
         let checkpoints = Checkpoints::start(&file).map_err(unusable)?;
         let (queue, messages) = writer::queue();
         let stopped = Arc::<OnceLock<String>>::default();
-        let made =
-            Writer { engine, clock: Arc::clone(&clock), facts, figures: Arc::clone(&figures), checkpoints, retention };
+        let made = Writer::new(engine, Arc::clone(&clock), facts, Arc::clone(&figures), checkpoints, retention);
         let why = Arc::clone(&stopped);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())

@@ -28,7 +28,7 @@ use super::events;
 use super::limits::Limits;
 use super::streams::Source;
 use super::wanted::Wanted;
-use super::writer::{self, Figures, Message, Writer};
+use super::writer::{self, Figures, Message, Retention, Writer};
 
 const NOW: Timestamp = Timestamp(1_795_464_000_123_456);
 
@@ -72,14 +72,8 @@ fn writer() -> (Writer, Dir) {
     engine.change(NOW, Change::PutWebhook(Box::new(webhook)), &By::us(), None).expect("a new webhook");
     engine.commit().expect("it commits");
     let checkpoints = Checkpoints::start(&engine.shared.file).expect("it starts");
-    let writer = Writer {
-        engine,
-        clock: Arc::new(Fixed),
-        facts: Box::new(|_| {}),
-        figures: Arc::<Figures>::default(),
-        checkpoints,
-        retention: None,
-    };
+    let (clock, figures) = (Arc::new(Fixed), Arc::<Figures>::default());
+    let writer = Writer::new(engine, clock, Box::new(|_| {}), figures, checkpoints, Retention::default());
     (writer, dir)
 }
 

@@ -10,10 +10,11 @@ use domain::audit::By;
 use domain::delivery::Settlement;
 use domain::event::NewEvent;
 use domain::histogram::Histogram;
-use domain::store::{AcceptError, Accepted, Change, ChangeError, Changed, Fact, Keep, StoreError};
+use domain::store::{AcceptError, Accepted, Change, ChangeError, Changed, Fact, Keep, NoSpace, StoreError};
 use domain::time::Clock;
 use tokio::sync::oneshot;
 
+use super::ballast::Ballast;
 use super::checkpoint::Checkpoints;
 use super::engine::Engine;
 use super::erase::Erased;
@@ -30,6 +31,8 @@ const FULL_RETRY: Duration = Duration::from_millis(250);
 /// How many events one batch of retention looks at, and how much later the next one comes while there is more to do.
 const RETAINED_AT_ONCE: usize = 500;
 const RETAIN_AGAIN: Duration = Duration::from_millis(50);
+/// The same where more is kept than may be.
+const SHRINK_AGAIN: Duration = Duration::from_millis(10);
 /// How many events of a closed account go in one transaction.
 const ERASED_AT_ONCE: usize = 200;
 
@@ -78,8 +81,19 @@ pub(super) struct Writer {
     pub(super) facts: FactsHook,
     pub(super) figures: Arc<Figures>,
     pub(super) checkpoints: Checkpoints,
-    /// For how long what has ended is kept; `None` for ever.
-    pub(super) retention: Option<Duration>,
+    pub(super) retention: Retention,
+    ballast: Ballast,
+    /// When age is looked at next.
+    pub(super) aged_at: Instant,
+}
+
+/// What is kept, where an account does not say otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// For how long what has ended; `None` for ever.
+    pub age: Option<Duration>,
+    /// How many bytes in all: the oldest that has ended goes first. `None` for as much as comes.
+    pub size: Option<u64>,
 }
 
 /// The messages of one transaction.
@@ -133,6 +147,18 @@ pub(super) fn queue() -> (Sender<Message>, Receiver<Message>) {
 }
 
 impl Writer {
+    pub(super) fn new(
+        engine: Engine,
+        clock: Arc<dyn Clock>,
+        facts: FactsHook,
+        figures: Arc<Figures>,
+        checkpoints: Checkpoints,
+        retention: Retention,
+    ) -> Self {
+        let ballast = Ballast::take(engine.dir(), engine.limits.ballast);
+        Self { engine, clock, facts, figures, checkpoints, retention, ballast, aged_at: Instant::now() }
+    }
+
     /// Writes until it is told to stop, or the disk fails: then the reason is returned.
     pub(super) fn run(mut self, queue: &Receiver<Message>) -> Result<(), String> {
         let mut retain_at = Instant::now();
@@ -162,6 +188,7 @@ impl Writer {
                 }
                 Some(Message::Accept(..) | Message::Settle(..)) | None => {}
             }
+            self.ballast.retake();
             if Instant::now() >= retain_at && full.is_empty() {
                 retain_at = Instant::now() + self.erase()?.min(self.retain()?);
             }
@@ -191,6 +218,7 @@ impl Writer {
             Err(error @ (StoreError::Busy | StoreError::NoSpace(_))) => {
                 tracing::error!("the disk is full: nothing is accepted until there is space");
                 self.engine.rollback()?;
+                self.ballast.give_up();
                 for (number, answer) in batch.accepts {
                     self.figures.refused_events.fetch_add(number as u64, Ordering::Relaxed);
                     let _ = answer.send(vec![Err(AcceptError::Store(error.clone())); number]);
@@ -213,7 +241,13 @@ impl Writer {
     fn transact(&mut self, batch: &Batch) -> Result<(Answers, Vec<Fact>), StoreError> {
         let now = self.clock.now();
         self.engine.begin()?;
-        let answers = if batch.events.is_empty() { Vec::new() } else { self.engine.accept(now, &batch.events)? };
+        let answers = if batch.events.is_empty() {
+            Vec::new()
+        } else if self.ballast.is_given_up() {
+            vec![Err(AcceptError::Store(StoreError::NoSpace(NoSpace::Disk))); batch.events.len()]
+        } else {
+            self.engine.accept(now, &batch.events)?
+        };
         if !batch.settlements.is_empty() {
             self.engine.settle(now, &batch.settlements)?;
         }
@@ -236,6 +270,9 @@ impl Writer {
                 (Ok(changed), Ok(()))
             }
             Err(error) => {
+                if matches!(error, ChangeError::Store(StoreError::NoSpace(_))) {
+                    self.ballast.give_up();
+                }
                 let fatal = match (&error, self.engine.rollback()) {
                     (ChangeError::Store(StoreError::Stopped(why)), _) => Err(why.clone()),
                     (_, Err(fault)) => Err(fault.to_string()),
@@ -287,22 +324,33 @@ impl Writer {
             Err(error @ (StoreError::Busy | StoreError::NoSpace(_) | StoreError::Damaged(_))) => {
                 tracing::warn!(%error, "a step apart could not be made; it is tried again");
                 self.engine.rollback().map_err(|error| error.to_string())?;
+                if matches!(error, StoreError::NoSpace(_)) {
+                    self.ballast.give_up();
+                }
                 Ok(None)
             }
         }
     }
 
-    /// Deletes a bounded part of what has been kept long enough; says how much later to go on.
+    /// Deletes a bounded part of what has been kept long enough, or is too much; says how much later to go on.
     fn retain(&mut self) -> Result<Duration, String> {
         let now = self.clock.now();
-        let keep = self.retention.unwrap_or(Duration::MAX);
-        let retained = self.apart(|engine| engine.retain(now, keep, RETAINED_AT_ONCE))?;
-        if let Some(retained) = retained {
+        let Retention { age, size } = self.retention;
+        let mut wait = IDLE;
+        if Instant::now() >= self.aged_at {
+            let keep = age.unwrap_or(Duration::MAX);
+            let retained = self.apart(|engine| engine.retain(now, keep, RETAINED_AT_ONCE))?.unwrap_or_default();
             self.figures.retained_events.fetch_add(retained.events as u64, Ordering::Relaxed);
+            self.aged_at = Instant::now() + if retained.more { RETAIN_AGAIN } else { IDLE };
         }
         let more_figures = self.apart(|engine| engine.keep_figures(now))?;
-        let more = retained.is_some_and(|retained| retained.more) || more_figures == Some(true);
-        Ok(if more { RETAIN_AGAIN } else { IDLE })
+        wait = wait.min(self.aged_at.saturating_duration_since(Instant::now()));
+        if more_figures == Some(true) {
+            wait = wait.min(RETAIN_AGAIN);
+        }
+        let shrunk = self.apart(|engine| engine.shrink(size, RETAINED_AT_ONCE))?.unwrap_or_default();
+        self.figures.retained_events.fetch_add(shrunk.events as u64, Ordering::Relaxed);
+        Ok(if shrunk.more { wait.min(SHRINK_AGAIN) } else { wait })
     }
 
     fn committed(&mut self, started: Instant, facts: Vec<Fact>) {

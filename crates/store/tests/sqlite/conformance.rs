@@ -11,7 +11,7 @@ use store::conformance::{
     ManualClock, Opened, Subject, Told, accepting, auditing, changing, figures, listing, pausing, replaying, sending,
     sessions,
 };
-use store::sqlite::{Limits, Settings, SqliteStore};
+use store::sqlite::{Limits, Retention, Settings, SqliteStore};
 
 /// A store in a directory of its own.
 struct Sqlite {
@@ -50,7 +50,7 @@ impl Subject for Sqlite {
                 nonce = nonce.wrapping_add(1);
                 bytes.fill(nonce);
             }),
-            retention: None,
+            retention: Retention::default(),
             limits: Limits { fresh_per_webhook, durable: false, ..Limits::default() },
             facts: Box::new(move |facts| hook.tell(facts)),
             fatal: Box::new(|why| panic!("{why}")),

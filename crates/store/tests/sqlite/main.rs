@@ -9,4 +9,5 @@ mod erasing;
 mod figures;
 mod layout_1;
 mod reseal;
+mod retention;
 mod support;

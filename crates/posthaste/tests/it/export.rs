@@ -25,7 +25,7 @@ async fn a_log_is_exported_and_an_interrupted_file_gone_on_with() {
     for n in 0..130 {
         room.post(&format!(r#","n":{n}"#)).await;
     }
-    let url = server.api.url();
+    let url = format!("http://{}", server.api.address);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("log.ndjson");
     let name = file.to_str().expect("a plain path");

@@ -127,9 +127,9 @@ impl Out {
             Some(file) => file.write_all(text).map_err(|error| Stop::failure(format!("The file: {error}.")))?,
             None => session.console.bytes(text),
         }
-        let lines = text.split_inclusive(|byte| *byte == b'\n');
+        let mut lines = text.split_inclusive(|byte| *byte == b'\n');
         let count = lines.clone().count() as u64;
-        if let Some(line) = lines.last() {
+        if let Some(line) = lines.next_back() {
             self.last = Some(id(line)?);
         }
         self.written += count;

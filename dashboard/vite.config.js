@@ -27,7 +27,8 @@ export default defineConfig({
   plugins: [svelte(), compressed()],
   // Relative: the page's <base> says where the dashboard is reached.
   base: "./",
-  build: { target: "es2023", modulePreload: { polyfill: false }, assetsInlineLimit: 0, reportCompressedSize: false },
+  // One style sheet: together the screens' styles are smaller than each by itself.
+  build: { target: "es2023", cssCodeSplit: false, modulePreload: { polyfill: false }, assetsInlineLimit: 0, reportCompressedSize: false },
   server: {
     // `npm run dev` beside a running `posthaste dev`.
     proxy: { "/v1": process.env.POSTHASTE_URL ?? "http://127.0.0.1:8400" },

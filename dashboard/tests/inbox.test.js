@@ -33,3 +33,20 @@ test("event types show who gets them", async (t) => {
   await page.locator("summary", { hasText: "sequence.goal_achieved" }).click();
   await page.getByText("No webhook gets sequence.goal_achieved").waitFor();
 });
+
+test("the first steps tick themselves from what happened", async (t) => {
+  const server = await dev(t, "--retry-schedule", "1s,1s");
+  const page = await browse(t, server);
+  await page.getByRole("heading", { name: "Getting started" }).waitFor();
+  await page.getByRole("link", { name: /^[23] attempts$/ }).waitFor();
+  await page.getByText(/^x-crondb-signature: sha256=/).waitFor();
+  assert.equal(await page.getByText("Done: ").count(), 3);
+  await accessible(page, "getting started");
+  await page.getByText("Python", { exact: true }).click();
+  await page.getByText("hmac.compare_digest").waitFor();
+  assert.equal(await page.getByText("Done: ").count(), 4);
+  await page.getByRole("button", { name: "Close getting started" }).click();
+  await page.reload();
+  await page.getByRole("link", { name: "Demo inbox" }).waitFor();
+  assert.equal(await page.getByRole("heading", { name: "Getting started" }).count(), 0);
+});

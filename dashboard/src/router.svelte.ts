@@ -62,6 +62,11 @@ class Address {
     this.#now = here();
   }
 
+  /** Whether this address was gone to, and not come back to. */
+  get goesForward() {
+    return this.#scroll === 0 || this.#scroll === null;
+  }
+
   /** Where to scroll to, once what is shown is long enough; null if that was done. */
   takeScroll() {
     const scroll = this.#scroll;

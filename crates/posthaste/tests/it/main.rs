@@ -17,6 +17,7 @@ mod ordering;
 mod page;
 mod python;
 mod receiver;
+mod replaying;
 mod room;
 mod rotation;
 mod server;

@@ -1,6 +1,7 @@
 //! `posthaste dev`: everything in one process, for somebody who sees it for the first time.
 
 mod banner;
+mod browser;
 mod fresh;
 mod lines;
 mod ports;
@@ -61,7 +62,7 @@ pub(crate) struct Options {
     /// Send sample events all the time, such as 2/s
     #[arg(long, value_name = "RATE")]
     traffic: Option<seed::Rate>,
-    /// Open the dashboard; in this version there is none yet
+    /// Open the dashboard in a browser, signed in
     #[arg(long)]
     open: bool,
     /// Where the inbox listens
@@ -87,15 +88,15 @@ pub(crate) async fn run(options: Options, console: &Console, environment: &Envir
     logging::start(&settings, environment.get("NO_COLOR").is_some());
     descriptors::raise(settings.policy.slots);
     let mut signals = Signals::listen().map_err(|error| Stop::failure(format!("Signals cannot be heard: {error}.")))?;
-    if options.open {
-        console.talk("There is no dashboard to open in this version yet.");
-    }
     let mut running = start(&options, settings).await?;
     running.banner.print(console);
     let sample = first_event(&options, &running).await?;
     // Only now it is true: the store answers, and the sample was taken.
     running.client.get("/readyz").await?;
     running.banner.ready(console, began.elapsed(), sample.as_ref().map(|(_, name)| &**name));
+    if options.open && !browser::open(&running.banner.dashboard).await {
+        console.talk("No browser could be opened from here: open the dashboard's link yourself.");
+    }
     let sample = sample.map(|(event, _)| event);
     talk(&options, &mut running, sample, console, &mut signals).await?;
     console.talk("Stopping: attempts in flight may end.");

@@ -39,14 +39,15 @@ pub struct LoadDue {
 }
 
 impl Horizon {
-    /// Every planned attempt before this instant is in memory, or comes with the load under way.
-    pub(crate) const fn covered(&self) -> Timestamp {
-        self.covered
+    /// What loads leave to a webhook's backlog is due before this instant: a load may have ended between two attempts that
+    /// are planned for the same one.
+    pub(crate) const fn until(&self) -> Timestamp {
+        Timestamp(self.covered.0.saturating_add(1))
     }
 
     /// Keeps a planned attempt, if it lies within the horizon; returns whether it was kept.
     pub(crate) fn plan(&mut self, job: Job) -> bool {
-        let within = job.due.due_at < self.covered;
+        let within = job.due.due_at < self.until();
         if within {
             self.planned.insert((job.due.due_at, job.due.delivery), job);
         }

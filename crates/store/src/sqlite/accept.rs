@@ -117,8 +117,9 @@ impl Engine {
                 // Somebody waits for a test, so it never has to wait on disk.
                 *on_disk = !event.test
                     && (paused
+                        || fresh.far_behind(webhook)
                         || fresh.len_of(webhook) + staged_of >= limits.fresh_per_webhook
-                        || fresh.len() + staged.fresh.len() >= limits.fresh
+                        || fresh.in_memory() + staged.fresh.len() >= limits.fresh
                         || fresh.bytes() + staged.fresh_bytes >= limits.fresh_bytes);
                 if *on_disk {
                     let (row, reason) = (delivery.row(id), first(&delivery));
@@ -162,14 +163,17 @@ impl Engine {
     }
 
     /// Writes rows for the oldest deliveries that have none. The scheduler need not know: it sends them from memory, and
-    /// settling finds the rows.
+    /// settling finds the rows. Until then their webhooks get nothing more into memory, so that a backlog that grows for
+    /// days fills the disk only.
     fn spill_oldest(&mut self) -> Result<(), Fault> {
         let shared = Arc::clone(&self.shared);
         let fresh = shared.fresh();
         let oldest = fresh.iter().filter(|(id, _)| !self.staged.rows.contains(id)).take(SPILLED_AT_ONCE);
         let oldest: Vec<_> = oldest.map(|(id, delivery)| (id, delivery.clone())).collect();
         drop(fresh);
-        self.spill(&oldest)
+        self.spill(&oldest)?;
+        self.staged.kept.extend(oldest);
+        Ok(())
     }
 
     /// Writes rows for deliveries that have none.

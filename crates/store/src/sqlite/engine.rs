@@ -75,6 +75,8 @@ pub(super) struct Staged {
     pub(super) fresh_bytes: u64,
     /// Deliveries that have got their rows.
     pub(super) rows: HashSet<DeliveryId>,
+    /// Those of them that are sent from memory all the same.
+    pub(super) kept: Vec<(DeliveryId, FreshDelivery)>,
     pub(super) directory: Vec<Entry>,
     /// What it changes of the figures.
     pub(super) counted: Counted,
@@ -198,16 +200,20 @@ impl Engine {
         for (webhook, change) in staged.counted.take_waiting() {
             fresh.add_on_disk(webhook, change);
         }
+        for id in staged.rows {
+            fresh.remove(id);
+        }
+        for (id, delivery) in staged.kept {
+            fresh.keep(id, delivery);
+        }
+        for (id, delivery) in staged.fresh {
+            fresh.insert(id, delivery);
+        }
         for fact in &staged.facts {
             if let Fact::WebhookDeleted { webhook } = fact {
                 fresh.forget_on_disk(*webhook);
             }
-        }
-        for id in staged.rows {
-            fresh.remove(id);
-        }
-        for (id, delivery) in staged.fresh {
-            fresh.insert(id, delivery);
+            fresh.follow(fact);
         }
         Ok(staged.facts)
     }

@@ -1,11 +1,12 @@
-//! Deliveries that have no row yet: their event's row names them, and they are sent from memory. And how many wait beside
-//! them on disk.
+//! Deliveries that have no row yet: their event's row names them, and they are sent from memory. And which others are sent
+//! from memory too, and how many wait beside them on disk.
 //!
 //! They can be rebuilt from the events at any time; readers merge them with the rows, so lists and counts are exact.
 
 use std::collections::{BTreeMap, HashMap};
 
 use domain::id::DeliveryId;
+use domain::store::Fact;
 use domain::time::Timestamp;
 
 use super::deliveries::{DeliveryRow, State};
@@ -57,6 +58,11 @@ pub(super) struct Fresh {
     tests_of: HashMap<u32, usize>,
     /// How many of each webhook's deliveries wait on disk, tests left out.
     on_disk: HashMap<u32, u64>,
+    /// Deliveries that have got their rows since they waited for so long, and are sent from memory all the same.
+    kept: HashMap<DeliveryId, FreshDelivery>,
+    /// How many of [`Self::kept`] each webhook has.
+    kept_of: HashMap<u32, usize>,
+    /// Bytes of the events that all in memory have.
     bytes: u64,
 }
 
@@ -81,6 +87,46 @@ impl Fresh {
             if delivery.test {
                 less(&mut self.tests_of, delivery.webhook);
             }
+        }
+    }
+
+    /// A delivery has got its row, and waits in memory as before.
+    pub(super) fn keep(&mut self, id: DeliveryId, delivery: FreshDelivery) {
+        self.remove(id);
+        *self.kept_of.entry(delivery.webhook).or_default() += 1;
+        self.bytes += u64::from(delivery.bytes);
+        self.kept.insert(id, delivery);
+    }
+
+    /// Something was committed by which memory may let go of what it keeps.
+    pub(super) fn follow(&mut self, fact: &Fact) {
+        if self.kept.is_empty() {
+            return;
+        }
+        match fact {
+            Fact::Settled(settlement) => self.let_go(settlement.delivery),
+            Fact::Cancelled { delivery, .. } => self.let_go(*delivery),
+            Fact::Webhook(webhook) if webhook.pause.is_some() => self.let_go_of(webhook.number),
+            Fact::WebhookDeleted { webhook } => self.let_go_of(*webhook),
+            Fact::Webhook(_)
+            | Fact::Accepted { .. }
+            | Fact::Resumed { .. }
+            | Fact::Replayed(_)
+            | Fact::BulkReplay(_) => {}
+        }
+    }
+
+    fn let_go(&mut self, id: DeliveryId) {
+        if let Some(delivery) = self.kept.remove(&id) {
+            self.bytes -= u64::from(delivery.bytes);
+            less(&mut self.kept_of, delivery.webhook);
+        }
+    }
+
+    fn let_go_of(&mut self, webhook: u32) {
+        if self.kept_of.remove(&webhook).is_some() {
+            let gone = self.kept.extract_if(|_, delivery| delivery.webhook == webhook);
+            self.bytes -= gone.map(|(_, delivery)| u64::from(delivery.bytes)).sum::<u64>();
         }
     }
 
@@ -118,7 +164,17 @@ impl Fresh {
         self.of_webhook.get(&webhook).copied().unwrap_or(0)
     }
 
-    /// How many bytes of events they keep in memory.
+    /// Whether a webhook is so far behind that what waits for it in memory has got rows.
+    pub(super) fn far_behind(&self, webhook: u32) -> bool {
+        self.kept_of.contains_key(&webhook)
+    }
+
+    /// How many deliveries are sent from memory, with a row or without.
+    pub(super) fn in_memory(&self) -> usize {
+        self.map.len() + self.kept.len()
+    }
+
+    /// How many bytes of events these keep in memory.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
     }

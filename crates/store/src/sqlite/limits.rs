@@ -5,9 +5,10 @@
 pub struct Limits {
     /// Deliveries of one webhook without a row; a further one is written to disk when it is accepted.
     pub fresh_per_webhook: usize,
-    /// Deliveries without a row, over all webhooks.
+    /// Deliveries that are sent from memory, over all webhooks: those without a row, and those that got theirs while they
+    /// waited.
     pub fresh: usize,
-    /// Bytes of the events that deliveries without a row keep in memory.
+    /// Bytes of the events that these keep in memory.
     pub fresh_bytes: u64,
     /// How many events the oldest delivery without a row may be behind: what a start has to read through.
     pub fresh_behind: u64,

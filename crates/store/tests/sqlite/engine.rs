@@ -3,13 +3,14 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::support::{ACCOUNT, Dir, NOW, event, limits, list, open, settlement, stats, try_open};
+use crate::support::{ACCOUNT, Dir, NOW, Open, event, limits, list, open, settlement, stats, try_open};
 use domain::attempt::Reason;
 use domain::delivery::Next;
 use domain::event::{Idempotency, NewEvent};
 use domain::id::DeliveryId;
 use domain::secret::SigningSecret;
 use domain::stats::{Step, Subjects};
+use domain::store::{Change, Fact};
 use domain::time::Timestamp;
 use store::sqlite::{Limits, OpenError};
 
@@ -32,6 +33,54 @@ fn the_oldest_get_rows_when_they_are_far_behind() {
     open.settle(NOW, settlement(delivery, webhook, 1, NOW, Next::Delivered));
     assert_eq!(open.reader().backlog(webhook, None, Timestamp(i64::MAX), 10), Ok(Vec::new()));
     assert_eq!(open.reader().delivery(ACCOUNT, delivery, NOW).expect("it is read").expect("it exists").1.len(), 1);
+}
+
+/// Accepts ten events in each of some rounds; those of their deliveries that are sent from memory.
+fn told_in_memory(open: &mut Open, rounds: i64) -> Vec<DeliveryId> {
+    let mut told = Vec::new();
+    for round in 0..rounds {
+        open.engine.begin().expect("it begins");
+        open.engine.accept(Timestamp(NOW.0 + round), &vec![event(); 10]).expect("it is written");
+        for fact in open.engine.commit().expect("it commits") {
+            if let Fact::Accepted { event, on_disk } = fact
+                && on_disk == [false]
+            {
+                told.push(DeliveryId { event: event.id, place: 0 });
+            }
+        }
+    }
+    told
+}
+
+#[test]
+fn a_backlog_that_grows_fills_the_disk_and_not_memory() {
+    let dir = Dir::new();
+    let mut open = try_open(&dir, 7, Limits { fresh_behind: 100, ..limits() }).expect("it opens");
+    let webhook = open.new_webhook("wh_one");
+    let mut told = told_in_memory(&mut open, 100);
+    assert!((100..=130).contains(&told.len()), "{} of 1,000 are in memory", told.len());
+    let waiting = open.reader().backlog(webhook, None, Timestamp(i64::MAX), 2_000).expect("it is read");
+    assert_eq!(waiting.len() + open.engine.fresh(), 1_000);
+    assert!(open.change(NOW, Change::Cancel(told.pop().expect("there are some"))));
+    for delivery in told {
+        open.settle(NOW, settlement(delivery, webhook, 1, NOW, Next::Delivered));
+    }
+    assert_eq!(told_in_memory(&mut open, 5).len(), 50, "it has caught up");
+}
+
+#[test]
+fn a_pause_lets_go_of_what_was_in_memory() {
+    let dir = Dir::new();
+    let mut open = try_open(&dir, 7, Limits { fresh_behind: 100, ..limits() }).expect("it opens");
+    let webhook = open.new_webhook("wh_one");
+    told_in_memory(&mut open, 20);
+    assert!(told_in_memory(&mut open, 1).is_empty(), "it is far behind");
+    open.pause(webhook);
+    let mut active = open.directory.read().webhook_numbered(webhook).map(|it| (**it).clone()).expect("a webhook");
+    active.version += 1;
+    active.pause = None;
+    assert!(open.change(NOW, Change::PutWebhook(Box::new(active))));
+    assert_eq!(told_in_memory(&mut open, 5).len(), 50);
 }
 
 #[test]

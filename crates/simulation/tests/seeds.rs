@@ -65,13 +65,6 @@ fn a_seed_tells_the_same_story_again() {
     }
 }
 
-/// A load of planned attempts brought late ones of a webhook that had just been resumed: spread over time, they were passed
-/// by the younger ones of its backlog.
-#[test]
-fn what_was_held_is_not_spread_by_a_load_that_was_under_way() {
-    run(245).unwrap_or_else(|violation| panic!("{}", violation.0));
-}
-
 #[test]
 fn one_seed() {
     let seed = number("SEED").unwrap_or(1);

@@ -406,6 +406,7 @@ async fn pause(store: Arc<dyn Store>, directory: SharedDirectory, number: u32, p
                     PauseCause::Gone => "it answered 410 Gone",
                     PauseCause::AllFailed { .. } => "every attempt failed",
                     PauseCause::Key { .. } => "asked for",
+                    PauseCause::NobodyListens => "nobody listens",
                 };
                 tracing::info!(webhook = %webhook.id, why, "paused a webhook");
                 return;

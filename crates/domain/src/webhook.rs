@@ -35,13 +35,15 @@ pub enum PauseCause {
         /// The first of those failures.
         since: Timestamp,
     },
+    /// We, because the command that listens to it is away (`posthaste listen`).
+    NobodyListens,
 }
 
 impl PauseCause {
     /// `a person` or `us`, as the API's `status_reason.by` has it.
     #[must_use]
     pub const fn by_us(&self) -> bool {
-        matches!(self, Self::Gone | Self::AllFailed { .. })
+        matches!(self, Self::Gone | Self::AllFailed { .. } | Self::NobodyListens)
     }
 }
 
@@ -97,7 +99,7 @@ pub struct Webhook {
     pub version: u64,
     /// Since when every attempt has failed; `None` after a success.
     pub failing_since: Option<Timestamp>,
-    /// Whether it lives only as long as the command that made it (`posthaste listen`).
+    /// Whether it is deleted when the command that made it does not come again (`posthaste listen`).
     pub temporary: bool,
 }
 

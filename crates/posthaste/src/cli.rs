@@ -108,6 +108,10 @@ pub(crate) async fn run(command: Command, console: &Console, environment: &Envir
         Command::Config(options) => commands::config::run(&options, console, environment),
         Command::Completions(options) => commands::completions::run(&options, console),
         Command::Bench(options) => interruptible(bench_run(options, console)).await,
+        // It has to take its webhook away before it ends.
+        Command::Client(command) if matches!(*command, ClientCommand::Listen(_)) => {
+            client_command(*command, console, environment).await
+        }
         Command::Client(command) => interruptible(client_command(*command, console, environment)).await,
     }
 }

@@ -44,6 +44,11 @@ impl Exit {
         }
     }
 
+    /// Whether what led to it may be over in a moment.
+    pub(crate) const fn may_pass(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Failure | Self::TimedOut)
+    }
+
     /// The code for an HTTP status that is no success.
     pub(crate) const fn of_status(status: u16) -> Self {
         match status {

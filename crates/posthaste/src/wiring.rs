@@ -7,19 +7,18 @@ use std::time::Duration;
 
 use dispatch::Dispatch;
 use domain::address::AddressRules;
-use domain::audit::By;
 use domain::catalogue::Catalogue;
 use domain::directory::SharedDirectory;
 use domain::endpoint_url::UrlRules;
 use domain::in_flight::InFlight;
 use domain::key::hash_key;
 use domain::policy::Policy;
-use domain::store::{Change, Fact, Store};
+use domain::store::Fact;
 use domain::time::Clock;
 use domain::trace::Tracer;
 use domain::vault::Vault;
 use outbound::Network;
-use server::{App, Carrier, Dashboard, DashboardFile, Health, Live, Outside};
+use server::{App, Carrier, Dashboard, DashboardFile, Health, Listening, Live, Outside};
 use store::sqlite::{Limits, OpenError, Retention, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
@@ -121,7 +120,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
     feed.publish(known);
     let policy = Arc::new(settings.policy.clone());
     let in_flight = InFlight::default();
-    let carrier = Carrier::new(network.clone());
+    let carrier = Carrier::new(network.clone(), u32::from_le_bytes(chance::bytes()));
     let dispatch = Arc::new(dispatch::start(
         dispatch::Parts {
             policy: Arc::clone(&policy),
@@ -138,7 +137,14 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
     ));
     let health = Health::default();
     let figures = Arc::new(figures::registry(store.figures(), dispatch.gauges(), data));
-    remove_temporary(&*store, &directory).await?;
+    let listening = Listening {
+        store: store.clone(),
+        directory: directory.clone(),
+        clock: clock.clone(),
+        carrier: carrier.clone(),
+    };
+    let begun = listening.begin().await;
+    begun.map_err(|error| Stop::failure(format!("A webhook that is listened to could not be paused: {error}.")))?;
     let outside = outside(settings, address)?;
     let ui = ui(settings, &outside);
     let app = || App {
@@ -304,15 +310,4 @@ async fn metrics_listener(settings: &Settings) -> Result<Option<TcpListener>, Ba
     let Some(address) = settings.metrics_listen else { return Ok(None) };
     let bound = TcpListener::bind(address).await;
     bound.map(Some).map_err(|error| BadSetting::new("metrics-listen", format!("cannot listen on {address}: {error}")))
-}
-
-/// Takes away what `posthaste listen` left behind when the last process ended at once.
-async fn remove_temporary(store: &dyn Store, directory: &SharedDirectory) -> Result<(), Stop> {
-    let left: Vec<u32> =
-        directory.read().webhooks().filter(|webhook| webhook.temporary).map(|webhook| webhook.number).collect();
-    for number in left {
-        let removed = store.change(Change::DeleteWebhook(number), By::us(), None).await;
-        removed.map_err(|error| Stop::failure(format!("A temporary webhook could not be removed: {error}.")))?;
-    }
-    Ok(())
 }

@@ -1,7 +1,10 @@
 //! Carrying deliveries to a command that listens: the transport of temporary webhooks, whose receiver is no address but
 //! whoever holds the webhook's stream (`posthaste listen`). All other requests go to the network as they are.
+//!
+//! A request waits here until its answer has come back or its time is over, whether somebody listens or not: a command
+//! that comes again after a lost connection is given what it has not answered.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -9,13 +12,11 @@ use domain::attempt::{ErrorCode, Failure, Outcome, Timing};
 use domain::endpoint_url::{EndpointUrl, HostName};
 use domain::id::WebhookId;
 use domain::transport::{Outgoing, Transport};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-/// What the hosts of temporary webhooks end in. Nobody can save such a URL: `.invalid` is no public name.
+/// What the hosts of webhooks that are listened to end in. Nobody can save such a URL: `.invalid` is no public name.
 const HOST_SUFFIX: &str = ".listen.invalid";
-/// How many requests may wait for the stream of one listener.
-const WAITING_MAX: usize = 64;
 
 /// A request that is to be carried, and the ticket under which its answer comes back.
 pub(crate) struct Carried {
@@ -23,9 +24,33 @@ pub(crate) struct Carried {
     pub(crate) request: Outgoing,
 }
 
-struct Listener {
-    requests: mpsc::Sender<Carried>,
-    answers: HashMap<u64, oneshot::Sender<Outcome>>,
+/// One who listens, by the webhook's URL; who comes later takes the place over.
+#[derive(Debug, Clone)]
+pub(crate) struct Turn {
+    url: Arc<EndpointUrl>,
+    number: u64,
+}
+
+struct Waiting {
+    request: Outgoing,
+    answer: oneshot::Sender<Outcome>,
+}
+
+/// What there is of a webhook that is listened to, or was.
+#[derive(Default)]
+struct Place {
+    /// The last who came; 0 before the first.
+    turn: u64,
+    /// Whether that one is still there.
+    attended: bool,
+    /// Wakes that one when there is more to carry.
+    more: Arc<Notify>,
+    waiting: BTreeMap<u64, Waiting>,
+}
+
+struct Places {
+    by_host: HashMap<String, Place>,
+    next_turn: u64,
     next_ticket: u64,
 }
 
@@ -33,13 +58,20 @@ struct Listener {
 #[derive(Clone)]
 pub struct Carrier {
     network: Arc<dyn Transport>,
-    listeners: Arc<Mutex<HashMap<String, Listener>>>,
+    places: Arc<Mutex<Places>>,
+    /// Held while a webhook is paused, resumed or deleted because somebody listens or has stopped to.
+    pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Where a webhook that is listened to sends.
 pub(crate) fn listen_url(webhook: &WebhookId) -> Option<EndpointUrl> {
     let label = webhook.as_str().to_ascii_lowercase().replace('_', "-");
     EndpointUrl::stored(&format!("https://{label}{HOST_SUFFIX}/")).ok()
+}
+
+/// Whether requests to `url` are carried.
+pub(crate) fn is_carried(url: &EndpointUrl) -> bool {
+    key(url).is_some()
 }
 
 fn key(url: &EndpointUrl) -> Option<&str> {
@@ -50,66 +82,118 @@ fn key(url: &EndpointUrl) -> Option<&str> {
 }
 
 impl Carrier {
-    /// A carrier in front of `network`.
+    /// A carrier in front of `network`. Tickets count from `first_ticket` on: one by chance, so that an answer to a
+    /// request of the last process is not taken for one of this.
     #[must_use]
-    pub fn new(network: Arc<dyn Transport>) -> Self {
-        Self { network, listeners: Arc::default() }
+    pub fn new(network: Arc<dyn Transport>, first_ticket: u32) -> Self {
+        // Tickets are whole numbers in JSON: they stay below 2^53.
+        let places = Places { by_host: HashMap::new(), next_turn: 1, next_ticket: u64::from(first_ticket) << 20 };
+        Self { network, places: Arc::new(Mutex::new(places)), changing: Arc::default() }
     }
 
-    fn listeners(&self) -> MutexGuard<'_, HashMap<String, Listener>> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Requests to `url` come to the stream that is returned, until it is dropped.
-    pub(crate) fn listen(&self, url: &EndpointUrl) -> Option<mpsc::Receiver<Carried>> {
-        let (requests, stream) = mpsc::channel(WAITING_MAX);
-        let listener = Listener { requests, answers: HashMap::new(), next_ticket: 0 };
-        self.listeners().insert(key(url)?.to_owned(), listener);
-        Some(stream)
+    /// Somebody listens at `url` from now on, whoever did before. `None` if nothing is carried there.
+    pub(crate) fn attend(&self, url: &Arc<EndpointUrl>) -> Option<Turn> {
+        let key = key(url)?.to_owned();
+        let mut places = self.places();
+        let number = places.next_turn;
+        places.next_turn += 1;
+        let place = places.by_host.entry(key).or_default();
+        (place.turn, place.attended) = (number, true);
+        // The one before sees that it is no longer its turn.
+        std::mem::take(&mut place.more).notify_one();
+        Some(Turn { url: Arc::clone(url), number })
     }
 
-    /// Nobody listens at `url` any more: what waits for an answer fails.
-    pub(crate) fn close(&self, url: &EndpointUrl) {
-        if let Some(key) = key(url) {
-            self.listeners().remove(key);
+    /// Runs `with` on the place of `turn`, if it is still that one's.
+    fn at<T>(&self, turn: &Turn, with: impl FnOnce(&mut Place) -> T) -> Option<T> {
+        let mut places = self.places();
+        let place = places.by_host.get_mut(key(&turn.url)?)?;
+        (place.turn == turn.number).then(|| with(place))
+    }
+
+    /// The first request from `ticket` on, once there is one; `None` when somebody else listens now.
+    pub(crate) async fn next(&self, turn: &Turn, ticket: u64) -> Option<Carried> {
+        loop {
+            let (found, more) = self.at(turn, |place| {
+                let found = place.waiting.range(ticket..).next();
+                let found = found.map(|(&ticket, waiting)| Carried { ticket, request: waiting.request.clone() });
+                (found, Arc::clone(&place.more))
+            })?;
+            if found.is_some() {
+                return found;
+            }
+            more.notified().await;
+        }
+    }
+
+    /// The one who listened has gone. Whether nobody listens now.
+    pub(crate) fn leave(&self, turn: &Turn) -> bool {
+        self.at(turn, |place| place.attended = false).is_some()
+    }
+
+    /// Whether nobody has come since this one left.
+    pub(crate) fn is_left(&self, turn: &Turn) -> bool {
+        self.at(turn, |place| !place.attended).unwrap_or(false)
+    }
+
+    /// Whether anybody has listened at `url` in this process.
+    pub(crate) fn was_attended(&self, url: &EndpointUrl) -> bool {
+        key(url).is_some_and(|key| self.places().by_host.get(key).is_some_and(|place| place.turn > 0))
+    }
+
+    /// The webhook is deleted: what waits for an answer fails.
+    pub(crate) fn forget(&self, url: &EndpointUrl) {
+        if let Some(key) = key(url)
+            && let Some(place) = self.places().by_host.remove(key)
+        {
+            place.more.notify_one();
         }
     }
 
     /// The answer to a carried request has come back. Whether somebody still waited for it.
     pub(crate) fn answered(&self, url: &EndpointUrl, ticket: u64, outcome: Outcome) -> bool {
-        let waiting = key(url).and_then(|key| self.listeners().get_mut(key)?.answers.remove(&ticket));
-        waiting.is_some_and(|waiting| waiting.send(outcome).is_ok())
+        self.take(url, ticket).is_some_and(|waiting| waiting.answer.send(outcome).is_ok())
     }
 
-    /// Puts a request on its listener's stream; `None` if nobody listens, or too much waits.
-    fn hand_over(&self, key: &str, request: Outgoing) -> Option<(u64, oneshot::Receiver<Outcome>)> {
-        let mut listeners = self.listeners();
-        let listener = listeners.get_mut(key)?;
-        let ticket = listener.next_ticket;
-        listener.next_ticket += 1;
+    fn take(&self, url: &EndpointUrl, ticket: u64) -> Option<Waiting> {
+        let mut places = self.places();
+        places.by_host.get_mut(key(url)?)?.waiting.remove(&ticket)
+    }
+
+    fn put(&self, key: &str, request: Outgoing) -> (u64, oneshot::Receiver<Outcome>) {
         let (answer, outcome) = oneshot::channel();
-        listener.requests.try_send(Carried { ticket, request }).ok()?;
-        listener.answers.insert(ticket, answer);
-        Some((ticket, outcome))
+        let mut places = self.places();
+        let ticket = places.next_ticket;
+        places.next_ticket += 1;
+        let place = places.by_host.entry(key.to_owned()).or_default();
+        place.waiting.insert(ticket, Waiting { request, answer });
+        place.more.notify_one();
+        (ticket, outcome)
     }
 }
 
 #[async_trait]
 impl Transport for Carrier {
     async fn send(&self, request: Outgoing) -> Outcome {
-        let Some(key) = key(&request.url).map(str::to_owned) else { return self.network.send(request).await };
+        let url = Arc::clone(&request.url);
+        let Some(key) = key(&url) else { return self.network.send(request).await };
         let (start, timeout) = (Instant::now(), request.timeout);
-        let Some((ticket, outcome)) = self.hand_over(&key, request) else {
-            return failed(ErrorCode::ConnectRefused, "the command that listens is not connected", start);
-        };
+        let (ticket, outcome) = self.put(key, request);
         match tokio::time::timeout_at(start + timeout, outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => failed(ErrorCode::ConnectionReset, "the command that listens went away", start),
             Err(_) => {
-                if let Some(listener) = self.listeners().get_mut(&key) {
-                    listener.answers.remove(&ticket);
+                drop(self.take(&url, ticket));
+                let attended = self.places().by_host.get(key).is_some_and(|place| place.attended);
+                if attended {
+                    failed(ErrorCode::ResponseTimeout, "", start)
+                } else {
+                    failed(ErrorCode::ConnectTimeout, "the command that listens is not connected", start)
                 }
-                failed(ErrorCode::ResponseTimeout, "", start)
             }
         }
     }

@@ -51,6 +51,8 @@ export function pauseSentence({ status_reason: why }: Pick<Webhook, "status_reas
       return `Paused by us ${date}: it answered 410 Gone`;
     case "all_failed":
       return `Paused by us ${date}: every attempt failed for too long`;
+    case "nobody_listens":
+      return `Paused by us ${date}: nobody listens`;
     default:
       return `Paused by key ${why.key ?? "?"} ${date}${why.reason ? `: ${why.reason}` : ""}`;
   }

@@ -59,6 +59,7 @@ fn why(pause: &Pause) -> Detail {
         PauseCause::Key { reason, .. } => ("key", reason.clone()),
         PauseCause::Gone => ("gone", None),
         PauseCause::AllFailed { .. } => ("all_failed", None),
+        PauseCause::NobodyListens => ("nobody_listens", None),
     };
     let mut detail = Detail::new();
     detail.insert("cause".to_owned(), cause.into());

@@ -1,10 +1,13 @@
 //! Reading server-sent events.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+/// For how long a stream may be silent: three times what lies between two signs of life.
+const SILENT_MAX: Duration = Duration::from_secs(45);
 /// The longest line that is kept: far above any event that we send.
 const LINE_MAX: usize = 1 << 20;
 
@@ -13,13 +16,13 @@ const LINE_MAX: usize = 1 << 20;
 pub(crate) struct Event {
     /// Its id, for `Last-Event-ID`.
     pub(crate) id: Option<String>,
-    /// Its name; `message` if it has none.
+    /// Its name; `message` if it has none, nothing where only an id was told.
     pub(crate) name: String,
     /// Its data.
     pub(crate) data: String,
 }
 
-/// A stream of events. It ends when the connection does.
+/// A stream of events. It ends when the connection does, or is silent for too long.
 #[derive(Debug)]
 pub(crate) struct Events {
     body: Incoming,
@@ -32,13 +35,13 @@ impl Events {
         Self { body, reader: Reader::default(), ready: VecDeque::new() }
     }
 
-    /// The next event; `None` once the connection has ended.
+    /// The next event; `None` once the stream has ended.
     pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
-            let frame = self.body.frame().await?.ok()?;
+            let frame = tokio::time::timeout(SILENT_MAX, self.body.frame()).await.ok()??.ok()?;
             if let Ok(bytes) = frame.into_data() {
                 self.reader.feed(&bytes, &mut self.ready)?;
             }
@@ -78,6 +81,9 @@ impl Reader {
                     "message".clone_into(&mut event.name);
                 }
                 out.push_back(event);
+            } else if event.id.is_some() {
+                // No event, but the place from which to resume.
+                out.push_back(Event { id: event.id, ..Event::default() });
             }
             return;
         }
@@ -104,14 +110,16 @@ mod tests {
 
     #[test]
     fn events_come_whole_however_the_bytes_are_cut() {
-        let text = ": hello\n\nid: 7\nevent: attempt\ndata: {\"a\":\ndata: 1}\n\ndata: x\r\n\r\nevent: no data\n\n";
+        let text =
+            ": hello\n\nid: 7\nevent: attempt\ndata: {\"a\":\ndata: 1}\n\ndata: x\r\n\r\nevent: no data\n\nid: 8\n\n";
         for size in [1, 3, 1_000] {
             let (mut reader, mut out) = (Reader::default(), VecDeque::new());
             for piece in text.as_bytes().chunks(size) {
                 reader.feed(piece, &mut out).expect("short lines");
             }
             let attempt = Event { id: Some("7".into()), name: "attempt".into(), data: "{\"a\":\n1}".into() };
-            assert_eq!(out, [attempt, Event { id: None, name: "message".into(), data: "x".into() }]);
+            let place = Event { id: Some("8".into()), ..Event::default() };
+            assert_eq!(out, [attempt, Event { id: None, name: "message".into(), data: "x".into() }, place]);
         }
     }
 

@@ -1,25 +1,34 @@
-//! `posthaste listen`: a temporary webhook whose requests are made here, to a local URL. It works through any network,
-//! and needs no opened range: the server carries the requests over a stream, and takes the answers back.
+//! `posthaste listen`: a webhook whose requests are made here, to a local URL. It works through any network, and needs no
+//! opened range: the server carries the requests over a stream, and takes the answers back. A lost connection is made
+//! again, and goes on where it was.
 
 mod carry;
+
+use std::time::Duration;
 
 use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use url::Url;
 
 use crate::cli::Session;
 use crate::client::Sending;
 use crate::client::known::Server;
 use crate::client::path::path;
-use crate::client::sse::Events;
-use crate::commands::tail;
+use crate::client::sse::{Event, Events};
+use crate::commands::tail::{self, follow};
 use crate::exit::{Ended, Exit, Stop};
 use crate::output::value::{number, text};
 use crate::output::{news, visible};
+use crate::signals::Signals;
 
 use carry::{Carried, Carrier};
+
+/// How long to wait before connecting again, in seconds; it doubles while the server is away.
+const AGAIN: (u64, u64) = (1, 15);
+/// For how long the end waits for the temporary webhook to be taken away.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(3);
 
 /// What to listen to, and where to bring it.
 #[derive(Debug, Args)]
@@ -29,6 +38,12 @@ pub(crate) struct Options {
     /// Which events: names, groups such as alert.*, or *
     #[arg(long, value_name = "EVENTS", value_delimiter = ',', default_value = "*")]
     events: Vec<String>,
+    /// Keep the webhook when this ends: what it gets is held until somebody listens with --webhook again
+    #[arg(long)]
+    keep: bool,
+    /// Go on with a webhook that was kept, oldest deliveries first
+    #[arg(long, value_name = "ID", conflicts_with_all = ["events", "keep", "print_secret"])]
+    webhook: Option<String>,
     /// Print the signing secret, and nothing else, to stdout before the first line
     #[arg(long)]
     print_secret: bool,
@@ -41,58 +56,186 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     let to = Url::parse(&options.to).ok().filter(|to| matches!(to.scheme(), "http" | "https") && to.has_host());
     let to =
         to.ok_or_else(|| Stop::usage(format!("Give a URL such as http://localhost:3000/hook, not {:?}.", options.to)))?;
-    let open = path(&["accounts", &session.account, "listen"]);
-    let wanted = Sending::json(&json!({"events": options.events, "name": format!("listen {to}")}));
-    let mut requests = session.client.stream(Method::POST, &open, wanted).await?;
-    let webhook = greeting(&mut requests).await?;
-    let id = text(&webhook, "id").to_owned();
-    let attempts = tail::path(&session.account, Some(&id));
-    let mut attempts = session.client.stream(Method::GET, &attempts, Sending::default()).await?;
-    greet(options, &webhook, session);
-    let (answers, mut answered) = unbounded_channel();
-    let carrier = Carrier::new(session, &id, to, answers);
-    let mut heard = carry::Heard::default();
-    loop {
-        tokio::select! {
-            request = requests.next() => match request {
-                Some(event) if event.name == "request" => carrier.carry(&event.data),
-                Some(_) => {}
-                None => return Err(lost()),
-            },
-            Some(answer) = answered.recv() => heard.remember(answer),
-            attempt = attempts.next() => match attempt {
-                Some(event) if event.name == "attempt" => say(&event.data, &mut heard, &carrier, session),
-                Some(_) => {}
-                None => return Err(lost()),
-            },
-        }
-        if session.console.closed() {
-            return Ok(Exit::Ok);
-        }
-    }
+    let mut signals = Signals::listen().map_err(|error| Stop::failure(format!("No signals can be had: {error}.")))?;
+    let mut listening = Listening::new(options, session, to);
+    let ended = tokio::select! {
+        ended = listening.run() => ended,
+        () = signals.next() => Ok(Exit::Interrupted),
+    };
+    listening.goodbye().await;
+    ended
 }
 
-fn lost() -> Stop {
-    Stop::new(Exit::Unreachable, "Start again: the connection was lost, and the temporary webhook with it.")
+/// The two streams of a connection: what is to be made, and what has come of it.
+struct Streams {
+    requests: Events,
+    attempts: Events,
+}
+
+struct Listening<'a> {
+    options: &'a Options,
+    session: &'a Session<'a>,
+    to: Url,
+    /// What makes the requests; from the first connection on.
+    carrier: Option<Carrier>,
+    /// The id of the webhook; from the first connection on, or as it was given.
+    webhook: Option<String>,
+    temporary: bool,
+    answered: UnboundedReceiver<Carried>,
+    answers: tokio::sync::mpsc::UnboundedSender<Carried>,
+    heard: carry::Heard,
+    /// The last event of the stream of attempts.
+    last: Option<String>,
+}
+
+impl<'a> Listening<'a> {
+    fn new(options: &'a Options, session: &'a Session<'a>, to: Url) -> Self {
+        let (answers, answered) = unbounded_channel();
+        let (webhook, heard) = (options.webhook.clone(), carry::Heard::default());
+        Self { options, session, to, carrier: None, webhook, temporary: false, answered, answers, heard, last: None }
+    }
+
+    async fn run(&mut self) -> Ended {
+        let mut again = AGAIN.0;
+        loop {
+            match self.connect().await {
+                Ok(streams) => {
+                    again = AGAIN.0;
+                    self.follow(streams).await;
+                    if self.session.console.closed() {
+                        return Ok(Exit::Ok);
+                    }
+                }
+                // Before the first connection there is nothing to go on with: say what is wrong. So where it stays wrong.
+                Err(stop) if self.carrier.is_none() || !stop.exit.may_pass() => return Err(self.why(stop)),
+                Err(_) => {}
+            }
+            let console = self.session.console;
+            if console.json() {
+                console.value(&json!({"type": "reconnecting", "after_s": again}));
+            }
+            console.talk(&format!("The connection is lost: reconnecting ({again} s)…"));
+            tokio::time::sleep(Duration::from_secs(again)).await;
+            again = (again * 2).min(AGAIN.1);
+        }
+    }
+
+    /// Opens both streams, and says so.
+    async fn connect(&mut self) -> Result<Streams, Stop> {
+        let session = self.session;
+        let open = path(&["accounts", &session.account, "listen"]);
+        let wanted = match &self.webhook {
+            Some(id) => json!({"webhook": id}),
+            None => {
+                let name = format!("listen {}", self.to);
+                json!({"events": self.options.events, "name": name, "keep": self.options.keep})
+            }
+        };
+        let mut requests = session.client.stream(Method::POST, &open, Sending::json(&wanted)).await?;
+        let webhook = greeting(&mut requests).await?;
+        let id = text(&webhook, "id").to_owned();
+        self.temporary = webhook["temporary"] == true;
+        self.webhook = Some(id.clone());
+        let attempts = tail::path(&session.account, Some(&id));
+        let attempts = session.client.stream(Method::GET, &attempts, follow::resume(self.last.as_deref())).await?;
+        self.greet(&webhook);
+        if self.carrier.is_none() {
+            self.carrier = Some(Carrier::new(session, &id, self.to.clone(), self.answers.clone()));
+        }
+        Ok(Streams { requests, attempts })
+    }
+
+    fn greet(&self, webhook: &Value) {
+        let console = self.session.console;
+        if console.json() {
+            console.value(&json!({"type": "connected", "webhook": webhook}));
+            return;
+        }
+        if self.carrier.is_some() {
+            console.talk("Connected again.");
+            return;
+        }
+        let (id, secret) = (text(webhook, "id"), text(webhook, "secret"));
+        if self.options.print_secret {
+            console.line(secret);
+        }
+        console.talk(&match (self.temporary, secret.is_empty()) {
+            (true, _) => format!("Temporary webhook {id} (removed when you stop; --keep keeps it)"),
+            (false, false) => format!("Webhook {id} (kept when you stop)"),
+            (false, true) => format!("Webhook {id} again: what it held comes first"),
+        });
+        if !secret.is_empty() {
+            console.talk(&format!("Signing secret  {secret}     (also: --print-secret)"));
+        }
+        console.talk("Connecting… connected. Waiting for events.");
+    }
+
+    /// Carries requests and tells attempts until one of the streams ends, or nobody reads what is told.
+    async fn follow(&mut self, mut streams: Streams) {
+        while !self.session.console.closed() {
+            let Some(carrier) = &self.carrier else { return };
+            tokio::select! {
+                request = streams.requests.next() => match request {
+                    Some(event) if event.name == "request" => carrier.carry(&event.data),
+                    Some(_) => {}
+                    None => return,
+                },
+                Some(answer) = self.answered.recv() => self.heard.remember(answer),
+                attempt = streams.attempts.next() => match attempt {
+                    Some(event) => self.told(event),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// An event of the stream of attempts.
+    fn told(&mut self, event: Event) {
+        let Some(carrier) = &self.carrier else { return };
+        // Answers may wait that are older than the news of them.
+        while let Ok(answer) = self.answered.try_recv() {
+            self.heard.remember(answer);
+        }
+        match event.name.as_str() {
+            "attempt" => say(&event.data, &mut self.heard, carrier, self.session),
+            "reset" if !self.heard.is_empty() => {
+                self.session.console.talk("Some attempts were not told: `posthaste deliveries list` has them.");
+            }
+            _ => {}
+        }
+        self.last = event.id.or(self.last.take());
+    }
+
+    /// Why it ends, once it had begun.
+    fn why(&self, stop: Stop) -> Stop {
+        if self.carrier.is_some() && stop.exit == Exit::NotFound {
+            let said = "Start again: the webhook is gone. Nobody has listened for a minute, or somebody has deleted it. \
+                        One that is made with --keep stays.";
+            return Stop { said: said.to_owned(), ..stop };
+        }
+        stop
+    }
+
+    /// Takes a temporary webhook away; says how to go on with one that is kept.
+    async fn goodbye(&self) {
+        let (Some(id), Some(_)) = (&self.webhook, &self.carrier) else { return };
+        if !self.temporary {
+            let (to, said) = (&self.to, "is kept. What it gets is held until");
+            self.session.console.talk(&format!("Webhook {id} {said}: posthaste listen {to} --webhook {id}"));
+            return;
+        }
+        let webhook = path(&["accounts", &self.session.account, "webhooks", id]);
+        let deleting = self.session.client.send(Method::DELETE, &webhook, Sending::default());
+        if !matches!(tokio::time::timeout(GOODBYE_WITHIN, deleting).await, Ok(Ok(_))) {
+            tracing::debug!(webhook = id, "the server takes the webhook away by itself");
+        }
+    }
 }
 
 async fn greeting(requests: &mut Events) -> Result<Value, Stop> {
+    let lost = || Stop::new(Exit::Unreachable, "Try again: the connection was lost.");
     let first = requests.next().await.filter(|event| event.name == "webhook").ok_or_else(lost)?;
     serde_json::from_str(&first.data).map_err(|_| lost())
-}
-
-fn greet(options: &Options, webhook: &Value, session: &Session<'_>) {
-    let console = session.console;
-    if console.json() {
-        console.value(&json!({"type": "connected", "webhook": webhook}));
-        return;
-    }
-    if options.print_secret {
-        console.line(text(webhook, "secret"));
-    }
-    console.talk(&format!("Temporary webhook {} (removed when you stop)", text(webhook, "id")));
-    console.talk(&format!("Signing secret  {}     (also: --print-secret)", text(webhook, "secret")));
-    console.talk("Connecting… connected. Waiting for events.");
 }
 
 fn say(data: &str, heard: &mut carry::Heard, carrier: &Carrier, session: &Session<'_>) {

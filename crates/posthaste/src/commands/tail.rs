@@ -3,7 +3,7 @@
 mod curl;
 mod draw;
 mod filter;
-mod follow;
+pub(super) mod follow;
 mod full;
 mod terminal;
 mod view;

@@ -1,85 +1,9 @@
 //! The first start of the shipped binary: what `dev` and `serve` say when nobody has run them before, piped, as a script
 //! would read it.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::process::Command;
 
-/// How long a line may take on a busy machine.
-const LINE_WITHIN: Duration = Duration::from_secs(30);
-
-/// A running binary and the lines that it writes.
-struct Running {
-    child: Child,
-    out: Receiver<String>,
-    err: Receiver<String>,
-}
-
-impl Running {
-    fn start(directory: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_posthaste"))
-            .args(arguments)
-            .current_dir(directory)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
-        let out = lines(child.stdout.take().expect("stdout is piped"));
-        let err = lines(child.stderr.take().expect("stderr is piped"));
-        Self { child, out, err }
-    }
-
-    /// Lines of stdout up to the one that has all of `words`.
-    fn until(&self, words: &[&str]) -> Vec<String> {
-        let mut seen = Vec::new();
-        loop {
-            match self.out.recv_timeout(LINE_WITHIN) {
-                Ok(line) => seen.push(line),
-                Err(_) => {
-                    panic!("no line with {words:?}:\n{}\n{}", seen.join("\n"), self.err.try_iter().collect::<String>())
-                }
-            }
-            if seen.last().is_some_and(|line| words.iter().all(|word| line.contains(word))) {
-                return seen;
-            }
-        }
-    }
-
-    /// Sends a signal, and waits for the end.
-    fn end(mut self, signal: &str) -> (ExitStatus, String) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args([signal, &pid]).status().expect("kill is there");
-        assert!(sent.success(), "the process was still there");
-        let status = self.child.wait().expect("it ends");
-        (status, self.err.iter().collect::<Vec<_>>().join("\n"))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Where a test has failed it may still run.
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let _ended = self.child.kill();
-            let _reaped = self.child.wait();
-        }
-    }
-}
-
-fn lines(pipe: impl std::io::Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
+use crate::running::Running;
 
 const DEV: [&str; 7] =
     ["dev", "--listen", "127.0.0.1:0", "--inbox-listen", "127.0.0.1:0", "--retry-schedule", "50ms,100ms,1s"];

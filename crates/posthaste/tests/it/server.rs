@@ -25,6 +25,7 @@ const END_MAX: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
     wrapper: Vec<String>,
+    address: String,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     folder: Arc<TempDir>,
@@ -81,8 +82,14 @@ impl Launch {
     /// `posthaste serve` on data of its own, with the tests' platform key.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for the data");
-        Self { wrapper: Vec::new(), arguments: Vec::new(), environment: Vec::new(), folder: Arc::new(folder) }
-            .environment("POSTHASTE_PLATFORM_KEY", PLATFORM_KEY)
+        Self {
+            wrapper: Vec::new(),
+            address: "127.0.0.1:0".to_owned(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            folder: Arc::new(folder),
+        }
+        .environment("POSTHASTE_PLATFORM_KEY", PLATFORM_KEY)
     }
 
     /// The same with a flag and its value.
@@ -109,6 +116,12 @@ impl Launch {
         self
     }
 
+    /// The same, at this address, for those who have to find it there again after its end.
+    pub(crate) fn at(mut self, address: SocketAddr) -> Self {
+        self.address = address.to_string();
+        self
+    }
+
     /// The same, on other data.
     pub(crate) fn elsewhere(self) -> Self {
         Self { folder: Arc::new(tempfile::tempdir().expect("a folder for the data")), ..self }
@@ -128,7 +141,7 @@ impl Launch {
         let binary = env!("CARGO_BIN_EXE_posthaste").to_owned();
         let line: Vec<String> = self.wrapper.iter().cloned().chain([binary]).collect();
         let mut command = Command::new(&line[0]);
-        command.args(&line[1..]).arg("serve").args(["--listen", "127.0.0.1:0", "--data"]).arg(self.data());
+        command.args(&line[1..]).arg("serve").args(["--listen", &self.address, "--data"]).arg(self.data());
         command.args(&self.arguments).current_dir(self.folder.path()).env_clear();
         // What Debian's tools need to be found; nothing of the surroundings reaches the server.
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");

@@ -1,5 +1,5 @@
-//! `posthaste listen`: a temporary webhook whose requests are carried over a stream to a command, which makes them on its
-//! own machine and reports the answers back. So it works from any network, and no range of addresses has to be opened.
+//! `posthaste listen`: a webhook whose requests are carried over a stream to a command, which makes them on its own machine
+//! and reports the answers back. So it works from any network, and no range of addresses has to be opened.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use axum::response::Response;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use domain::attempt::{ANSWER_KEPT_MAX, Answer, ErrorCode, Failure, Outcome, Timing};
-use domain::endpoint_url::EndpointUrl;
 use domain::event_filter::EventFilter;
 use domain::id::WebhookId;
 use domain::key::Scope;
@@ -23,16 +22,18 @@ use http::Method;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
-use super::webhook_input::not_null;
+use super::stream::Open;
+use super::webhook_input::{NAME_MAX, not_null};
+use super::webhooks::check_room;
 use crate::app::Api;
 use crate::auth::{self, Caller, InAccount};
 use crate::body::JsonBody;
-use crate::carrier::{Carried, listen_url};
+use crate::carrier::{Carried, Turn, is_carried, listen_url};
 use crate::json;
 use crate::json_input::Input;
+use crate::listening::Listening;
 use crate::operation::{Operation, shape, text};
 use crate::problem::Problem;
 
@@ -47,8 +48,12 @@ struct ListenInput {
     /// Which events: exact names, groups such as `alert.*`, or `*`; everything if not given.
     #[schema(example = json!(["alert.*"]))]
     events: Option<Vec<String>>,
-    /// A name for the temporary webhook.
+    /// A name for the webhook.
     name: Option<String>,
+    /// Whether the webhook stays when the stream ends; what it gets meanwhile is held.
+    keep: Option<bool>,
+    /// The id of a webhook that was made here, to go on with it; nothing else is given then.
+    webhook: Option<String>,
 }
 
 /// What a request that was carried came to.
@@ -86,11 +91,13 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::new(&Method::POST, "/v1/accounts/{account}/listen", "listen", listen, "Listen with a temporary webhook").scope(Scope::WebhooksWrite)
             .about(
                 "Server-sent events: `webhook` with the temporary webhook and its secret, then a `request` for each attempt. \
-                 Make it, and report its answer to …/listen/{id}/answers within its time. The webhook is deleted when the \
-                 stream ends.",
+                 Make it, and report its answer to …/listen/{id}/answers within its time. When the stream ends, the webhook \
+                 is paused, and what it gets is held; go on with it by `webhook`, which brings first what was not answered, \
+                 and no secret. It is deleted when nobody does so for 60 s, unless `keep` is true.",
             )
             .may_take(shape::<ListenInput>())
-            .answers(200, "The stream; it does not end by itself.", Some(text("text/event-stream"))),
+            .answers(200, "The stream; it does not end by itself.", Some(text("text/event-stream")))
+            .refuses(409, "The webhook that is named sends to a URL, or the account has as many webhooks as it may."),
         Operation::new(
             &Method::POST,
             "/v1/accounts/{account}/listen/{id}/answers",
@@ -105,33 +112,46 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 async fn listen(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
-    let mut input = Input::parse_optional(body.text()?, &["events", "name"])?;
-    let texts: Vec<String> =
-        not_null(&mut input, "events", "events_invalid", "a list of names").unwrap_or_else(|| vec!["*".to_owned()]);
-    let events = EventFilter::parse(&texts, &api.catalogue);
-    let name: Option<String> = not_null(&mut input, "name", "name_invalid", "text");
-    if let Err(faults) = &events {
-        input.faults.extend(faults.clone());
-    }
-    input.check()?;
-    let Ok(events) = events else { return Err(Problem::fault("/events", "events_invalid", "events are invalid.")) };
-    let name = name.filter(|name| !name.is_empty() && !name.chars().any(char::is_control));
-    let webhook = temporary(&api, &at, name.as_deref().unwrap_or("posthaste listen"), events)?;
-    let requests = api.carrier.listen(&webhook.url).ok_or_else(Problem::not_found)?;
-    let (id, url) = (webhook.id.clone(), Arc::clone(&webhook.url));
-    let greeting = json!({
-        "id": webhook.id,
-        "name": webhook.name,
-        "events": texts,
-        "secret": webhook.secrets.current.reveal(),
-    });
-    if let Err(error) = api.store.change(Change::PutWebhook(Box::new(webhook)), at.caller.by(), None).await {
-        api.carrier.close(&url);
-        return Err(error.into());
-    }
-    tracing::info!(account = %at.account.id, webhook = %id, by = at.caller.name(), "listening");
-    let guard = Listening { api: Arc::clone(&api), account: at.account.number, caller: at.caller, id, url };
-    let carrying = Carrying { guard, requests, greeting: Some(greeting.to_string()) };
+    let wanted = Wanted::read(&api, &at, &body)?;
+    let open = api.streams.open(at.account.number)?;
+    let listening = Listening {
+        store: Arc::clone(&api.store),
+        directory: api.directory.clone(),
+        clock: Arc::clone(&api.clock),
+        carrier: api.carrier.clone(),
+    };
+    // One at a time, so that nobody pauses what somebody has just come to listen to.
+    let alone = api.carrier.changing.lock().await;
+    let (webhook, greeting) = match wanted {
+        Wanted::New { webhook, events } => {
+            let greeting = json!({
+                "id": webhook.id,
+                "name": webhook.name,
+                "events": events,
+                "temporary": webhook.temporary,
+                "secret": webhook.secrets.current.reveal(),
+            });
+            let _creating = api.creating.lock().await;
+            check_room(&api, &at.account)?;
+            let id = webhook.id.clone();
+            api.store.change(Change::PutWebhook(webhook), at.caller.by(), None).await?;
+            (find(&api, &at, &id)?, greeting)
+        }
+        Wanted::Again(id) => {
+            let webhook = find(&api, &at, &id)?;
+            listening.come(webhook.number, at.caller.by()).await?;
+            let greeting = json!({
+                "id": webhook.id, "name": webhook.name, "events": webhook.events, "temporary": webhook.temporary,
+            });
+            (webhook, greeting)
+        }
+    };
+    let turn = api.carrier.attend(&webhook.url).ok_or_else(not_carried)?;
+    drop(alone);
+    tracing::info!(account = %at.account.id, webhook = %webhook.id, by = at.caller.name(), "listening");
+    let listener = Listener { listening, webhook, turn };
+    let greeting = Some(greeting.to_string());
+    let carrying = Carrying { api: Arc::clone(&api), caller: at.caller, listener, greeting, next: 0, _open: open };
     let mut response = Response::new(Body::from_stream(stream::unfold(carrying, Carrying::step)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -140,43 +160,91 @@ async fn listen(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
     Ok(response)
 }
 
-fn temporary(api: &Api, at: &InAccount, name: &str, events: EventFilter) -> Result<Webhook, Problem> {
-    let id: WebhookId = api.new_id("wh").parse().map_err(|_| Problem::not_found())?;
-    let url = listen_url(&id).ok_or_else(Problem::not_found)?;
-    let secret = SigningSecret::from_bytes(&api.chance());
-    let name = name.chars().take(super::webhook_input::NAME_MAX).collect();
-    Ok(Webhook { name, temporary: true, ..Webhook::new(&at.account, id, Arc::new(url), events, secret, api.now()) })
+fn find(api: &Api, at: &InAccount, id: &WebhookId) -> Result<Arc<Webhook>, Problem> {
+    api.directory.read().webhook(at.account.number, id).cloned().ok_or_else(Problem::not_found)
 }
 
-/// A listener; dropping it takes its webhook away.
-struct Listening {
-    api: Arc<Api>,
-    account: u32,
-    caller: Caller,
-    id: WebhookId,
-    url: Arc<EndpointUrl>,
+fn not_carried() -> Problem {
+    Problem::conflict(
+        "not_listened_to",
+        "The webhook sends to a URL. Only one that was made by `listen` is listened to.",
+    )
 }
 
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.api.carrier.close(&self.url);
-        let number = self.api.directory.read().webhook(self.account, &self.id).map(|webhook| webhook.number);
-        // The stream may be dropped while the runtime ends; then the next start takes the webhook away.
-        if let (Some(number), Ok(runtime)) = (number, tokio::runtime::Handle::try_current()) {
-            let (store, by) = (Arc::clone(&self.api.store), self.caller.by());
-            runtime.spawn(async move {
-                if let Err(error) = store.change(Change::DeleteWebhook(number), by, None).await {
-                    tracing::warn!(webhook = number, %error, "a temporary webhook was left behind");
+/// What is to be listened to.
+enum Wanted {
+    /// A webhook that is to be made.
+    New { webhook: Box<Webhook>, events: Vec<String> },
+    /// One that is there.
+    Again(WebhookId),
+}
+
+impl Wanted {
+    fn read(api: &Api, at: &InAccount, body: &JsonBody) -> Result<Self, Problem> {
+        let mut input = Input::parse_optional(body.text()?, &["events", "name", "keep", "webhook"])?;
+        let texts: Option<Vec<String>> = not_null(&mut input, "events", "events_invalid", "a list of names");
+        let name: Option<String> = not_null(&mut input, "name", "name_invalid", "text");
+        let keep: Option<bool> = not_null(&mut input, "keep", "keep_invalid", "true or false");
+        let again: Option<String> = not_null(&mut input, "webhook", "webhook_invalid", "the id of a webhook");
+        if again.is_some() {
+            for name in ["events", "name", "keep"] {
+                if input.raw(name).is_some() {
+                    let detail = format!("{name} is for a new webhook: leave it out, or leave webhook out.");
+                    input.fault(name, "not_with_webhook", detail);
                 }
-            });
+            }
+        }
+        let texts = texts.unwrap_or_else(|| vec!["*".to_owned()]);
+        let events = EventFilter::parse(&texts, &api.catalogue);
+        if let Err(faults) = &events {
+            input.faults.extend(faults.clone());
+        }
+        input.check()?;
+        if let Some(id) = again {
+            let webhook = find(api, at, &id.parse().map_err(|_| Problem::not_found())?)?;
+            return if is_carried(&webhook.url) { Ok(Self::Again(webhook.id.clone())) } else { Err(not_carried()) };
+        }
+        let Ok(events) = events else { return Err(Problem::fault("/events", "events_invalid", "events are invalid.")) };
+        let name = name.filter(|name| !name.is_empty() && !name.chars().any(char::is_control));
+        let name = name.as_deref().unwrap_or("posthaste listen").chars().take(NAME_MAX).collect();
+        let id: WebhookId = api.new_id("wh").parse().map_err(|_| Problem::not_found())?;
+        let url = listen_url(&id).ok_or_else(Problem::not_found)?;
+        let secret = SigningSecret::from_bytes(&api.chance());
+        let plain = Webhook::new(&at.account, id, Arc::new(url), events, secret, api.now());
+        let webhook = Webhook { name, temporary: !keep.unwrap_or_default(), ..plain };
+        Ok(Self::New { webhook: Box::new(webhook), events: texts })
+    }
+}
+
+/// Who listens; dropping it leaves the webhook to wait.
+struct Listener {
+    listening: Listening,
+    webhook: Arc<Webhook>,
+    turn: Turn,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if !self.listening.carrier.leave(&self.turn) {
+            return;
+        }
+        // The stream may be dropped while the runtime ends; then the next start sees to the webhook.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let Webhook { number, temporary, .. } = *self.webhook;
+            let url = Arc::clone(&self.webhook.url);
+            runtime.spawn(self.listening.clone().left(self.turn.clone(), number, temporary, url));
         }
     }
 }
 
 struct Carrying {
-    guard: Listening,
-    requests: mpsc::Receiver<Carried>,
+    api: Arc<Api>,
+    caller: Caller,
+    listener: Listener,
     greeting: Option<String>,
+    /// The ticket from which on requests have not been sent on this stream.
+    next: u64,
+    _open: Open,
 }
 
 impl Carrying {
@@ -184,20 +252,23 @@ impl Carrying {
         if let Some(greeting) = self.greeting.take() {
             return Some((Ok(format!("event: webhook\ndata: {greeting}\n\n").into()), self));
         }
-        let mut stopping = self.guard.api.stopping.watch();
+        let mut stopping = self.api.stopping.watch();
         let piece = tokio::select! {
-            carried = self.requests.recv() => {
+            carried = self.api.carrier.next(&self.listener.turn, self.next) => {
                 let Carried { ticket, request } = carried?;
+                self.next = ticket + 1;
                 let timeout_ms = u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX);
                 // Event data is JSON in UTF-8, and so is every body that we make.
                 let body = String::from_utf8_lossy(&request.body).into_owned();
                 let request = RequestJson { ticket, headers: request.headers, body, timeout_ms };
                 format!("event: request\ndata: {}\n\n", json::write_text(&request))
             }
-            () = auth::ends(&self.guard.caller, &self.guard.api) => return None,
+            () = auth::ends(&self.caller, &self.api) => return None,
             () = tokio::time::sleep(HEARTBEAT) => ": alive\n\n".to_owned(),
             _said = stopping.wait_for(|stopping| *stopping) => return None,
         };
+        // A deleted webhook gets nothing more.
+        self.api.directory.read().webhook_numbered(self.listener.webhook.number)?;
         Some((Ok(piece.into()), self))
     }
 }

@@ -175,7 +175,9 @@ impl Follower {
         if !self.greeted {
             self.greeted = true;
             // The first bytes tell the client that it is connected, and how soon to come again if it loses us.
-            return Some("retry: 2000\n: connected\n\n".to_owned());
+            // The id is where the stream starts, so that it resumes there before anything has happened.
+            let id = if self.lost { String::new() } else { format!("id: {}\n", self.id(self.place)) };
+            return Some(format!("retry: 2000\n{id}: connected\n\n"));
         }
         let mut stopping = self.api.stopping.watch();
         loop {

@@ -175,6 +175,12 @@ impl StatusReason {
             PauseCause::AllFailed { since } => {
                 ("all_failed", None, None, format!("Paused by us: every attempt since {since} has failed."))
             }
+            PauseCause::NobodyListens => (
+                "nobody_listens",
+                None,
+                None,
+                "Paused by us: nobody listens. `posthaste listen --webhook` goes on with it.".to_owned(),
+            ),
         };
         Self { by: if pause.cause.by_us() { "us" } else { "person" }, cause, key, reason, since, sentence }
     }

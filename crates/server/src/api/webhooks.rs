@@ -133,11 +133,7 @@ async fn create(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
     input.check()?;
     let webhook = webhook.ok_or_else(|| Problem::fault("", "body_invalid", "The webhook is incomplete."))?;
     let _alone = api.creating.lock().await;
-    let most = account.limits.max_webhooks.unwrap_or(api.policy.webhooks_per_account);
-    if api.directory.read().webhooks_of(account.number).count() >= most as usize {
-        let detail = format!("The account may have {most} webhooks. Delete one first.");
-        return Err(Problem::conflict("too_many_webhooks", detail));
-    }
+    check_room(&api, account)?;
     let location = format!("/v1/accounts/{}/webhooks/{}", account.id, webhook.id);
     let shown = WebhookWithSecret {
         webhook: WebhookJson::new(&webhook, &api.policy),
@@ -225,6 +221,19 @@ async fn change(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
 }
 
 /// A copy of the webhook, to be changed by a person.
+/// To be asked while [`Api::creating`] is held.
+///
+/// # Errors
+/// 409 if the account has as many webhooks as it may.
+pub(super) fn check_room(api: &Api, account: &Account) -> Result<(), Problem> {
+    let most = account.limits.max_webhooks.unwrap_or(api.policy.webhooks_per_account);
+    if api.directory.read().webhooks_of(account.number).count() >= most as usize {
+        let detail = format!("The account may have {most} webhooks. Delete one first.");
+        return Err(Problem::conflict("too_many_webhooks", detail));
+    }
+    Ok(())
+}
+
 pub(super) fn next_version(api: &Api, before: &Webhook) -> Webhook {
     let mut webhook = before.clone();
     webhook.version += 1;

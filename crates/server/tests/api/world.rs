@@ -208,7 +208,7 @@ impl World {
             platform_key: Some(hash_key(PLATFORM)),
             version: "0.0.0-test".to_owned(),
             live,
-            carrier: Carrier::new(Arc::new(NoNetwork)),
+            carrier: Carrier::new(Arc::new(NoNetwork), 1),
             inbox: Some(Arc::new(crate::inbox::OneBox::default())),
             dashboard: crate::dashboard::of_the_tests(),
             health: server::Health::default(),

@@ -1,6 +1,8 @@
-//! Making carried requests, and bringing their answers back.
+//! Making carried requests, and bringing their answers back. What was made once is not made again, when the server asks
+//! for it again over a new connection: it gets the answer that there was.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use data_encoding::BASE64;
@@ -29,6 +31,14 @@ struct ToMake {
     headers: Vec<(String, String)>,
     body: String,
     timeout_ms: u64,
+}
+
+impl ToMake {
+    /// The value of the header that ends so, whatever the prefix of our headers is.
+    fn named(&self, end: &str) -> String {
+        let found = self.headers.iter().find(|(name, _)| name.to_ascii_lowercase().ends_with(end));
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    }
 }
 
 /// What a request came to here.
@@ -67,6 +77,11 @@ impl Heard {
         self.answers.insert(key, carried);
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
     /// The answer of this attempt.
     pub(super) fn take(&mut self, delivery: &str, attempt: u64) -> Option<Carried> {
         let key = (delivery.to_owned(), attempt);
@@ -82,12 +97,58 @@ pub(super) struct Carrier {
     back: String,
     to: Url,
     heard: UnboundedSender<Carried>,
+    made: Arc<Mutex<Made>>,
+}
+
+/// Requests that are being made, and the answers to the last that were.
+#[derive(Debug, Default)]
+struct Made {
+    /// The ticket under which each is asked for now, and its answer once there is one.
+    requests: HashMap<(String, u64), (u64, Option<Value>)>,
+    order: VecDeque<(String, u64)>,
+}
+
+/// What to do with a request.
+#[derive(Debug, PartialEq)]
+enum Todo {
+    Make,
+    /// It is being made; its answer goes to who asks now.
+    Wait,
+    Repeat(Value),
+}
+
+impl Made {
+    fn ask(&mut self, key: &(String, u64), ticket: u64) -> Todo {
+        if let Some((asked, answer)) = self.requests.get_mut(key) {
+            *asked = ticket;
+            return answer.clone().map_or(Todo::Wait, |mut answer| {
+                answer["ticket"] = ticket.into();
+                Todo::Repeat(answer)
+            });
+        }
+        if self.order.len() == HEARD_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.requests.remove(&oldest);
+        }
+        self.order.push_back(key.clone());
+        self.requests.insert(key.clone(), (ticket, None));
+        Todo::Make
+    }
+
+    /// Keeps the answer, and puts the ticket into it under which it is asked for by now.
+    fn done(&mut self, key: &(String, u64), answer: &mut Value) {
+        if let Some((ticket, kept)) = self.requests.get_mut(key) {
+            answer["ticket"] = (*ticket).into();
+            *kept = Some(answer.clone());
+        }
+    }
 }
 
 impl Carrier {
     pub(super) fn new(session: &Session<'_>, webhook: &str, to: Url, heard: UnboundedSender<Carried>) -> Self {
         let back = path(&["accounts", &session.account, "listen", webhook, "answers"]);
-        Self { client: session.client.clone(), back, to, heard }
+        Self { client: session.client.clone(), back, to, heard, made: Arc::default() }
     }
 
     /// Where requests go: host and port.
@@ -98,30 +159,39 @@ impl Carrier {
     /// Makes a request, and brings its answer back, beside whatever else happens.
     pub(super) fn carry(&self, data: &str) {
         let Ok(request) = serde_json::from_str::<ToMake>(data) else { return };
-        let carrier = self.clone();
+        let (carrier, ticket) = (self.clone(), request.ticket);
+        let key = (request.named("-delivery"), request.named("-attempt").parse().unwrap_or(0));
+        let todo = self.made().ask(&key, ticket);
         tokio::spawn(async move {
-            let start = Instant::now();
-            let ticket = request.ticket;
-            let carried = carrier.make(request).await;
-            let took = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let answer = answer(ticket, took, &carried);
-            // First what the line needs: its attempt is told as soon as the answer is back.
-            if carrier.heard.send(carried).is_ok()
-                && let Err(stop) = carrier.client.post(&carrier.back, &answer).await
-            {
-                // The attempt has failed by its deadline, and its line says so.
-                tracing::debug!(said = %stop.said, "an answer came too late");
+            let answer = match todo {
+                Todo::Wait => return,
+                Todo::Repeat(answer) => answer,
+                Todo::Make => {
+                    let start = Instant::now();
+                    let carried = carrier.make(request, &key).await;
+                    let took = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    let mut answer = answer(ticket, took, &carried);
+                    carrier.made().done(&key, &mut answer);
+                    // First what the line needs: its attempt is told as soon as the answer is back.
+                    if carrier.heard.send(carried).is_err() {
+                        return;
+                    }
+                    answer
+                }
+            };
+            if let Err(stop) = carrier.client.post(&carrier.back, &answer).await {
+                // It is asked for again, or the attempt has failed by its deadline, and its line says so.
+                tracing::debug!(said = %stop.said, "an answer did not get through");
             }
         });
     }
 
-    async fn make(&self, request: ToMake) -> Carried {
-        let named = |end: &str| {
-            let found = request.headers.iter().find(|(name, _)| name.to_ascii_lowercase().ends_with(end));
-            found.map(|(_, value)| value.clone()).unwrap_or_default()
-        };
-        let attempt = named("-attempt").parse().unwrap_or(0);
-        let carried = Carried { delivery: named("-delivery"), attempt, ..Carried::default() };
+    fn made(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn make(&self, request: ToMake, key: &(String, u64)) -> Carried {
+        let carried = Carried { delivery: key.0.clone(), attempt: key.1, ..Carried::default() };
         let within = Duration::from_millis(request.timeout_ms);
         match tokio::time::timeout(within, self.exchange(request)).await {
             Ok(Ok((status, headers, body))) => Carried { status: Some(status), headers, body, ..carried },
@@ -183,6 +253,21 @@ mod tests {
         assert_eq!(heard.take("dlv_a", 7).and_then(|carried| carried.status), Some(200));
         assert!(heard.take("dlv_a", 7).is_none());
         assert_eq!(heard.answers.len(), heard.order.len());
+    }
+
+    #[test]
+    fn a_request_that_comes_again_is_not_made_again() {
+        let (mut made, key) = (Made::default(), ("dlv_a".to_owned(), 1));
+        assert_eq!(made.ask(&key, 7), Todo::Make);
+        assert_eq!(made.ask(&key, 9), Todo::Wait);
+        let mut answer = json!({"ticket": 7, "status": 200});
+        made.done(&key, &mut answer);
+        assert_eq!(answer["ticket"], 9, "the answer goes to who asked last");
+        assert_eq!(made.ask(&key, 11), Todo::Repeat(json!({"ticket": 11, "status": 200})));
+        for attempt in 2..2 + HEARD_MAX as u64 {
+            assert_eq!(made.ask(&("dlv_a".to_owned(), attempt), 1), Todo::Make);
+        }
+        assert_eq!((made.requests.len(), made.ask(&key, 13)), (HEARD_MAX, Todo::Make), "the oldest is forgotten");
     }
 
     #[test]

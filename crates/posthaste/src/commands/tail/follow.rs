@@ -6,7 +6,7 @@ use http::Method;
 use tokio::sync::mpsc;
 
 use crate::client::{Client, Sending};
-use crate::exit::{Exit, Stop};
+use crate::exit::Stop;
 
 /// How long to wait before connecting again; it doubles while the server is away.
 const AGAIN_FIRST: Duration = Duration::from_millis(500);
@@ -66,7 +66,7 @@ async fn run(client: &Client, path: &str, tell: &mpsc::Sender<Result<News, Stop>
                 }
             }
             // Before the first connection there is nothing to resume: say what is wrong. A key that is refused stays so.
-            Err(stop) if (!lost && last_id.is_none()) || !may_pass(stop.exit) => {
+            Err(stop) if (!lost && last_id.is_none()) || !stop.exit.may_pass() => {
                 return tell.send(Err(stop)).await.ok();
             }
             Err(_) => {}
@@ -79,12 +79,8 @@ async fn run(client: &Client, path: &str, tell: &mpsc::Sender<Result<News, Stop>
     }
 }
 
-/// Whether a fault may be over in a moment.
-fn may_pass(exit: Exit) -> bool {
-    matches!(exit, Exit::Unreachable | Exit::Failure | Exit::TimedOut)
-}
-
-fn resume(last_id: Option<&str>) -> Sending {
+/// What asks for the stream from after the last event seen.
+pub(in crate::commands) fn resume(last_id: Option<&str>) -> Sending {
     match last_id {
         Some(id) => Sending::default().with("last-event-id", id),
         None => Sending::default(),

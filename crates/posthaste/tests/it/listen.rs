@@ -25,7 +25,8 @@ struct Stage {
 
 impl Stage {
     async fn open() -> Self {
-        let launch = Launch::new().flags("--allow-private 127.0.0.0/8 --allow-http --retry-schedule 1s,1s,1s,1s,1s,1s --jitter 0");
+        let launch = Launch::new()
+            .flags("--allow-private 127.0.0.0/8 --allow-http --retry-schedule 1s,1s,1s,1s,1s,1s --jitter 0");
         let server = start(launch).await;
         let room = Room::open(&server.api, "ears").await;
         Self { server, room, folder: tempfile::tempdir().expect("a folder") }

@@ -22,7 +22,7 @@ fn cookie(reply: &Reply) -> String {
 }
 
 /// A browser that is signed in with a key.
-async fn browser(world: &World, key: &str) -> String {
+pub(crate) async fn browser(world: &World, key: &str) -> String {
     let reply = sign_in(world, key).await;
     assert_eq!(reply.status, StatusCode::CREATED, "{reply:?}");
     cookie(&reply)
@@ -36,11 +36,11 @@ async fn link(world: &World, key: &str) -> String {
     url.strip_prefix("https://hooks.example.com/#t=").expect("the token in the fragment").to_owned()
 }
 
-fn by<'a>(world: &'a World, cookie: &str, method: Method, path: &str) -> Ask<'a> {
+pub(crate) fn by<'a>(world: &'a World, cookie: &str, method: Method, path: &str) -> Ask<'a> {
     world.ask(method, path).header("cookie", &format!("theme=dark; {cookie}"))
 }
 
-fn ours<'a>(ask: Ask<'a>) -> Ask<'a> {
+pub(crate) fn ours<'a>(ask: Ask<'a>) -> Ask<'a> {
     ask.header("x-requested-with", "posthaste").header("sec-fetch-site", "same-origin")
 }
 
@@ -244,7 +244,7 @@ async fn the_same_request_gets_the_same_link() {
 }
 
 /// A portal session of the account `acme`.
-async fn portal(world: &World, body: &Value) -> Value {
+pub(crate) async fn portal(world: &World, body: &Value) -> Value {
     let made = world.post("/v1/accounts/acme/portal-sessions", body).await;
     assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
     made.json()

@@ -6,12 +6,15 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use crate::sessions::{browser, by, ours, portal};
 use crate::world::{PLATFORM, World};
 
 /// An open stream.
 struct Stream {
     body: Body,
     text: String,
+    /// The id with which it began; none where something was missed.
+    place: Option<String>,
 }
 
 /// One event of a stream.
@@ -28,10 +31,21 @@ impl Stream {
     }
 
     async fn open_with(key: &str, world: &World, query: &str, last_id: Option<&str>) -> Self {
+        Self::open_by(("authorization", &format!("Bearer {key}")), world, "default", query, last_id).await
+    }
+
+    /// Opens one of an account, for whoever this header names.
+    async fn open_by(
+        (name, value): (&str, &str),
+        world: &World,
+        account: &str,
+        query: &str,
+        last_id: Option<&str>,
+    ) -> Self {
         let mut request = Request::builder()
             .method(Method::GET)
-            .uri(format!("/v1/accounts/default/stream{query}"))
-            .header("authorization", format!("Bearer {key}"));
+            .uri(format!("/v1/accounts/{account}/stream{query}"))
+            .header(name, value);
         if let Some(id) = last_id {
             request = request.header("last-event-id", id);
         }
@@ -39,9 +53,11 @@ impl Stream {
         let response = world.router.clone().oneshot(request).await.expect("the router does not fail");
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let mut stream = Self { body: response.into_body(), text: String::new() };
-        assert!(stream.piece().await.starts_with("retry: "));
-        stream
+        let mut stream = Self { body: response.into_body(), text: String::new(), place: None };
+        let greeting = stream.piece().await;
+        assert!(greeting.starts_with("retry: "), "{greeting}");
+        let place = greeting.lines().find_map(|line| line.strip_prefix("id: ")).map(str::to_owned);
+        Self { place, ..stream }
     }
 
     /// The text up to the next empty line.
@@ -171,4 +187,66 @@ async fn a_revoked_key_sees_nothing_more() {
     world.delete(&format!("/v1/accounts/default/keys/{id}")).await;
     world.event("default").await;
     assert!(stream.body.frame().await.is_none(), "the stream has ended");
+}
+
+#[tokio::test]
+async fn a_stream_resumes_before_anything_was_told() {
+    let world = World::new();
+    world.webhook("default").await;
+    let place = Stream::open(&world, "?types=delivery", None).await.place.expect("the place where it begins");
+    let event = world.event("default").await;
+    let mut stream = Stream::open(&world, "?types=delivery", Some(&place)).await;
+    assert_eq!(stream.message().await.data["event_id"], json!(event));
+    let mut stream = Stream::open(&world, "?types=delivery", Some("1-1")).await;
+    assert_eq!(stream.place, None, "no place that would hide the gap");
+    assert_eq!(stream.message().await.kind, "reset");
+}
+
+#[tokio::test]
+async fn a_browser_follows_by_its_cookie_until_it_signs_out() {
+    let world = World::new();
+    let cookie = browser(&world, PLATFORM).await;
+    let mut stream = Stream::open_by(("cookie", &cookie), &world, "default", "", None).await;
+    let webhook = world.webhook("default").await;
+    let told = stream.message().await;
+    assert_eq!((&*told.kind, &told.data["id"]), ("webhook", &json!(webhook)));
+    let resumed = Stream::open_by(("cookie", &cookie), &world, "default", "", Some(&told.id)).await;
+    let out = ours(by(&world, &cookie, Method::DELETE, "/v1/sessions/current")).send().await;
+    assert_eq!(out.status, StatusCode::NO_CONTENT);
+    for mut stream in [stream, resumed] {
+        assert!(stream.body.frame().await.is_none(), "the stream has ended with the session");
+    }
+}
+
+#[tokio::test]
+async fn a_portal_follows_its_own_account_by_its_token() {
+    let world = World::new();
+    world.account("acme", &[]).await;
+    world.account("other", &[]).await;
+    let made = portal(&world, &json!({"name": "jane"})).await;
+    let token = made["token"].as_str().expect("a token");
+    let header = ("authorization", &*format!("Bearer {token}"));
+    let mut stream = Stream::open_by(header, &world, "acme", "", None).await;
+    world.webhook("other").await;
+    let webhook = world.webhook("acme").await;
+    assert_eq!(stream.message().await.data["id"], json!(webhook), "nothing of the other account");
+    let other = world.ask(Method::GET, "/v1/accounts/other/stream").key(token).send().await;
+    assert_eq!(other.status, StatusCode::NOT_FOUND);
+    let mut stream = Stream::open_by(header, &world, "acme", "", Some("1-1")).await;
+    assert_eq!(stream.message().await.kind, "reset");
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_told_what_it_missed_and_goes_on() {
+    let world = World::new();
+    world.webhook("default").await;
+    let mut slow = Stream::open(&world, "", None).await;
+    for _ in 0..5 {
+        let batch = Value::Array(vec![json!({"event": "alert.rule_created", "data": {}}); 1_000]);
+        world.post("/v1/events", &batch).await;
+    }
+    // Nothing of the 5,000 was kept for it: the first thing it reads says so.
+    assert_eq!(slow.message().await.kind, "reset");
+    let event = world.event("default").await;
+    assert_eq!(slow.message().await.data["event_id"], json!(event));
 }

@@ -123,7 +123,13 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
             let made = client.post(&path(&["accounts", account, "webhooks"]), &create.body()?).await?;
             show::made(session, &made)?;
         }
-        What::Show { id } => show::one(session, &client.get(&of(id)).await?)?,
+        What::Show { id } => {
+            show::one(session, &client.get(&of(id)).await?)?;
+            // With `--json` the result is the webhook's document: the figures have a command of their own.
+            if !session.console.json() {
+                stats::brief(session, id).await?;
+            }
+        }
         What::Edit(edit) => {
             let mut sending = Sending::json(&edit.body()?);
             if let Some(etag) = &edit.if_match {

@@ -33,6 +33,22 @@ pub(super) async fn fetch(
     session.client.get(&query(&parts, &pairs.collect::<Vec<_>>())).await
 }
 
+/// Shows the figures of a webhook's last 24 hours on one line.
+///
+/// # Errors
+/// As [`crate::client::Client::send`].
+pub(super) async fn brief(session: &Session<'_>, id: &str) -> Result<(), Stop> {
+    let stats = fetch(session, Some(id), "24h", None).await?.value()?;
+    session.console.line(&format!("\nThe last 24 h: {}", in_brief(&stats)));
+    Ok(())
+}
+
+fn in_brief(stats: &Value) -> String {
+    let counts = ["delivered", "failed", "pending", "held"].map(|name| format!("{} {name}", count(stats, name)));
+    let p95 = stats["latency"]["p95"].as_f64().map_or(String::new(), |ms| format!(", answers within {ms:.0} ms (p95)"));
+    format!("{}{p95}", counts.join(", "))
+}
+
 /// Shows figures.
 ///
 /// # Errors
@@ -108,6 +124,13 @@ fn bars(buckets: &[Value], field: &str) -> (String, u64) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn figures_in_brief_are_one_line() {
+        let stats = json!({"delivered": 12, "failed": 1, "pending": 3, "held": 0, "latency": {"p95": 41.6}});
+        assert_eq!(in_brief(&stats), "12 delivered, 1 failed, 3 pending, 0 held, answers within 42 ms (p95)");
+        assert_eq!(in_brief(&json!({})), "0 delivered, 0 failed, 0 pending, 0 held");
+    }
 
     #[test]
     fn bars_show_what_there_is() {

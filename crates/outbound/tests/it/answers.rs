@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
 use crate::receiver::{Receiver, Request, flood, hang, read_request, reset};
-use crate::sending::{PATIENT, SHORT, network, request, send, word};
+use crate::sending::{ANSWERED, PATIENT, SHORT, network, request, send, word};
 
 /// What the receiver does after its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,12 @@ async fn play(bytes: Vec<u8>, then: Then, timeout: Duration) -> (String, Option<
 async fn check(bytes: impl Into<Vec<u8>>, then: Then, expect: &str) -> Option<Answer> {
     let bytes = bytes.into();
     let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).into_owned();
-    let (word, answer) = play(bytes, then, if then == Then::Hang { SHORT } else { PATIENT }).await;
+    let timeout = match then {
+        Then::Hang if expect == "response_timeout" => SHORT,
+        Then::Hang => ANSWERED,
+        Then::Close | Then::Reset => PATIENT,
+    };
+    let (word, answer) = play(bytes, then, timeout).await;
     assert_eq!(word, expect, "{shown:?}, then {then:?}");
     answer
 }
@@ -177,7 +182,7 @@ async fn trickles() {
         })
         .await;
         let mut outgoing = request(&receiver.http());
-        outgoing.timeout = SHORT;
+        outgoing.timeout = if expect == "500" { ANSWERED } else { SHORT };
         let outcome = send(&network(), outgoing).await;
         assert_eq!(word(&outcome), expect);
         assert!(outcome.duration >= SHORT);

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::authority::{Authority, acceptor};
 use crate::receiver::{Receiver, flood, hang};
-use crate::sending::{SHORT, request, send, with, word};
+use crate::sending::{PATIENT, SHORT, request, send, with, word};
 
 const NAME: &str = "localhost";
 
@@ -143,7 +143,7 @@ async fn hostile_frames() {
         let network = trusting(&root);
         for connections in 1..=2 {
             let mut outgoing = over_http2(&receiver.named("https", NAME));
-            outgoing.timeout = SHORT;
+            outgoing.timeout = if expect.contains("response_timeout") { SHORT } else { PATIENT };
             let found = word(&send(&network, outgoing).await);
             assert!(expect.contains(&found), "{name}: {found}");
             assert_eq!(receiver.accepted(), connections, "{name}");

@@ -10,11 +10,14 @@ use domain::transport::{Outgoing, Transport as _};
 use outbound::{Network, Settings};
 
 /// Longer than anything takes that is meant to succeed.
-pub(crate) const PATIENT: Duration = Duration::from_secs(5);
+pub(crate) const PATIENT: Duration = Duration::from_secs(60);
 /// For attempts that are meant to end by their deadline.
 pub(crate) const SHORT: Duration = Duration::from_millis(400);
-/// By how much an attempt may exceed its deadline here, where machines are busy; the contract says 250 ms.
-const GRACE: Duration = Duration::from_secs(1);
+/// For answers that come at once, and then go on until the deadline.
+pub(crate) const ANSWERED: Duration = Duration::from_secs(3);
+/// By how much an attempt may exceed its deadline here, where machines are busy; the contract says 250 ms. Receivers that hang
+/// do so for ever.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
 /// A network in which 127.0.0.2 is public.
 pub(crate) fn network() -> Network {

@@ -26,6 +26,10 @@ use stage::Stage;
 /// Rows with a deadline so close to the limit that the others have to be over.
 const QUIET: [&str; 7] = ["N006", "N021", "R081", "R083", "R089", "E062", "E063"];
 
+/// How often a row is played before a fault counts in which an attempt ran out of time. A busy machine may take seconds of the
+/// five that both ends of an attempt share; whoever sets the wrong deadline does so each time.
+const TRIES: usize = 3;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_hostile_input_gets_its_answer() {
     let _machine = wait::the_machine().await;
@@ -38,10 +42,26 @@ async fn every_hostile_input_gets_its_answer() {
     let mut played = play_all(Arc::clone(&stage), rows).await;
     played.extend(play_all(Arc::clone(&stage), quiet).await);
     played.extend(long.await.expect("its panics are caught"));
+    again(&stage, &mut played).await;
     played.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
     let (summary, faults) = judge(&played);
     println!("{summary}");
     assert!(faults.is_empty(), "{} rows got another answer:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Plays the rows that wanted time again, alone.
+async fn again(stage: &Arc<Stage>, played: &mut [(Row, Played)]) {
+    for (row, outcome) in played {
+        for _ in 1..TRIES {
+            if !outcome.wanted_time(row) {
+                break;
+            }
+            println!("played again, alone: {}", row.id);
+            if let Some((_, next)) = play_all(Arc::clone(stage), vec![row.clone()]).await.pop() {
+                *outcome = next;
+            }
+        }
+    }
 }
 
 /// Plays rows side by side; a row that panics has failed.

@@ -19,6 +19,8 @@ pub(super) enum Played {
 pub(super) struct Seen {
     words: Vec<String>,
     faults: Vec<String>,
+    /// Whether time ran out, or was found long.
+    late: bool,
     /// What a reader of a failure wants to know beside the words.
     more: String,
 }
@@ -40,6 +42,13 @@ impl Played {
             Err(error) => error.to_string(),
         };
         Self::Seen(Seen { more: format!("panicked: {said}"), ..Seen::default() })
+    }
+}
+
+impl Played {
+    /// Whether it is at fault, and time has to do with it: the machine's other work may have taken what it had.
+    pub(super) fn wanted_time(&self, row: &Row) -> bool {
+        matches!(self, Self::Seen(seen) if seen.late && seen.fault(row).is_some())
     }
 }
 
@@ -110,7 +119,9 @@ impl Seen {
         });
         seen.more = attempt["error"]["message"].as_str().unwrap_or_default().to_owned();
         let took = attempt["duration_ms"].as_f64().unwrap_or(f64::MAX);
-        seen.must(took <= 5_250.0, format!("it took {took} ms"));
+        let ended = seen.in_time(took <= 5_250.0);
+        seen.must(ended, format!("it took {took} ms"));
+        seen.in_time(!attempt["error"]["code"].as_str().is_some_and(|code| code.ends_with("_timeout")));
         let told = attempt["error"].is_null()
             || attempt["error"]["message"].is_string() && attempt["error"]["hint"].is_string();
         seen.must(told, "an error without message and hint");
@@ -122,6 +133,12 @@ impl Seen {
         if !fine {
             self.faults.push(fault.into());
         }
+    }
+
+    /// Hands on whether something came in time, and remembers if it did not.
+    pub(super) fn in_time(&mut self, fine: bool) -> bool {
+        self.late |= !fine;
+        fine
     }
 
     /// Also fits this word, if `fine`; else that is its fault.
@@ -137,6 +154,7 @@ impl Seen {
     pub(super) fn and(mut self, other: Self) -> Self {
         self.words.retain(|word| other.words.contains(word));
         self.faults.extend(other.faults);
+        self.late |= other.late;
         self.more = format!("{} / {}", self.more, other.more);
         self
     }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, OnceCell};
 
@@ -30,10 +29,10 @@ pub(super) struct Stage {
     pub(super) main: Arc<Server>,
     /// What `HTTPS_PROXY` of every server names.
     pub(super) proxy: Receiver,
-    /// The paths of the API's description.
-    paths: Value,
     /// Servers by the condition that they were started for.
     others: Mutex<HashMap<String, Arc<Server>>>,
+    /// How many rooms each row has had: a row that is played again has another.
+    rooms: Mutex<HashMap<String, usize>>,
     /// Accounts a and b of the T rows, once made.
     pub(super) pair: OnceCell<super::routes::Pair>,
 }
@@ -47,10 +46,9 @@ impl Stage {
         let authority = Authority::new();
         let proxy = Receiver::start_at("127.0.0.1:0", Script::answering(None, vec![Step::Close])).await;
         let main = Arc::new(start(launch(&dns, &authority, &proxy).flag("--allow-private", PUBLIC)).await);
-        let paths = main.api.get("/openapi.json").await.json()["paths"].clone();
         let tls = authority.config(Leaf::Good);
-        let (others, pair) = (Mutex::default(), OnceCell::new());
-        Self { dns, authority, tls, main, proxy, paths, others, pair }
+        let (others, rooms, pair) = (Mutex::default(), Mutex::default(), OnceCell::new());
+        Self { dns, authority, tls, main, proxy, others, rooms, pair }
     }
 
     /// How a server is started that opens the "public" address.
@@ -81,15 +79,18 @@ impl Stage {
         server
     }
 
-    /// An account of its own for a row, on the server of its condition.
+    /// An account of its own for each play of a row, on the server of its condition.
     pub(super) async fn room(&self, row: &crate::table::Row) -> Room {
         let server = self.server(&row.condition).await;
-        Room::open(&server.api, &row.id.to_ascii_lowercase()).await
-    }
-
-    /// Whether the API has this path, as its description writes it.
-    pub(super) fn has_path(&self, path: &str) -> bool {
-        self.paths.get(path).is_some()
+        let mut account = row.id.to_ascii_lowercase();
+        let mut rooms = self.rooms.lock().await;
+        let before = rooms.entry(account.clone()).or_default();
+        if *before > 0 {
+            account = format!("{account}-{before}");
+        }
+        *before += 1;
+        drop(rooms);
+        Room::open(&server.api, &account).await
     }
 
     /// A receiver with a good certificate that always does the same.

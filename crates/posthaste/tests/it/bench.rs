@@ -7,26 +7,24 @@ use serde_json::Value;
 
 use crate::wait;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn bench_measures_everything_in_one_run() {
-    let _machine = wait::the_machine().await;
+/// What `posthaste bench` with these words prints, in a folder of its own for its stores, which is empty afterwards.
+async fn bench(words: &[&str]) -> Value {
     let scratch = tempfile::tempdir().expect("a folder");
-    let output = tokio::task::spawn_blocking({
-        let scratch = scratch.path().to_owned();
-        move || {
-            Command::new(env!("CARGO_BIN_EXE_posthaste"))
-                .args(["--json", "bench", "--seconds", "2", "--connections", "8", "--rate", "50", "--scratch"])
-                .arg(scratch)
-                .output()
-                .expect("the binary runs")
-        }
-    })
-    .await
-    .expect("no panic");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
+    command.args(["--json", "bench"]).args(words).arg("--scratch").arg(scratch.path());
+    let output =
+        tokio::task::spawn_blocking(move || command.output().expect("the binary runs")).await.expect("no panic");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
     println!("a dev build beside other tests: {out}");
-    let report: Value = serde_json::from_str(&out).expect("one JSON document");
+    assert!(scratch.path().read_dir().expect("it is there").next().is_none(), "the measured stores are removed");
+    serde_json::from_str(&out).expect("one JSON document")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bench_measures_everything_in_one_run() {
+    let _machine = wait::the_machine().await;
+    let report = bench(&["--seconds", "2", "--connections", "8", "--rate", "50"]).await;
     for figure in
         ["bare_per_second", "accepted_per_second", "end_to_end_per_second", "end_to_end_ratio", "hanging_p99_ratio"]
     {
@@ -37,29 +35,12 @@ async fn bench_measures_everything_in_one_run() {
         assert!(latency["samples"] == 90, "100 events, a tenth of which goes to the tenth webhook: {latency}");
         assert!(latency["p50_ms"].as_f64() <= latency["p99_ms"].as_f64(), "{latency}");
     }
-    assert!(scratch.path().read_dir().expect("it is there").next().is_none(), "the measured stores are removed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_is_answered_and_what_was_accepted_is_kept() {
     let _machine = wait::the_machine().await;
-    let scratch = tempfile::tempdir().expect("a folder");
-    let output = tokio::task::spawn_blocking({
-        let scratch = scratch.path().to_owned();
-        move || {
-            Command::new(env!("CARGO_BIN_EXE_posthaste"))
-                .args(["--json", "bench", "burst", "--seconds", "1", "--quota", "20", "--batch", "50", "--scratch"])
-                .arg(scratch)
-                .output()
-                .expect("the binary runs")
-        }
-    })
-    .await
-    .expect("no panic");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{out}{err}");
-    println!("a dev build beside other tests: {out}");
-    let bursts: Value = serde_json::from_str(&out).expect("one JSON document");
+    let bursts = bench(&["burst", "--seconds", "1", "--quota", "20", "--batch", "50"]).await;
     for burst in [&bursts["over_a_quota"], &bursts["over_the_machine"]] {
         assert!(burst["taken"].as_u64() > Some(0) && burst["accepted"] == burst["kept"], "{burst}");
         assert_eq!(burst["lost"], 0, "{burst}");

@@ -96,6 +96,14 @@ pub async fn filters_are_exact(subject: &mut dyn Subject) {
             for delivery in &all {
                 assert_eq!(*delivery, world.delivery(account, delivery.id).await);
             }
+            let plain = DeliveryQuery::new(account, DeliveryFilter::default(), now);
+            let plain = DeliveryQuery { limit: 60, patience: Duration::ZERO, ..plain };
+            let page = world.store().deliveries(plain).await.expect("it is listed");
+            assert_eq!(
+                (page.rows.len(), page.searched_until),
+                (60, None),
+                "where all is wanted, time cuts nothing short"
+            );
             for line in lines(&all) {
                 let filter = DeliveryFilter::parse_line(&line, now).expect("a filter");
                 let expected: Vec<_> = all.iter().filter(|delivery| filter.matches(delivery)).cloned().collect();

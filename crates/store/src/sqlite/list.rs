@@ -85,7 +85,7 @@ impl Listing<'_> {
         let mut page = Page::empty();
         let mut last = None;
         for looked in 0usize.. {
-            let dry = self.fill(&mut streams, looked > 0)?;
+            let dry = self.fill(&mut streams, looked)?;
             let newest = streams.iter().filter_map(Stream::head).map(|entry| entry.id).max();
             let candidate = unstored.peek().map(|row| row.id);
             if candidate.is_none() && !fresh.complete {
@@ -137,11 +137,13 @@ impl Listing<'_> {
     }
 
     /// Reads on in every stream that has run dry, as far as there is time; down to where one is dry still, if one is.
-    fn fill(&self, streams: &mut [Stream], begun: bool) -> Result<Option<DeliveryId>, Fault> {
+    fn fill(&self, streams: &mut [Stream], looked: usize) -> Result<Option<DeliveryId>, Fault> {
         for stream in streams.iter_mut() {
-            // However little time there is, each has been looked into once.
-            let mut must = !begun;
-            while stream.is_dry() && (must || !self.patience.is_over()) {
+            // However little time there is, each has been looked into once, and one that brings what is wanted fills a
+            // page: it takes a moment, and who is interrupted in it should not show for that.
+            let mut must = looked == 0;
+            let pays = |stream: &Stream| looked < self.query.limit && stream.pays();
+            while stream.is_dry() && (must || pays(stream) || !self.patience.is_over()) {
                 stream.fill(self.conn, self.wanted)?;
                 must = false;
             }

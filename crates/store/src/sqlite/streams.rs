@@ -130,12 +130,14 @@ pub(super) struct Stream {
     at_once: usize,
     read: VecDeque<Entry>,
     ended: bool,
+    /// Whether at least half of what was last read could be meant.
+    pays: bool,
 }
 
 impl Stream {
     /// The entries of `source` of events from `from` on, below `below`.
     pub(super) const fn new(source: Source, from: i64, below: DeliveryId) -> Self {
-        Self { source, from, below, at_once: AT_ONCE[0], read: VecDeque::new(), ended: false }
+        Self { source, from, below, at_once: AT_ONCE[0], read: VecDeque::new(), ended: false, pays: false }
     }
 
     /// The entry at the head.
@@ -151,6 +153,11 @@ impl Stream {
     /// Everything from here on has been read.
     pub(super) const fn below(&self) -> DeliveryId {
         self.below
+    }
+
+    /// Whether reading on is likely to bring more.
+    pub(super) const fn pays(&self) -> bool {
+        self.pays
     }
 
     /// Takes the head off.
@@ -171,7 +178,7 @@ impl Stream {
             self.from,
             self.at_once as i64
         ])?;
-        let mut seen = 0;
+        let (mut seen, before) = (0, self.read.len());
         while let Some(row) = rows.next()? {
             let id = DeliveryId { event: EventId(row.get::<_, i64>(0)? as u64), place: row.get(1)? };
             let known: bool = row.get(5)?;
@@ -188,6 +195,7 @@ impl Stream {
                 self.read.push_back(entry);
             }
         }
+        self.pays = (self.read.len() - before) * 2 >= seen;
         self.ended = seen < self.at_once;
         self.at_once = (self.at_once * 2).min(AT_ONCE[1]);
         Ok(seen)

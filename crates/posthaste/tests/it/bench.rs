@@ -16,7 +16,6 @@ async fn bench(words: &[&str]) -> Value {
         tokio::task::spawn_blocking(move || command.output().expect("the binary runs")).await.expect("no panic");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
-    println!("a dev build beside other tests: {out}");
     assert!(scratch.path().read_dir().expect("it is there").next().is_none(), "the measured stores are removed");
     serde_json::from_str(&out).expect("one JSON document")
 }
@@ -25,6 +24,7 @@ async fn bench(words: &[&str]) -> Value {
 async fn bench_measures_everything_in_one_run() {
     let _machine = wait::the_machine().await;
     let report = bench(&["--seconds", "2", "--connections", "8", "--rate", "50"]).await;
+    println!("a dev build beside other tests: {report}");
     for figure in
         ["bare_per_second", "accepted_per_second", "end_to_end_per_second", "end_to_end_ratio", "hanging_p99_ratio"]
     {
@@ -41,6 +41,7 @@ async fn bench_measures_everything_in_one_run() {
 async fn a_burst_is_answered_and_what_was_accepted_is_kept() {
     let _machine = wait::the_machine().await;
     let bursts = bench(&["burst", "--seconds", "1", "--quota", "20", "--batch", "50"]).await;
+    println!("a dev build beside other tests: {bursts}");
     for burst in [&bursts["over_a_quota"], &bursts["over_the_machine"]] {
         assert!(burst["taken"].as_u64() > Some(0) && burst["accepted"] == burst["kept"], "{burst}");
         assert_eq!(burst["lost"], 0, "{burst}");

@@ -42,26 +42,28 @@ async fn every_hostile_input_gets_its_answer() {
     let mut played = play_all(Arc::clone(&stage), rows).await;
     played.extend(play_all(Arc::clone(&stage), quiet).await);
     played.extend(long.await.expect("its panics are caught"));
-    again(&stage, &mut played).await;
+    println!("played again, alone: {:?}", again(&stage, &mut played).await);
     played.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
     let (summary, faults) = judge(&played);
     println!("{summary}");
     assert!(faults.is_empty(), "{} rows got another answer:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// Plays the rows that wanted time again, alone.
-async fn again(stage: &Arc<Stage>, played: &mut [(Row, Played)]) {
+/// Plays the rows that wanted time again, alone; says which, each time.
+async fn again(stage: &Arc<Stage>, played: &mut [(Row, Played)]) -> Vec<String> {
+    let mut ids = Vec::new();
     for (row, outcome) in played {
         for _ in 1..TRIES {
             if !outcome.wanted_time(row) {
                 break;
             }
-            println!("played again, alone: {}", row.id);
+            ids.push(row.id.clone());
             if let Some((_, next)) = play_all(Arc::clone(stage), vec![row.clone()]).await.pop() {
                 *outcome = next;
             }
         }
     }
+    ids
 }
 
 /// Plays rows side by side; a row that panics has failed.

@@ -28,7 +28,18 @@ export default defineConfig({
   // Relative: the page's <base> says where the dashboard is reached.
   base: "./",
   // One style sheet: together the screens' styles are smaller than each by itself.
-  build: { target: "es2023", cssCodeSplit: false, modulePreload: { polyfill: false }, assetsInlineLimit: 0, reportCompressedSize: false },
+  build: {
+    target: "es2023",
+    cssCodeSplit: false,
+    modulePreload: { polyfill: false },
+    assetsInlineLimit: 0,
+    reportCompressedSize: false,
+    rolldownOptions: {
+      input: { index: "index.html", portal: "src/portal/element.ts" },
+      // Other pages name the portal's script, so its name stays; all others change with their content.
+      output: { entryFileNames: ({ name }) => (name === "portal" ? "portal.js" : "assets/[name]-[hash].js") },
+    },
+  },
   server: {
     // `npm run dev` beside a running `posthaste dev`.
     proxy: { "/v1": process.env.POSTHASTE_URL ?? "http://127.0.0.1:8400" },

@@ -21,6 +21,13 @@ const SOURCES: [&str; 8] = [
     "svelte.config.js",
     "vite.config.js",
 ];
+/// What it shows of the rest of the tree: code that checks signatures. At the same places beside the copy of its directory.
+const SHOWN: [&str; 4] = [
+    "crates/posthaste/src/commands/verify/example.cs",
+    "crates/posthaste/src/commands/verify/example.java",
+    "crates/posthaste/src/commands/verify/example.sh",
+    "docs/guides/receiving.md",
+];
 /// What decides which packages are installed.
 const LOCK: &str = "package-lock.json";
 
@@ -77,6 +84,13 @@ fn built(out: &Path) -> Result<PathBuf, String> {
             fs::remove_dir_all(&to).expect("what the last build left can be removed");
         }
         copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    }
+    for name in SHOWN {
+        let (from, to) = (Path::new("../..").join(name), out.join(name));
+        tell("rerun-if-changed", &from.to_string_lossy());
+        fs::create_dir_all(to.parent().expect("it lies in a directory"))
+            .and_then(|()| copy(&from, &to))
+            .unwrap_or_else(|error| panic!("{}: {error}", from.display()));
     }
     let lock = fs::read(app.join(LOCK)).expect("the lock file is there");
     let stamp = app.join("installed");

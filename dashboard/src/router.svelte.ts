@@ -5,7 +5,10 @@
 /** What a route's parameters are: the parts of the path that start with ":". */
 export type Params = Record<string, string>;
 
-const base = new URL(document.baseURI).pathname.replace(/\/$/, "");
+const root = new URL(document.baseURI).pathname.replace(/\/$/, "");
+/** Whether this is the portal of a platform's customer: the same addresses, below its own. */
+export const isPortal = /^\/portal(\/|$)/.test(location.pathname.slice(root.length));
+const base = isPortal ? `${root}/portal` : root;
 
 const here = () => ({
   path: decodeURI(location.pathname).slice(base.length) || "/",

@@ -17,6 +17,8 @@ const alone = (load: () => Promise<{ default: Component }>) => load as unknown a
 
 const list = () => import("./screens/webhooks/Webhooks.svelte");
 const deliveries = () => import("./screens/logs/Deliveries.svelte");
+const logs = () => import("./screens/webhook/Logs.svelte");
+const keys = () => import("./screens/keys/Keys.svelte");
 
 const routes: Route[] = [
   { pattern: "/accounts/:account/webhooks", load: list },
@@ -26,10 +28,20 @@ const routes: Route[] = [
   // Before the webhook of any id.
   { pattern: "/accounts/:account/webhooks/new", load: () => import("./screens/new-webhook/NewWebhook.svelte") },
   { pattern: "/accounts/:account/webhooks/:id", load: () => import("./screens/webhook/Overview.svelte") },
+  { pattern: "/accounts/:account/webhooks/:id/logs", load: logs },
+  { pattern: "/accounts/:account/webhooks/:id/logs/:delivery", load: logs },
+  { pattern: "/accounts/:account/webhooks/:id/settings", load: () => import("./screens/webhook/Settings.svelte") },
   { pattern: "/accounts/:account/deliveries", load: deliveries },
   { pattern: "/accounts/:account/deliveries/:delivery", load: deliveries },
   { pattern: "/accounts/:account/events", load: () => import("./screens/events/Events.svelte") },
   { pattern: "/accounts/:account/events/:event", load: () => import("./screens/events/Event.svelte") },
+  { pattern: "/accounts/:account/replays", load: () => import("./screens/replays/Replays.svelte") },
+  // Before the replay of any id.
+  { pattern: "/accounts/:account/replays/new", load: () => import("./screens/replays/NewReplay.svelte") },
+  { pattern: "/accounts/:account/replays/:replay", load: () => import("./screens/replays/ReplayPage.svelte") },
+  { pattern: "/accounts/:account/keys", load: keys },
+  { pattern: "/keys", load: keys },
+  { pattern: "/system", load: alone(() => import("./screens/system/System.svelte")) },
   { pattern: "/signature-check", load: alone(() => import("./screens/signature-check/SignatureCheck.svelte")) },
   { pattern: "/accounts", load: alone(() => import("./screens/accounts/Accounts.svelte")) },
   { pattern: "/addresses", load: alone(() => import("./screens/addresses/Addresses.svelte")) },

@@ -162,6 +162,9 @@ export async function receive(t) {
   return receiver;
 }
 
+/** What the browser is started with: it speaks to nobody but the tests' own servers. */
+export const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+
 let browser;
 
 /** The one browser of this test file. Call in `after` of the file: `after(quit)`. */
@@ -169,7 +172,7 @@ export async function chrome() {
   browser ??= await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+    args: FLAGS,
   });
   return browser;
 }
@@ -186,7 +189,7 @@ export const quit = async () => {
 export async function browse(t, server, path = "/", { key = KEY, width = 1280, height = 800, theme = "light", expects = [], context: options = {} } = {}) {
   const context = await (await chrome()).newContext({ viewport: { width, height }, colorScheme: theme, reducedMotion: "reduce", locale: "en-GB", ...options });
   const faults = [];
-  if (process.env.POSTHASTE_UI_DIST) await context.route(`${server.url}/**`, (route) => fromDist(route, process.env.POSTHASTE_UI_DIST));
+  await files(context, server);
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE);
   watch(page, server, faults, expects);
@@ -210,6 +213,11 @@ async function signIn(context, server, key) {
  * For work on the dashboard: its files from a directory instead of from the binary, under the binary's own headers. So a change
  * needs `npm run build` and nothing of cargo.
  */
+export async function files(context, server) {
+  const dist = process.env.POSTHASTE_UI_DIST;
+  if (dist) await context.route(`${server.url}/**`, (route) => fromDist(route, dist));
+}
+
 async function fromDist(route, dist) {
   const path = new URL(route.request().url()).pathname;
   if (path.startsWith("/v1/")) return route.continue();

@@ -18,7 +18,7 @@ use domain::time::Clock;
 use domain::trace::Tracer;
 use domain::vault::Vault;
 use outbound::Network;
-use server::{App, Carrier, Dashboard, DashboardFile, Health, Listening, Live, Outside};
+use server::{App, Carrier, Dashboard, DashboardFile, Health, Listening, Live, Outside, ShownSetting};
 use store::sqlite::{Limits, OpenError, Retention, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
@@ -30,6 +30,7 @@ use crate::chance;
 use crate::clock::SystemClock;
 use crate::exit::Stop;
 use crate::service_manager::ServiceManager;
+use crate::settings::resolved::Shown;
 use crate::settings::{BadSetting, Settings};
 use crate::{figures, watchdog};
 
@@ -163,6 +164,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         trusted_proxies: settings.trusted_proxies.clone(),
         platform_key: settings.platform_key.as_ref().map(|key| hash_key(key)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        settings: settings.shown.iter().map(shown).collect(),
         live: live.clone(),
         health: health.clone(),
         figures: Arc::clone(&figures),
@@ -217,6 +219,11 @@ impl Service {
 async fn said(mut stopped: watch::Receiver<bool>) {
     // An error means that whoever could have said it is gone.
     let _said = stopped.wait_for(|stopped| *stopped).await;
+}
+
+fn shown(setting: &Shown) -> ShownSetting {
+    let (name, value) = (setting.name.to_owned(), setting.value.clone());
+    ShownSetting { name, value, origin: setting.origin.to_string() }
 }
 
 /// Why the store cannot be opened, by the setting that has to be changed.

@@ -37,6 +37,17 @@ use crate::stopping::Stopping;
 /// Fills a slice with chance bytes: the machine's in production, a seeded generator's in tests.
 pub type Random = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
+/// A setting as it is shown: to operators, on the system's page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownSetting {
+    /// Its name, such as `retry-schedule`.
+    pub name: String,
+    /// Its value, masked if it is a secret; empty if it has none.
+    pub value: String,
+    /// Where it was given: `flag`, `environment`, the file, or `default`.
+    pub origin: String,
+}
+
 /// Everything that the API needs from outside.
 #[derive(Clone)]
 pub struct App {
@@ -68,6 +79,8 @@ pub struct App {
     pub platform_key: Option<[u8; 32]>,
     /// This build's version.
     pub version: String,
+    /// The settings that this process runs with.
+    pub settings: Arc<[ShownSetting]>,
     /// What has been committed, for streams and tests; the wiring's hook feeds it.
     pub live: Live,
     /// The transport of temporary webhooks, which stands in front of the network.

@@ -33,7 +33,7 @@ mod signed_in;
 mod stopping;
 mod strict_head;
 
-pub use app::{App, Random};
+pub use app::{App, Random, ShownSetting};
 pub use carrier::Carrier;
 pub use dashboard::{Dashboard, DashboardFile};
 pub use health::Health;

@@ -7,10 +7,14 @@ import { staleness } from "./query.svelte.ts";
 export interface Page<T> {
   data: T[];
   next_cursor: string | null;
+  /** How far back a search has looked, where its time ended before the list did. */
+  searched_until?: string | null;
 }
 
 type Read<T> = (cursor: string | undefined, signal: AbortSignal) => Promise<Page<T>>;
 
+/** How many pages without a row a search goes through by itself, one after the other. */
+const EMPTY_MAX = 40;
 const AGAIN = [2_000, 4_000, 8_000];
 /** Rows of lists seen before, so that Back shows them at once. */
 const known = new Map<string, { rows: unknown[]; next: string | null; at: number }>();
@@ -22,6 +26,8 @@ export class Listing<T extends { id: string }> {
   loading = $state(false);
   /** Whether a first page has come. */
   loaded = $state(false);
+  /** How far back a search has looked; null where everything was. */
+  searchedUntil = $state<string | null>(null);
   /** When the rows were read, in this machine's time. */
   at = $state(0);
   #next = $state<string | null>(null);
@@ -103,8 +109,15 @@ export class Listing<T extends { id: string }> {
     this.loading = true;
     const key = this.#key();
     try {
-      const page = await this.#read(cursor, controller.signal);
+      let page = await this.#read(cursor, controller.signal);
+      // A search answers after a short while, found or not; going on is this list's part.
+      for (let pages = 0; page.data.length === 0 && page.next_cursor !== null && pages < EMPTY_MAX; pages += 1) {
+        if (controller.signal.aborted) return;
+        this.searchedUntil = page.searched_until ?? null;
+        page = await this.#read(page.next_cursor, controller.signal);
+      }
       if (controller.signal.aborted) return;
+      this.searchedUntil = page.searched_until ?? null;
       this.#take(page, cursor !== undefined);
       this.loaded = true;
       this.error = null;

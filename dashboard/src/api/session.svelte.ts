@@ -81,8 +81,12 @@ class Session {
     this.wasSignedIn = false;
   }
 
+  /** Called when the session ends: the page around an embedded portal is told. */
+  onended: () => void = () => undefined;
+
   /** The server no longer knows who this is. */
   ended() {
+    if (this.who) this.onended();
     if (this.who) this.wasSignedIn = true;
     browser.set(SIGNED_IN, null);
     this.who = null;

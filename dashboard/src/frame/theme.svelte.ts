@@ -13,9 +13,10 @@ class Theme {
     system.addEventListener("change", () => this.#apply());
   }
 
-  set(wanted: Wanted) {
+  /** Sets it, and keeps it for the next time unless told otherwise. */
+  set(wanted: Wanted, keep = true) {
     this.wanted = wanted;
-    browser.set(NAME, wanted === "system" ? null : wanted);
+    if (keep) browser.set(NAME, wanted === "system" ? null : wanted);
     this.#apply();
   }
 

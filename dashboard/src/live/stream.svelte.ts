@@ -11,6 +11,7 @@ export interface Messages {
   delivery: Schema<"DeliveryNews">;
   attempt: Schema<"AttemptNews">;
   webhook: Partial<Schema<"Webhook">> & { id: string; deleted?: boolean };
+  replay: Schema<"Replay">;
   /** Something was missed: lists have to be read again. */
   reset: Record<string, never>;
 }
@@ -53,7 +54,8 @@ class Live {
     const lead = () => this.#lead(account, signal).catch(() => undefined);
     if (navigator.locks) {
       this.#channel.postMessage("state?");
-      void navigator.locks.request(name, { signal }, lead).catch(() => undefined);
+      // A frame of another site may have no locks: then each tab reads for itself.
+      void navigator.locks.request(name, { signal }, lead).catch(() => (signal.aborted ? undefined : lead()));
     } else {
       void lead();
     }

@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::app::Api;
+use crate::app::{Api, ShownSetting};
 use crate::auth::Caller;
 use crate::json;
 use crate::metrics::Now;
@@ -56,6 +56,30 @@ struct System<'a> {
     webhooks_paused: usize,
     /// Webhooks of which every attempt fails now.
     webhooks_failing: usize,
+    /// The settings of this process, and where each was given.
+    settings: Vec<Setting<'a>>,
+}
+
+/// A setting.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Setting)]
+struct Setting<'a> {
+    /// Its name.
+    #[schema(example = "retry-schedule")]
+    name: &'a str,
+    /// Its value, masked if it is a secret; null if it has none.
+    #[schema(example = "30s,2m,10m,1h,6h")]
+    value: Option<&'a str>,
+    /// Where it was given: a flag, the environment, a file, or `default`.
+    #[schema(example = "default")]
+    origin: &'a str,
+}
+
+impl<'a> Setting<'a> {
+    fn new(setting: &'a ShownSetting) -> Self {
+        let ShownSetting { name, value, origin } = setting;
+        Self { name, value: Some(value.as_str()).filter(|value| !value.is_empty()), origin }
+    }
 }
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -147,5 +171,6 @@ async fn system(State(api): State<Arc<Api>>, _platform: Caller) -> Result<Respon
         webhooks: directory.webhooks().count(),
         webhooks_paused: directory.webhooks().filter(|webhook| webhook.pause.is_some()).count(),
         webhooks_failing: directory.webhooks().filter(|webhook| webhook.failing_since.is_some()).count(),
+        settings: api.settings.iter().map(Setting::new).collect(),
     }))
 }

@@ -207,6 +207,7 @@ impl World {
             trusted_proxies: Vec::new(),
             platform_key: Some(hash_key(PLATFORM)),
             version: "0.0.0-test".to_owned(),
+            settings: Arc::default(),
             live,
             carrier: Carrier::new(Arc::new(NoNetwork), 1),
             inbox: Some(Arc::new(crate::inbox::OneBox::default())),

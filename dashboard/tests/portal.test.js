@@ -1,0 +1,92 @@
+// The portal in somebody else's page: another site, third-party cookies off, one account only.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { chromium } from "playwright-core";
+import { browse, files, FLAGS, KEY, PATIENCE, quit, receive, serve } from "./harness.js";
+
+after(quit);
+
+/** The example's own server, as its README starts it. */
+async function platform(t, server) {
+  const child = spawn(process.execPath, [join(import.meta.dirname, "../../examples/portal/server.mjs")], {
+    env: { PATH: process.env.PATH, POSTHASTE_URL: server.url, POSTHASTE_KEY: KEY, ACCOUNT: "acme", PORT: "0" },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  t.after(() => child.kill("SIGKILL"));
+  for await (const line of createInterface({ input: child.stdout })) return line.trim();
+  throw new Error("the example ended");
+}
+
+test("a customer looks after their webhooks in a frame of another site", async (t) => {
+  // The example listens on localhost, posthaste on 127.0.0.1: two sites. Its port is not known before it listens, so any is listed.
+  const first = await serve(t);
+  const host = await platform(t, first);
+  const server = await serve(t, "--portal-origin", host);
+  const receiver = await receive(t);
+  await server.post("/v1/accounts", { id: "acme", name: "Acme" });
+  await server.webhook({ name: "Not theirs", url: receiver.url });
+  await server.call("POST", "/v1/accounts/acme/webhooks", { name: "Theirs", url: receiver.url, events: ["*"] });
+
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", headless: true, args: [...FLAGS, "--test-third-party-cookie-phaseout"] });
+  t.after(() => browser.close());
+  const context = await browser.newContext();
+  await files(context, server);
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE);
+  const faults = [];
+  page.on("pageerror", (error) => faults.push(`exception: ${error.stack}`));
+  page.on("console", (message) => message.type() === "error" && faults.push(message.text()));
+  // The example's page, with the portal of the server that lists it.
+  await page.route(`${host}/token`, async (route) => {
+    const { token } = await server.call("POST", "/v1/accounts/acme/portal-sessions", { ttl: "1h" });
+    await route.fulfill({ body: token });
+  });
+  await page.route(`${host}/`, async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, body: (await answer.text()).replaceAll(first.url, server.url) });
+  });
+  await page.goto(host);
+  const portal = page.frameLocator("posthaste-portal iframe");
+  await portal.getByRole("link", { name: "Theirs" }).click();
+  await portal.getByRole("heading", { name: "Theirs" }).waitFor();
+  await portal.getByText("Live", { exact: true }).waitFor();
+  assert.equal(await portal.getByText("Not theirs").count(), 0);
+  await portal.getByRole("button", { name: "Send test" }).first().click();
+  await portal.getByRole("button", { name: "Send", exact: true }).click();
+  await portal.getByText(/✓ 200 in/).waitFor();
+  assert.equal(receiver.requests.length, 1);
+  // The host's colours are taken; the frame is as high as what is in it.
+  assert.equal(await portal.locator("html").evaluate((html) => getComputedStyle(html).getPropertyValue("--accent").trim()), "#0a5f41");
+  const [outer, inner] = [await page.locator("posthaste-portal iframe").evaluate((frame) => frame.clientHeight), await portal.locator("html").evaluate((html) => html.scrollHeight)];
+  // Heights are fractions of a pixel.
+  assert.ok(outer >= inner - 1, `${outer} of ${inner} px`);
+  assert.deepEqual(await page.context().cookies(server.url), []);
+  assert.deepEqual(faults, []);
+  // Nothing of another account opens, whatever address is asked for.
+  const token = (await server.call("POST", "/v1/accounts/acme/portal-sessions", {})).token;
+  const foreign = await fetch(`${server.url}/v1/accounts/default/webhooks`, { headers: { authorization: `Bearer ${token}` } });
+  assert.equal(foreign.status, 404);
+});
+
+test("a page that is not listed cannot frame the portal, nor anybody the dashboard", async (t) => {
+  const server = await serve(t, "--portal-origin", "https://platform.example.com");
+  const page = await browse(t, server, "/accounts/default/webhooks");
+  await page.getByRole("heading", { name: "Webhooks", exact: true, level: 1 }).waitFor();
+  const policy = async (path) => (await fetch(server.url + path, { headers: { accept: "text/html" } })).headers.get("content-security-policy");
+  assert.match(await policy("/portal"), /frame-ancestors https:\/\/platform\.example\.com/);
+  assert.match(await policy("/accounts/default/webhooks"), /frame-ancestors 'none'/);
+});
+
+test("a portal's one-time link shows its account and nothing else", async (t) => {
+  const server = await serve(t);
+  await server.post("/v1/accounts", { id: "acme", name: "Acme" });
+  const { url } = await server.call("POST", "/v1/accounts/acme/portal-sessions", {});
+  const page = await browse(t, server, url.slice(new URL(url).origin.length), { key: null });
+  await page.getByText("A webhook sends your events to a URL, signed and retried.").waitFor();
+  assert.equal(new URL(page.url()).pathname, "/accounts/acme/webhooks");
+  assert.equal(await page.getByRole("link", { name: "System" }).count(), 0);
+  assert.equal(await page.getByRole("button", { name: /Account/ }).count(), 0);
+});

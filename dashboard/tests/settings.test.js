@@ -1,0 +1,97 @@
+import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
+import { after, test } from "node:test";
+import { accessible, browse, quit, receive, serve } from "./harness.js";
+
+after(quit);
+
+const at = (webhook, rest) => `/accounts/default/webhooks/${webhook.id}/${rest}`;
+const hmac = (secret, body) => `sha256=${createHmac("sha256", secret).update(body).digest("hex")}`;
+
+test("the secret is shown on asking, and rotated without a request that cannot be verified", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  const webhook = await server.webhook({ url: receiver.url });
+  const page = await browse(t, server, at(webhook, "settings"));
+  await page.getByRole("heading", { name: "Signing secret" }).waitFor();
+  assert.ok(!(await page.content()).includes(webhook.secret));
+  await page.getByRole("button", { name: "Reveal" }).click();
+  await page.getByText(webhook.secret).waitFor();
+  await page.getByRole("button", { name: "Rotate…" }).click();
+  await accessible(page, "rotate");
+  await page.getByRole("button", { name: "Rotate", exact: true }).click();
+  await page.getByText(/Two secrets until/).waitFor();
+  await accessible(page, "settings, two secrets");
+  await server.event();
+  await receiver.got(1);
+  const [{ headers, body }] = receiver.requests;
+  assert.equal(headers["x-crondb-signature"], hmac(webhook.secret, body), "the old secret still signs the page's header");
+  await page.getByRole("button", { name: /End now/ }).click();
+  await page.getByText(/Two secrets until/).waitFor({ state: "detached" });
+  const { secret } = await server.get(`/v1/accounts/default/webhooks/${webhook.id}/secret`);
+  assert.notEqual(secret, webhook.secret);
+  await page.getByText(secret).waitFor();
+  await server.event();
+  await receiver.got(2);
+  assert.equal(receiver.requests[1].headers["x-crondb-signature"], hmac(secret, receiver.requests[1].body));
+});
+
+test("code that checks signatures is there in the reader's language, which is remembered", async (t) => {
+  const server = await serve(t);
+  const webhook = await server.webhook({ url: "https://hooks.example.com/x" });
+  const page = await browse(t, server, at(webhook, "settings"));
+  await page.getByText("hmac.compare_digest").waitFor();
+  for (const language of ["Node", "Go", "Rust", "Ruby", "PHP", "Java", "C#", "openssl"]) {
+    await page.getByRole("tab", { name: language, exact: true }).click();
+    assert.ok((await page.getByRole("region", { name: "Code", exact: true }).textContent()).length > 60, language);
+  }
+  await page.getByRole("tab", { name: "Go", exact: true }).click();
+  await page.reload();
+  await page.getByRole("tab", { name: "Go", exact: true, selected: true }).waitFor();
+});
+
+test("settings are saved only if changed, and somebody else's change is shown instead of lost", async (t) => {
+  const server = await serve(t);
+  const webhook = await server.webhook({ url: "https://hooks.example.com/x", headers: { "X-Token": "kept as it is" } });
+  const page = await browse(t, server, at(webhook, "settings"), { expects: [/status of 422/] });
+  const save = page.getByRole("button", { name: "Save", exact: true });
+  await page.getByText("Nothing to save.").waitFor();
+  assert.equal(await save.getAttribute("aria-disabled"), "true");
+  await accessible(page, "settings");
+  const path = `/v1/accounts/default/webhooks/${webhook.id}`;
+  await page.getByLabel("URL", { exact: true }).fill("https://10.0.0.1/x");
+  await save.click();
+  await page.locator("main [role=alert]").getByText(/^URL: /).first().waitFor();
+  await page.getByLabel("URL", { exact: true }).fill("https://hooks.example.com/mine");
+  await server.call("PATCH", path, { url: "https://hooks.example.com/theirs", name: "Renamed elsewhere" });
+  await save.click();
+  await page.getByText("Somebody else changed this webhook while you did.").waitFor();
+  await page.getByText("https://hooks.example.com/theirs").first().waitFor();
+  await page.getByRole("button", { name: "Save mine" }).click();
+  await page.getByText("Saved", { exact: true }).first().waitFor();
+  const now = await server.get(path);
+  assert.deepEqual([now.url, now.name], ["https://hooks.example.com/mine", "Renamed elsewhere"]);
+  assert.deepEqual(Object.keys(now.headers), ["X-Token"]);
+});
+
+test("a key is made, shown once, and revoked", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, "/accounts/default/keys");
+  await page.getByText("This account has no key yet.").waitFor();
+  await accessible(page, "keys, none");
+  await page.getByRole("button", { name: "+ New key" }).first().click();
+  await page.getByLabel("Name", { exact: true }).fill("import");
+  await page.getByRole("checkbox", { name: /Post events/ }).check();
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.getByText("It is shown this once").waitFor();
+  const key = await page.locator("dialog code", { hasText: "pha_" }).textContent();
+  await accessible(page, "a new key");
+  await page.getByRole("button", { name: "Done" }).click();
+  const posted = () => fetch(`${server.url}/v1/events`, { method: "POST", headers: { authorization: `Bearer ${key}`, "content-type": "application/json" }, body: '{"event":"alert.rule_created","data":{}}' });
+  assert.equal((await posted()).status, 202);
+  await accessible(page, "keys");
+  await page.getByRole("button", { name: "Revoke…" }).click();
+  await page.getByRole("button", { name: "Revoke", exact: true }).click();
+  await page.getByText("This account has no key yet.").waitFor();
+  assert.equal((await posted()).status, 401);
+});

@@ -330,6 +330,13 @@ impl Driver {
             }
             Output::HandOver { replay, count } => self.step(replay, ReplayChange::HandOver { replay, count }),
             Output::PauseReplay { replay, cause } => self.step(replay, ReplayChange::Pause { replay, cause }),
+            Output::HeldSent { webhook, version } => {
+                let store = Arc::clone(&self.sender.store);
+                tokio::spawn(async move {
+                    // Lost, it is told again after a restart, which finds nothing held.
+                    let _ = store.change(Change::HeldSent { webhook, version }, By::us(), None).await;
+                });
+            }
             Output::Failing { webhook, since } => {
                 let store = Arc::clone(&self.sender.store);
                 tokio::spawn(async move {

@@ -149,6 +149,9 @@ impl Lane {
         let window = webhook.cap(policy).div_ceil(2);
         let failing_since = webhook.failing_since;
         let ordered = webhook.order.clone().map(Ordered::new);
+        // What a pause has held and was not sent before a restart is on disk, and goes on at its rate.
+        let held_rate = webhook.held_rate.filter(|_| webhook.pause.is_none());
+        let on_disk = OnDisk { more: held_rate.is_some(), ..OnDisk::default() };
         Self {
             webhook,
             ordered,
@@ -164,11 +167,11 @@ impl Lane {
             pausing: false,
             deleted: false,
             next_start: Timestamp(0),
-            held_rate: None,
+            held_rate,
             next_held_start: Timestamp(0),
             hold_until: Timestamp(0),
             turns_since_old: 0,
-            on_disk: OnDisk::default(),
+            on_disk,
             cost: 0,
             mean_held: 1_000,
             queued: None,

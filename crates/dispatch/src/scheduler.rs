@@ -292,6 +292,12 @@ impl Scheduler {
         if self.known.contains_key(&due.delivery) || (lane.ordered.is_some() && keeps_order(&due)) {
             return;
         }
+        if lane.held_rate.is_some() && due.due_at <= now && due.reason != Reason::Test {
+            // It goes out oldest first and at its rate: it is loaded in that order.
+            lane.on_disk.grown();
+            self.enqueue(now, due.webhook);
+            return;
+        }
         let late = self.started_at.since(due.due_at);
         let at = if matches!(due.reason, Reason::First | Reason::Retry) && !late.is_zero() {
             self.started_at.plus((late / 2).min(SPREAD_MAX).mul_f64(self.chance.f64()))
@@ -365,6 +371,7 @@ impl Scheduler {
         let Some(lane) = self.lanes.get_mut(&webhook) else { return };
         if lane.held_rate.is_some() && lane.nothing_held() {
             lane.held_rate = None;
+            self.out.push(Output::HeldSent { webhook, version: lane.webhook.version });
         }
         if lane.paused() || lane.on_disk.loading.is_some() {
             return;

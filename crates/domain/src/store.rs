@@ -98,7 +98,7 @@ pub enum Change {
         webhook: Box<Webhook>,
         /// What happens to what is held.
         held: Held,
-        /// Deliveries per second for what was held; `None` for no limit of its own.
+        /// Deliveries per second for what was held, until it has been sent; `None` for no limit of its own.
         rate: Option<u32>,
     },
     /// Delete the webhook; its unfinished deliveries are cancelled, its log stays.
@@ -109,6 +109,14 @@ pub enum Change {
         webhook: u32,
         /// The first failure after the last success.
         since: Option<Timestamp>,
+    },
+    /// What a pause has held has been started: the rate of [`Change::Resume`] is over. Nothing happens if the webhook has
+    /// another version by now. Changes no version.
+    HeldSent {
+        /// The webhook's number.
+        webhook: u32,
+        /// Its version.
+        version: u64,
     },
     /// Create a key.
     PutKey(ApiKey),
@@ -322,7 +330,7 @@ pub trait Store: Send + Sync {
 
     /// Makes a change; answers after its fsync. With `keep`, the change is made once per idempotency key. What it was and
     /// `by` whom is in the audit log with the same transaction; only our own
-    /// bookkeeping ([`Change::Failing`], [`Change::KeysUsed`]) is not.
+    /// bookkeeping ([`Change::Failing`], [`Change::HeldSent`], [`Change::KeysUsed`]) is not.
     async fn change(&self, change: Change, by: By, keep: Option<Keep>) -> Result<Changed, ChangeError>;
 
     /// Entries of the audit log, newest first.

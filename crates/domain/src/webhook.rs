@@ -99,6 +99,8 @@ pub struct Webhook {
     pub version: u64,
     /// Since when every attempt has failed; `None` after a success.
     pub failing_since: Option<Timestamp>,
+    /// Deliveries per second for what a pause has held, while some of that is left; the store's to set.
+    pub held_rate: Option<u32>,
     /// Whether it is deleted when the command that made it does not come again (`posthaste listen`).
     pub temporary: bool,
 }
@@ -136,6 +138,7 @@ impl Webhook {
             updated_at: now,
             version: 1,
             failing_since: None,
+            held_rate: None,
             temporary: false,
         }
     }

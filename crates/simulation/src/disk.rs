@@ -44,6 +44,9 @@ impl Disk {
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("posthaste-simulation-{}-{run}", std::process::id()));
         let mut limits = Limits { durable: false, ..Limits::default() };
+        if seed.is_multiple_of(2) {
+            limits.cancelled_at_once = 2;
+        }
         if seed.is_multiple_of(3) {
             limits.fresh_per_webhook = 3;
             limits.fresh_behind = 8;
@@ -116,6 +119,18 @@ impl Disk {
                 Err(error)
             }
         }
+    }
+
+    /// Whether something of deleted webhooks is left to be cancelled.
+    pub(crate) fn cancels(&mut self) -> bool {
+        self.engine().cancels()
+    }
+
+    /// Cancels some of it.
+    pub(crate) fn cancel_some(&mut self, now: Timestamp) -> Vec<Fact> {
+        self.begin();
+        self.engine().cancel_some(now).expect(SOUND);
+        self.commit()
     }
 
     /// Lists what a replay covers, a step in each transaction.

@@ -71,6 +71,7 @@ fn change(world: &mut World, what: &str, change: Change) -> Result<(), Violation
     match world.disk.change(now, change) {
         Ok(facts) => {
             world.tell(format!("somebody {what}"));
+            world.cancel_later();
             world.learn(facts)
         }
         Err(ChangeError::State(why)) => {

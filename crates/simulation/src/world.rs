@@ -47,6 +47,7 @@ enum Action {
     Person,
     ReplayPerson,
     Crash,
+    Cancel,
     ClockStep,
     Tick,
 }
@@ -272,6 +273,7 @@ impl World {
             Action::Moods => self.change_moods(),
             Action::Person => return people::act(self),
             Action::ReplayPerson => return people::change_replay(self),
+            Action::Cancel => return self.cancel_some(),
             Action::Crash => return self.crash("at random"),
             Action::ClockStep => {
                 let step = self.chance.i64(-3_600_000_000..=3_600_000_000);
@@ -412,6 +414,9 @@ impl World {
                 Output::PauseReplay { replay, cause } => {
                     let change = ReplayChange::Pause { replay, cause };
                     self.plan_step(replay, change);
+                }
+                Output::HeldSent { webhook, version } => {
+                    let _ = self.disk.change(now, Change::HeldSent { webhook, version });
                 }
                 Output::Failing { webhook, since } => {
                     // A webhook that is gone by now needs no record of its failures.

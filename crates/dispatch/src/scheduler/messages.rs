@@ -110,6 +110,13 @@ pub enum Output {
         /// Why.
         cause: Cause,
     },
+    /// What a pause has held has been started: its rate is over.
+    HeldSent {
+        /// The webhook's number.
+        webhook: u32,
+        /// Its version.
+        version: u64,
+    },
     /// Remember since when every attempt of the webhook fails.
     Failing {
         /// The webhook's number.

@@ -19,6 +19,7 @@ use domain::webhook::{Pause, PauseCause, Webhook};
 use super::{Bounds, Ended, Input, Output, Scheduler, Start, with_keys};
 use crate::sender::build_request;
 
+mod held;
 mod ordering;
 mod poison;
 mod politeness;
@@ -33,6 +34,8 @@ struct Bench {
     starts: Vec<Start>,
     settlements: Vec<Settlement>,
     pauses: Vec<(u32, PauseCause)>,
+    /// Webhooks of which everything held has been started.
+    held_sent: Vec<u32>,
     loads: usize,
     events: i64,
     /// What the store would hold for later.
@@ -55,6 +58,7 @@ impl Bench {
             starts: Vec::new(),
             settlements: Vec::new(),
             pauses: Vec::new(),
+            held_sent: Vec::new(),
             loads: 0,
             events: 0,
             on_disk: Vec::new(),
@@ -86,6 +90,7 @@ impl Bench {
                     self.take(Input::Backlog { webhook, load, rows: Some(rows) });
                 }
                 Output::Failing { .. } | Output::HandOver { .. } | Output::PauseReplay { .. } => {}
+                Output::HeldSent { webhook, .. } => self.held_sent.push(webhook),
                 Output::Pause { webhook, cause } => self.pauses.push((webhook, cause)),
             }
         }

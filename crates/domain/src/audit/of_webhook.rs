@@ -93,6 +93,7 @@ fn fields(webhook: &Webhook) -> Vec<(&'static str, Value)> {
         updated_at: _,
         version: _,
         failing_since: _,
+        held_rate: _,
         temporary,
     } = webhook;
     vec![

@@ -115,7 +115,8 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     let doing = |id: &str, verb: &str| path(&["accounts", account, "webhooks", id, verb]);
     match &options.what {
         What::List { paging } => {
-            let webhooks = list::fetch(client, &["accounts", account, "webhooks"], Vec::new(), paging).await?;
+            let webhooks =
+                list::fetch(client, &["accounts", account, "webhooks"], show::asked(console), paging).await?;
             let nothing = "There are no webhooks. `posthaste webhooks create NAME URL --events 'alert.*'` makes one.";
             webhooks.show(console, show::table, nothing);
         }

@@ -69,6 +69,7 @@ fn after(change: &Change) -> Option<&Webhook> {
         | Change::DeleteAccount(_)
         | Change::DeleteWebhook(_)
         | Change::Failing { .. }
+        | Change::HeldSent { .. }
         | Change::PutKey(_)
         | Change::RevokeKey(_)
         | Change::OpenSessions { .. }

@@ -1,6 +1,7 @@
 //! What goes wrong, and how everything gets well again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dispatch::scheduler::Scheduler;
 
@@ -36,6 +37,22 @@ impl World {
         let now = self.now();
         let facts = self.disk.reopen(now);
         self.scheduler = Scheduler::new(Arc::clone(&self.policy), self.chance.u64(..), now).with_bounds(self.bounds);
+        self.cancel_later();
+        self.learn(facts)
+    }
+
+    /// What deleted webhooks have left is to be cancelled, some at a time.
+    pub(crate) fn cancel_later(&mut self) {
+        if self.disk.cancels() {
+            let within = self.some_time(Duration::from_secs(60));
+            self.plan(within, Action::Cancel);
+        }
+    }
+
+    pub(super) fn cancel_some(&mut self) -> Result<(), Violation> {
+        let now = self.now();
+        let facts = self.disk.cancel_some(now);
+        self.cancel_later();
         self.learn(facts)
     }
 

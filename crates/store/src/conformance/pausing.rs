@@ -52,7 +52,7 @@ pub async fn a_paused_webhook_holds_what_is_due(subject: &mut dyn Subject) {
 
 /// Resuming with `deliver` leaves what is held to be sent, oldest first, and says so with the rate.
 pub async fn resuming_delivers(subject: &mut dyn Subject) {
-    let world = World::new(subject).await;
+    let mut world = World::new(subject).await;
     let (account, webhook, [waiting, _, meanwhile, _]) = paused_world(&world).await;
     world.told();
     let change = Change::Resume { webhook: world.active("wh_paused"), held: Held::Deliver, rate: Some(5) };
@@ -67,6 +67,16 @@ pub async fn resuming_delivers(subject: &mut dyn Subject) {
     let after =
         world.store().backlog(webhook, Some(id(waiting, 0)), world.now().plus(Duration::from_secs(99)), 1).await;
     assert_eq!(after.expect("it is read").len(), 1);
+    // The rate holds over a restart, until somebody says that everything was sent.
+    world.restart().await;
+    assert_eq!(world.webhook("wh_paused").held_rate, Some(5));
+    let version = world.webhook("wh_paused").version;
+    let sent = |version| Change::HeldSent { webhook, version };
+    world.change(sent(version - 1)).await.expect("it is passed over");
+    assert_eq!(world.webhook("wh_paused").held_rate, Some(5));
+    world.change(sent(version)).await.expect("it is written");
+    world.restart().await;
+    assert_eq!((world.webhook("wh_paused").held_rate, world.webhook("wh_paused").version), (None, version));
 }
 
 /// Resuming with `cancel` cancels what is held, and nothing else.

@@ -17,10 +17,7 @@ use super::fault::Fault;
 use super::fresh::FreshDelivery;
 use super::idempotency::{self, Found, Kept};
 use super::replaying;
-use super::{accounts, audit, deliveries, due, keys, sessions, webhooks};
-
-/// How many deliveries are read at once where all of a webhook's are gone through.
-const AT_ONCE: usize = 1_000;
+use super::{accounts, audit, cancelling, deliveries, due, keys, sessions, webhooks};
 
 impl Engine {
     pub(super) fn make(
@@ -46,6 +43,10 @@ impl Engine {
             Change::DeleteWebhook(number) => vec![self.delete_webhook(now, number)?],
             Change::Failing { webhook, since } => {
                 self.failing(webhook, since)?;
+                Vec::new()
+            }
+            Change::HeldSent { webhook, version } => {
+                self.held_sent(webhook, version)?;
                 Vec::new()
             }
             Change::PutKey(key) => vec![self.put_key(key)?],
@@ -96,9 +97,10 @@ impl Engine {
         Ok(act)
     }
 
-    fn put_webhook(&mut self, webhook: Webhook) -> Result<Vec<Act>, ChangeError> {
+    fn put_webhook(&mut self, mut webhook: Webhook) -> Result<Vec<Act>, ChangeError> {
         let stored = self.shared.directory.read().webhook_numbered(webhook.number).cloned();
-        let resumed = stored.is_some_and(|stored| stored.pause.is_some()) && webhook.pause.is_none();
+        let resumed = stored.as_ref().is_some_and(|stored| stored.pause.is_some()) && webhook.pause.is_none();
+        webhook.held_rate = stored.and_then(|stored| stored.held_rate).filter(|_| webhook.pause.is_none());
         let number = webhook.number;
         let acts = self.write_webhook(webhook)?;
         if resumed {
@@ -149,7 +151,11 @@ impl Engine {
     }
 
     /// The deliveries of a webhook that have no row.
-    fn fresh_of(&self, webhook: u32, wanted: impl Fn(&FreshDelivery) -> bool) -> Vec<(DeliveryId, FreshDelivery)> {
+    pub(super) fn fresh_of(
+        &self,
+        webhook: u32,
+        wanted: impl Fn(&FreshDelivery) -> bool,
+    ) -> Vec<(DeliveryId, FreshDelivery)> {
         let fresh = self.shared.fresh();
         if fresh.len_of(webhook) == 0 {
             return Vec::new();
@@ -164,60 +170,37 @@ impl Engine {
     fn resume(
         &mut self,
         now: Timestamp,
-        webhook: Webhook,
+        mut webhook: Webhook,
         held: Held,
         rate: Option<u32>,
     ) -> Result<Vec<Act>, ChangeError> {
         let number = webhook.number;
+        webhook.held_rate = rate;
         let mut acts = self.write_webhook(webhook)?;
         of_webhook::resumed(&mut acts, held, rate);
         if held == Held::Cancel {
-            self.cancel_waiting(now, number, now.plus(std::time::Duration::from_micros(1)), true)?;
+            // What is left of it: `cancel_held` has gone before, if it was much.
+            self.cancel_held_of(now, number, self.held_until(now), usize::MAX >> 1)?;
         }
         // Also after cancelling: retries that are planned for later were passed over while it was paused.
         self.staged.facts.push(Fact::Resumed { webhook: number, rate });
         Ok(acts)
     }
 
-    /// Cancels what waits on disk for a webhook and is due before `until`; tests only if not `held`.
-    fn cancel_waiting(&mut self, now: Timestamp, webhook: u32, until: Timestamp, held: bool) -> Result<(), Fault> {
-        let mut after = None;
-        loop {
-            let waiting = due::of_webhook(&self.conn, webhook, after, until, AT_ONCE)?;
-            let Some(last) = waiting.last() else { return Ok(()) };
-            after = Some(last.delivery);
-            for due in waiting.iter().filter(|due| !held || due.reason != Reason::Test) {
-                let mut row = deliveries::get(&self.conn, due.delivery)?
-                    .ok_or_else(|| Fault::damaged(due.delivery, "waits, but has no row"))?;
-                row.end(State::Cancelled, now);
-                deliveries::update(&self.conn, &mut self.staged.counted, &row, None)?;
-                due::delete(&self.conn, webhook, due.delivery)?;
-                replaying::count(&self.conn, &mut self.staged.replays, &row, None)?;
-                if held {
-                    self.staged.facts.push(Fact::Cancelled { delivery: due.delivery, webhook });
-                }
-            }
-        }
-    }
-
     fn delete_webhook(&mut self, now: Timestamp, number: u32) -> Result<Act, ChangeError> {
         let stored = self.shared.directory.read().webhook_numbered(number).cloned();
         let webhook = stored.ok_or(ChangeError::NotFound)?;
-        let mut insert = deliveries::prepare_insert(&self.conn)?;
-        for (id, delivery) in self.fresh_of(number, |_| true) {
-            let mut row = delivery.row(id);
-            row.end(State::Cancelled, now);
-            deliveries::insert(&mut insert, &mut self.staged.counted, &row, None)?;
-            self.staged.rows.insert(id);
+        // Of most webhooks this is all; of others the rest follows.
+        let more = self.cancel_all_of(now, number)?;
+        if more {
+            cancelling::put(&self.conn, number, webhook.account, now)?;
         }
-        drop(insert);
-        self.cancel_waiting(now, number, Timestamp(i64::MAX), false)?;
         webhooks::delete(&self.conn, &webhook, true)?;
         self.staged.directory.push(Entry::WebhookGone {
             number,
             account: webhook.account,
             id: webhook.id.clone(),
-            logged: true,
+            cancelling: more.then_some(now),
         });
         self.staged.facts.push(Fact::WebhookDeleted { webhook: number });
         Ok(of_webhook::act(Action::WebhookDeleted, &webhook))
@@ -229,6 +212,16 @@ impl Engine {
         webhook.failing_since = since;
         self.store_webhook(&webhook)?;
         self.staged.directory.push(Entry::Webhook(Arc::new(webhook)));
+        Ok(())
+    }
+
+    fn held_sent(&mut self, number: u32, version: u64) -> Result<(), ChangeError> {
+        let stored = self.shared.directory.read().webhook_numbered(number).cloned();
+        let mut webhook = Webhook::clone(&*stored.ok_or(ChangeError::NotFound)?);
+        if webhook.version == version && webhook.held_rate.take().is_some() {
+            self.store_webhook(&webhook)?;
+            self.staged.directory.push(Entry::Webhook(Arc::new(webhook)));
+        }
         Ok(())
     }
 
@@ -291,7 +284,7 @@ impl Engine {
 
     fn cancel(&mut self, now: Timestamp, id: DeliveryId) -> Result<Act, ChangeError> {
         let (mut row, has_row) = self.row_or_fresh(id)?;
-        if row.state != State::Waiting {
+        if row.state != State::Waiting || self.shared.is_cancelling(row.webhook) {
             return Err(ChangeError::State("it has ended already, so it cannot be cancelled"));
         }
         row.end(State::Cancelled, now);

@@ -10,8 +10,8 @@ use super::event_types::EventTypes;
 use super::fault::{Fault, OpenError};
 use super::figures::{self, Table};
 use super::{
-    accounts, attempts, audit, deliveries, due, erase, events, idempotency, keys, marks, replayed, replays, schema,
-    sessions, webhooks,
+    accounts, attempts, audit, cancelling, deliveries, due, erase, events, idempotency, keys, marks, replayed, replays,
+    schema, sessions, webhooks,
 };
 
 /// What a file holds.
@@ -42,6 +42,7 @@ pub(super) const TABLES: &[(&str, Rows)] = &[
     ("due", due::verify),
     ("idempotency", idempotency::verify),
     ("marks", marks::verify),
+    ("cancellings", |conn| Ok(cancelling::load(conn)?.len() as u64)),
     ("erasures", erase::verify),
     // Nothing but zeros: there is nothing to compare.
     ("zeros", |conn| Ok(schema::count(conn, "zeros")?)),

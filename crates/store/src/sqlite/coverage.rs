@@ -71,13 +71,14 @@ fn go_through(
     let unstored = unstored(reader, scope, &mut view)?;
     let snapshot = reader.snapshot()?;
     let mut passed_over = PassedOver::default();
-    for id in unstored {
+    for (id, status) in unstored {
         // What got its row since memory was read is met among the rows.
         if deliveries::get(&snapshot, id)?.is_none() {
-            passed_over.unfinished += 1;
+            let gone = status == DeliveryStatus::Cancelled;
+            *(if gone { &mut passed_over.webhook_deleted } else { &mut passed_over.unfinished }) += 1;
         }
     }
-    let mut statements = statements(&snapshot, scope)?;
+    let mut statements = statements(&snapshot, scope, reader.cancelling(scope.account))?;
     let mut streams = Vec::new();
     for (statement, state) in &mut statements {
         streams.push(Stream::start(statement, scope, *state)?);
@@ -89,7 +90,9 @@ fn go_through(
         };
         let Some(row) = stream.advance()?.filter(|row| row.account == scope.account) else { continue };
         let Some(delivery) = view.show(&row)?.filter(|delivery| scope.filter.matches(delivery)) else { continue };
-        if row.state == State::Waiting {
+        if delivery.status == DeliveryStatus::Cancelled && row.state == State::Waiting {
+            passed_over.webhook_deleted += 1;
+        } else if row.state == State::Waiting {
             passed_over.unfinished += 1;
         } else if row.test {
             passed_over.tests += 1;
@@ -103,29 +106,38 @@ fn go_through(
     }
 }
 
-/// The deliveries that the filter means and that have no row: they are unfinished.
-fn unstored(reader: &Reader, scope: &Scope, view: &mut View<'_>) -> Result<Vec<DeliveryId>, Fault> {
-    let waits = [DeliveryStatus::Pending, DeliveryStatus::Sending];
-    let statuses = &scope.filter.status;
+/// The deliveries that the filter means and that have no row: they are unfinished, or their webhook was deleted.
+fn unstored(reader: &Reader, scope: &Scope, view: &mut View<'_>) -> Result<Vec<(DeliveryId, DeliveryStatus)>, Fault> {
     let mut found = Vec::new();
-    if !statuses.is_empty() && !waits.iter().any(|status| statuses.contains(status)) {
+    if !reader.may_be_unstored(scope.account, &scope.filter.status) {
         return Ok(found);
     }
     let fresh = reader.shared.fresh();
     for (id, delivery) in fresh.iter() {
         if delivery.account == scope.account
             && scope.webhook.is_none_or(|webhook| webhook == delivery.webhook)
-            && view.show(&delivery.row(id))?.is_some_and(|delivery| scope.filter.matches(&delivery))
+            && let Some(shown) = view.show(&delivery.row(id))?.filter(|delivery| scope.filter.matches(delivery))
         {
-            found.push(id);
+            found.push((id, shown.status));
         }
     }
     Ok(found)
 }
 
 /// The statements that together find every row that the filter may mean, each with the state that it is limited to.
-fn statements<'c>(conn: &'c Connection, scope: &Scope) -> Result<Vec<(CachedStatement<'c>, Option<State>)>, Fault> {
-    let states = undelivered(&scope.filter);
+fn statements<'c>(
+    conn: &'c Connection,
+    scope: &Scope,
+    cancelling: bool,
+) -> Result<Vec<(CachedStatement<'c>, Option<State>)>, Fault> {
+    let mut states = undelivered(&scope.filter);
+    if let Some(states) = &mut states
+        && cancelling
+        && states.contains(&State::Cancelled)
+        && !states.contains(&State::Waiting)
+    {
+        states.push(State::Waiting);
+    }
     if scope.webhook.is_none()
         && let Some(states) = states
     {

@@ -93,7 +93,15 @@ pub(super) enum Entry {
     Account(Account),
     AccountGone(u32),
     Webhook(Arc<Webhook>),
-    WebhookGone { number: u32, account: u32, id: WebhookId, logged: bool },
+    /// With `cancelling`, when it was deleted, something of it is left to be cancelled.
+    WebhookGone {
+        number: u32,
+        account: u32,
+        id: WebhookId,
+        cancelling: Option<Timestamp>,
+    },
+    /// Nothing of a deleted webhook is left to be cancelled.
+    AllCancelled(u32),
     Key(ApiKey),
     KeyGone(KeyId),
     Session(Session),
@@ -265,23 +273,29 @@ impl Engine {
     /// Puts what was committed into the directory.
     fn enter(&self, entries: Vec<Entry>) {
         // First what names deleted webhooks, then the directory without them: a reader finds each in one of the two.
-        let mut gone = self.shared.gone_mut();
+        let (mut gone, mut cancelling) = (self.shared.gone_mut(), self.shared.cancelling_mut());
         for entry in &entries {
             match entry {
-                Entry::WebhookGone { number, account, id, logged: true } => {
+                Entry::WebhookGone { number, account, id, cancelling: at } => {
                     gone.insert(*number, (*account, id.clone()));
+                    cancelling.extend(at.map(|at| (*number, (*account, at))));
                 }
-                Entry::AccountGone(account) => gone.retain(|_, (of, _)| of != account),
+                Entry::AllCancelled(webhook) => {
+                    cancelling.remove(webhook);
+                }
+                Entry::AccountGone(account) => {
+                    gone.retain(|_, (of, _)| of != account);
+                    cancelling.retain(|_, (of, _)| of != account);
+                }
                 Entry::Account(_)
                 | Entry::Webhook(_)
-                | Entry::WebhookGone { .. }
                 | Entry::Key(_)
                 | Entry::KeyGone(_)
                 | Entry::Session(_)
                 | Entry::SessionGone(_) => {}
             }
         }
-        drop(gone);
+        drop((gone, cancelling));
         let mut directory = self.shared.directory.write();
         for entry in entries {
             match entry {
@@ -289,6 +303,7 @@ impl Engine {
                 Entry::AccountGone(number) => directory.remove_account(number),
                 Entry::Webhook(webhook) => directory.put_webhook(webhook),
                 Entry::WebhookGone { number, .. } => directory.remove_webhook(number),
+                Entry::AllCancelled(_) => {}
                 Entry::Key(key) => directory.put_key(Arc::new(key)),
                 Entry::KeyGone(id) => directory.remove_key(&id),
                 Entry::Session(session) => directory.put_session(Arc::new(session)),

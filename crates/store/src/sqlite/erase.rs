@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::checksum::Checksum;
 use super::engine::{Engine, Entry};
 use super::fault::Fault;
-use super::{accounts, audit, deliveries, due, events, figures, keys, sessions, webhooks};
+use super::{accounts, audit, cancelling, deliveries, due, events, figures, keys, sessions, webhooks};
 
 /// How many free pages are overwritten in one transaction: 8 MiB.
 const PAGES_AT_ONCE: i64 = 2_048;
@@ -51,6 +51,7 @@ const WITH_THE_ACCOUNT: &[&str] = &[
     "accounts",
     "webhooks",
     "webhooks_gone",
+    "cancellings",
     "keys",
     "events",
     "deliveries",
@@ -83,6 +84,7 @@ impl Engine {
             }
             keys::delete_of_account(&engine.conn, number)?;
             audit::delete_of_account(&engine.conn, number)?;
+            cancelling::delete_of_account(&engine.conn, number)?;
             sessions::delete_of_account(&engine.conn, number)?;
             accounts::delete(&engine.conn, number)?;
             engine.erase_replays(now, number)?;

@@ -16,6 +16,8 @@ pub struct Limits {
     pub waiting_events: usize,
     /// Bytes of the events that wait to be written.
     pub waiting_bytes: usize,
+    /// Deliveries that one transaction cancels, where all of a webhook's are cancelled.
+    pub cancelled_at_once: usize,
     /// Bytes of the disk that are kept back, to be given up when it is full; 0 for none.
     pub ballast: u64,
     /// Connections that read.
@@ -33,6 +35,7 @@ impl Default for Limits {
             fresh_behind: 50_000,
             waiting_events: 20_000,
             waiting_bytes: 128 * 1024 * 1024,
+            cancelled_at_once: 1_000,
             ballast: 0,
             readers: 4,
             durable: true,

@@ -43,7 +43,8 @@ pub(super) fn deliveries(reader: &Reader, query: &DeliveryQuery) -> Result<Found
         }
         query.event = Some(event);
     }
-    let wanted = Wanted::new(&query, &reader.shared.types());
+    let cancelling = reader.cancelling(query.account);
+    let wanted = Wanted::new(&query, &reader.shared.types(), cancelling);
     let mut view = View::new(&reader.shared, query.account, query.now, &query.sending);
     let bounds = Bounds::of(&query);
     let fresh = Fresh::of(reader, &query, &wanted, &bounds, &mut view)?;
@@ -176,9 +177,8 @@ impl Fresh {
         view: &mut View<'_>,
     ) -> Result<Self, Fault> {
         let mut found = Self { rows: Vec::new(), complete: true };
-        let waits = [DeliveryStatus::Pending, DeliveryStatus::Sending];
         let statuses = &query.filter.status;
-        if !statuses.is_empty() && !waits.iter().any(|status| statuses.contains(status)) {
+        if !reader.may_be_unstored(query.account, statuses) {
             return Ok(found);
         }
         let enough = if query.filter.q.is_some() { FRESH_SEARCHED } else { query.limit + FRESH_SPARE };

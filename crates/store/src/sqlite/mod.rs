@@ -10,6 +10,7 @@ mod attempts;
 mod audit;
 mod backup;
 mod ballast;
+mod cancelling;
 mod change;
 mod check;
 mod checkpoint;
@@ -60,6 +61,7 @@ mod writer;
 mod tests;
 
 pub use backup::{copy, opens_with};
+pub use cancelling::HeldUntil;
 pub use check::{Checked, check, check_file};
 pub use engine::{Chance, Engine, Parts};
 pub use erase::Erased;

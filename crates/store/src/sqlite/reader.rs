@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use domain::attempt::LoggedAttempt;
 use domain::audit::{AuditQuery, Entry};
-use domain::delivery::{Delivery, Due};
+use domain::delivery::{Delivery, DeliveryStatus, Due};
 use domain::event::{Event, Idempotency};
 use domain::id::{AuditId, DeliveryId, EventId, ReplayId};
 use domain::replay::{Replay, State};
@@ -209,14 +209,30 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        let fresh = self.shared.fresh().iter().map(|(_, delivery)| delivery.due_at).find(|at| *at <= now);
+        let directory = self.shared.directory.read();
+        let fresh = self.shared.fresh();
+        let there = fresh.iter().filter(|(_, delivery)| directory.webhook_numbered(delivery.webhook).is_some());
+        let first = there.map(|(_, delivery)| delivery.due_at).find(|at| *at <= now);
+        drop((fresh, directory));
         let stored = due::oldest(&self.conn, now, |webhook| self.is_active(webhook))?;
-        Ok(fresh.into_iter().chain(stored).min())
+        Ok(first.into_iter().chain(stored).min())
     }
 
     /// Whether the account is there: what is left of a closed one until it is erased is shown to nobody.
     fn is_open(&self, account: u32) -> bool {
         self.shared.directory.read().account_numbered(account).is_some()
+    }
+
+    /// Whether some of what waits in this account is shown as cancelled.
+    pub(super) fn cancelling(&self, account: u32) -> bool {
+        self.shared.cancelling().values().any(|(of, _)| *of == account)
+    }
+
+    /// Whether deliveries of these statuses, or of all if there are none, may have no row.
+    pub(super) fn may_be_unstored(&self, account: u32, statuses: &[DeliveryStatus]) -> bool {
+        statuses.is_empty()
+            || [DeliveryStatus::Pending, DeliveryStatus::Sending].iter().any(|status| statuses.contains(status))
+            || (statuses.contains(&DeliveryStatus::Cancelled) && self.cancelling(account))
     }
 
     fn is_active(&self, webhook: u32) -> bool {

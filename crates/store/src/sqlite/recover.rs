@@ -17,7 +17,7 @@ use super::retain::Shrinking;
 use super::shared::Shared;
 use super::sizes::Sizes;
 use super::stamps::{Stamps, micros};
-use super::{accounts, counted, deliveries, due, events, first_figures, keys, marks, sessions, webhooks};
+use super::{accounts, cancelling, counted, deliveries, due, events, first_figures, keys, marks, sessions, webhooks};
 
 /// The text that is sealed to know the encryption key again.
 const KEY_CHECK: &[u8] = b"posthaste";
@@ -97,6 +97,8 @@ impl Engine {
             directory.put_session(Arc::new(session));
         }
         drop(directory);
+        let left = cancelling::load(&self.conn)?.into_iter();
+        self.shared.cancelling_mut().extend(left.map(|(webhook, account, at)| (webhook, (account, at))));
         let mut fresh = self.shared.fresh_mut();
         for (webhook, number) in due::numbers(&self.conn)? {
             fresh.add_on_disk(webhook, number);
@@ -113,6 +115,7 @@ impl Engine {
         let mut rows = deliveries::ids_from(&self.conn, from)?.into_iter().peekable();
         let types = self.shared.types();
         let directory = self.shared.directory.read();
+        let cancelling = self.shared.cancelling();
         let mut fresh = self.shared.fresh_mut();
         let turn = &mut self.turn;
         events::each_from(&self.conn, &types, from, |event| {
@@ -133,6 +136,10 @@ impl Engine {
             for (place, _) in (0u16..).zip(&on_disk).filter(|(_, on_disk)| !**on_disk) {
                 let delivery = fresh_delivery(&event, place, event_type, micros(event.id), *turn);
                 fresh.insert(DeliveryId { event: event.id, place }, delivery);
+            }
+            // What is left of a deleted webhook is cancelled by and by, and waits for nobody.
+            for (webhook, on_disk) in event.targets.iter().zip(&mut on_disk) {
+                *on_disk |= cancelling.contains_key(webhook);
             }
             if on_disk.contains(&false) {
                 facts.push(Fact::Accepted { event, on_disk });

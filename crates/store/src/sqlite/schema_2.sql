@@ -129,3 +129,11 @@ CREATE TABLE replayed (
     crc INTEGER NOT NULL,
     PRIMARY KEY (event, place, replay)
 ) WITHOUT ROWID, STRICT;
+
+-- Deleted webhooks of which something is left to be cancelled, as of `at`.
+CREATE TABLE cancellings (
+    webhook INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    crc INTEGER NOT NULL
+) STRICT;

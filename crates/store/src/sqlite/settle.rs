@@ -27,7 +27,11 @@ impl Engine {
             let id = settlement.delivery;
             let mut written = false;
             if let Some(delivery) = fresh.get(id).filter(|_| !staged.rows.contains(&id)) {
-                let row = first_row(now, settlement, delivery, &mut buffer)?;
+                let mut row = first_row(now, settlement, delivery, &mut buffer)?;
+                let cancelled = shared.is_cancelling(row.webhook);
+                if cancelled {
+                    row.end(State::Cancelled, now);
+                }
                 let record = settlement.attempt.is_some().then_some(&buffer[..]);
                 written = deliveries::insert(&mut insert, &mut staged.counted, &row, record)?;
                 if written {
@@ -35,7 +39,9 @@ impl Engine {
                     if let Some(attempt) = &settlement.attempt {
                         staged.counted.attempted(&row, attempt);
                     }
-                    if let Next::Retry { reason, .. } = settlement.next {
+                    if let Next::Retry { reason, .. } = settlement.next
+                        && !cancelled
+                    {
                         due::put(&mut put_due, &row.due(reason))?;
                     }
                 }
@@ -85,6 +91,11 @@ impl Engine {
         match row.state {
             // A person's word, or a 2xx, stands, whatever was in flight meanwhile.
             State::Cancelled | State::Delivered => {}
+            // Its webhook was deleted: it is as good as cancelled.
+            State::Waiting | State::Failed if self.shared.is_cancelling(row.webhook) => {
+                row.end(State::Cancelled, now);
+                due::delete(&self.conn, row.webhook, id)?;
+            }
             State::Waiting | State::Failed => {
                 if let Some(mut asked) = self.replay_asked(&row, settlement)? {
                     asked.attempts_made = row.attempts_made;

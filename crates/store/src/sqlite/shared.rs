@@ -6,6 +6,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use domain::directory::SharedDirectory;
 use domain::id::WebhookId;
+use domain::time::Timestamp;
 use domain::vault::Vault;
 
 use super::event_types::EventTypes;
@@ -20,6 +21,7 @@ pub(super) struct Shared {
     fresh: RwLock<Fresh>,
     types: RwLock<EventTypes>,
     gone: RwLock<HashMap<u32, (u32, WebhookId)>>,
+    cancelling: RwLock<HashMap<u32, (u32, Timestamp)>>,
 }
 
 impl Shared {
@@ -30,7 +32,8 @@ impl Shared {
         types: EventTypes,
         gone: HashMap<u32, (u32, WebhookId)>,
     ) -> Self {
-        Self { file, vault, directory, fresh: RwLock::default(), types: RwLock::new(types), gone: RwLock::new(gone) }
+        let (types, gone) = (RwLock::new(types), RwLock::new(gone));
+        Self { file, vault, directory, fresh: RwLock::default(), types, gone, cancelling: RwLock::default() }
     }
 
     /// The deliveries without a row.
@@ -58,6 +61,20 @@ impl Shared {
 
     pub(super) fn gone_mut(&self) -> RwLockWriteGuard<'_, HashMap<u32, (u32, WebhookId)>> {
         write(&self.gone)
+    }
+
+    /// The deleted webhooks of which something is left to be cancelled: by number, the account's number and since when.
+    pub(super) fn cancelling(&self) -> RwLockReadGuard<'_, HashMap<u32, (u32, Timestamp)>> {
+        read(&self.cancelling)
+    }
+
+    pub(super) fn cancelling_mut(&self) -> RwLockWriteGuard<'_, HashMap<u32, (u32, Timestamp)>> {
+        write(&self.cancelling)
+    }
+
+    /// Whether what is left of this webhook is cancelled, or as good as that.
+    pub(super) fn is_cancelling(&self, webhook: u32) -> bool {
+        self.cancelling().contains_key(&webhook)
     }
 }
 

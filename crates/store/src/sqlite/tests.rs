@@ -221,7 +221,7 @@ fn plans(line: &str) -> Vec<Vec<Source>> {
         writer.engine.conn.execute(sql, [code, state]).expect("it is written");
     }
     writer.engine.begin().expect("it begins");
-    Wanted::new(&query, &known).plans(&writer.engine.conn, &query).expect("plans")
+    Wanted::new(&query, &known, false).plans(&writer.engine.conn, &query).expect("plans")
 }
 
 #[test]

@@ -11,14 +11,22 @@ use super::fault::Fault;
 use super::shared::Shared;
 use super::stamps::Stamp;
 
+/// A webhook as its deliveries need it.
+struct Met {
+    id: WebhookId,
+    paused: bool,
+    /// Set if it was deleted: since when what is unfinished is cancelled.
+    cancelled_at: Option<Timestamp>,
+}
+
 /// How the deliveries of one account look at one instant.
 pub(super) struct View<'a> {
     shared: &'a Shared,
     account: Option<AccountId>,
     now: Timestamp,
     sending: HashSet<DeliveryId>,
-    /// The webhooks met so far: their ids, and whether they are paused.
-    webhooks: HashMap<u32, Option<(WebhookId, bool)>>,
+    /// The webhooks met so far.
+    webhooks: HashMap<u32, Option<Met>>,
 }
 
 impl<'a> View<'a> {
@@ -30,13 +38,16 @@ impl<'a> View<'a> {
 
     /// The delivery of a row; `None` if its account was erased meanwhile.
     pub(super) fn show(&mut self, row: &DeliveryRow) -> Result<Option<Delivery>, Fault> {
-        let webhook = self.webhooks.entry(row.webhook).or_insert_with(|| find(self.shared, row.webhook));
-        let (Some(account), Some((webhook, paused))) = (&self.account, webhook) else { return Ok(None) };
-        let waits = row.state == State::Waiting;
+        let webhook = self.webhooks.entry(row.webhook).or_insert_with(|| find(self.shared, row.webhook, self.now));
+        let (Some(account), Some(webhook)) = (&self.account, webhook) else { return Ok(None) };
+        // What is left of a deleted webhook gets its row as cancelled by and by.
+        let cancelled_at = webhook.cancelled_at.filter(|_| row.state == State::Waiting);
+        let waits = row.state == State::Waiting && cancelled_at.is_none();
         let planned_retry = u16::from(waits && row.retries_made > 0);
         let status = match row.state {
+            State::Waiting if cancelled_at.is_some() => DeliveryStatus::Cancelled,
             State::Waiting if self.sending.contains(&row.id) => DeliveryStatus::Sending,
-            State::Waiting if *paused && !row.test && row.due_at.is_some_and(|at| at <= self.now) => {
+            State::Waiting if webhook.paused && !row.test && row.due_at.is_some_and(|at| at <= self.now) => {
                 DeliveryStatus::Held
             }
             State::Waiting => DeliveryStatus::Pending,
@@ -47,15 +58,15 @@ impl<'a> View<'a> {
         Ok(Some(Delivery {
             id: row.id,
             account: account.clone(),
-            webhook: webhook.clone(),
+            webhook: webhook.id.clone(),
             event_type: std::sync::Arc::clone(self.shared.types().name(row.event_type)?),
             timestamp: timestamp(row),
             status,
             test: row.test,
             attempts_made: row.attempts_made,
             retries_made: row.retries_made - planned_retry,
-            next_attempt_at: row.due_at,
-            ended_at: row.ended_at,
+            next_attempt_at: row.due_at.filter(|_| cancelled_at.is_none()),
+            ended_at: row.ended_at.or(cancelled_at),
             last_status_code: row.code,
             last_error: row.error,
             last_duration: row.duration,
@@ -68,9 +79,14 @@ pub(super) fn timestamp(row: &DeliveryRow) -> Timestamp {
     Stamp { key: row.id.event, lead: row.lead }.timestamp()
 }
 
-fn find(shared: &Shared, number: u32) -> Option<(WebhookId, bool)> {
+fn find(shared: &Shared, number: u32, now: Timestamp) -> Option<Met> {
     let directory = shared.directory.read();
-    let live = directory.webhook_numbered(number).map(|webhook| (webhook.id.clone(), webhook.pause.is_some()));
+    let live = directory.webhook_numbered(number);
+    let live = live.map(|it| Met { id: it.id.clone(), paused: it.pause.is_some(), cancelled_at: None });
     drop(directory);
-    live.or_else(|| shared.gone().get(&number).map(|(_, id)| (id.clone(), false)))
+    live.or_else(|| {
+        let id = shared.gone().get(&number).map(|(_, id)| id.clone())?;
+        let cancelled_at = shared.cancelling().get(&number).map_or(now, |(_, at)| *at);
+        Some(Met { id, paused: false, cancelled_at: Some(cancelled_at) })
+    })
 }

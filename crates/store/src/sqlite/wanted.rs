@@ -28,12 +28,21 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    pub(super) fn new(query: &DeliveryQuery, types: &EventTypes) -> Self {
+    /// With `cancelling`, some of what waits is shown as cancelled.
+    pub(super) fn new(query: &DeliveryQuery, types: &EventTypes, cancelling: bool) -> Self {
         let filter = &query.filter;
+        let mut states = states(filter);
+        if let Some(states) = &mut states
+            && cancelling
+            && states.contains(&State::Cancelled)
+            && !states.contains(&State::Waiting)
+        {
+            states.push(State::Waiting);
+        }
         Self {
             webhook: query.webhook,
             types: types.matching(&filter.events),
-            states: states(filter),
+            states,
             codes: filter.code.clone(),
             errors: filter.error.clone(),
         }

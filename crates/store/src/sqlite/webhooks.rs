@@ -42,6 +42,8 @@ struct Profile {
     temporary: bool,
     #[serde(default)]
     order: Option<Order>,
+    #[serde(default)]
+    held_rate: Option<u32>,
 }
 
 /// The sealed columns, and what else their checksum covers.
@@ -163,6 +165,7 @@ fn read(columns: &Columns, id: &str, account_id: AccountId, vault: &Vault) -> Re
         failing_since: columns.failing_since.map(Timestamp),
         temporary: profile.temporary,
         order: profile.order,
+        held_rate: profile.held_rate,
     })
 }
 
@@ -201,6 +204,7 @@ pub(super) fn put(
         previous_until: webhook.secrets.previous.as_ref().map(|(_, until)| *until),
         temporary: webhook.temporary,
         order: webhook.order.clone(),
+        held_rate: webhook.held_rate,
     };
     let secret_version = webhook.version as i64;
     let context = Context { account: &webhook.account_id, webhook: id, version: secret_version };

@@ -1,6 +1,7 @@
 //! The writer: one thread through which every write goes. What waits while one transaction is being made goes into the
 //! next: many requests share one fsync.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -12,9 +13,11 @@ use domain::event::NewEvent;
 use domain::histogram::Histogram;
 use domain::store::{AcceptError, Accepted, Change, ChangeError, Changed, Fact, Keep, NoSpace, StoreError};
 use domain::time::Clock;
+use domain::webhook::Held;
 use tokio::sync::oneshot;
 
 use super::ballast::Ballast;
+use super::cancelling::HeldUntil;
 use super::checkpoint::Checkpoints;
 use super::engine::Engine;
 use super::erase::Erased;
@@ -33,6 +36,8 @@ const RETAINED_AT_ONCE: usize = 500;
 const RETAIN_AGAIN: Duration = Duration::from_millis(50);
 /// The same where more is kept than may be.
 const SHRINK_AGAIN: Duration = Duration::from_millis(10);
+/// How much later the next deliveries of a deleted webhook are cancelled: others write in between.
+const CANCEL_AGAIN: Duration = Duration::from_millis(20);
 /// How many events of a closed account go in one transaction.
 const ERASED_AT_ONCE: usize = 200;
 
@@ -74,6 +79,13 @@ pub type FactsHook = Box<dyn FnMut(Vec<Fact>) + Send>;
 /// Told why the store has stopped for good: the process is to end, and the next start recovers.
 pub type FatalHook = Box<dyn FnOnce(&str) + Send>;
 
+/// A pause that ends by cancelling: it does with the last of what it holds.
+struct Resuming {
+    until: HeldUntil,
+    asked: (Change, By, Option<Keep>),
+    answer: oneshot::Sender<Result<Changed, ChangeError>>,
+}
+
 /// What the writer thread works with.
 pub(super) struct Writer {
     pub(super) engine: Engine,
@@ -83,6 +95,8 @@ pub(super) struct Writer {
     pub(super) checkpoints: Checkpoints,
     pub(super) retention: Retention,
     ballast: Ballast,
+    /// Pauses that end by cancelling, and have not come to it.
+    resuming: VecDeque<Resuming>,
     /// When age is looked at next.
     pub(super) aged_at: Instant,
 }
@@ -156,7 +170,8 @@ impl Writer {
         retention: Retention,
     ) -> Self {
         let ballast = Ballast::take(engine.dir(), engine.limits.ballast);
-        Self { engine, clock, facts, figures, checkpoints, retention, ballast, aged_at: Instant::now() }
+        let (resuming, aged_at) = (VecDeque::new(), Instant::now());
+        Self { engine, clock, facts, figures, checkpoints, retention, ballast, resuming, aged_at }
     }
 
     /// Writes until it is told to stop, or the disk fails: then the reason is returned.
@@ -166,7 +181,9 @@ impl Writer {
         loop {
             // What could not be written to a full disk goes first.
             let mut batch = std::mem::take(&mut full);
-            let patience = if batch.is_empty() {
+            let patience = if !self.resuming.is_empty() {
+                Duration::ZERO
+            } else if batch.is_empty() {
                 retain_at.saturating_duration_since(Instant::now()).min(IDLE)
             } else {
                 FULL_RETRY
@@ -180,6 +197,10 @@ impl Writer {
                 full = self.write(batch).map_err(|error| error.to_string())?;
             }
             match apart {
+                Some(Message::Change(asked, answer)) if ends_by_cancelling(&asked.0) => {
+                    let until = self.engine.held_until(self.clock.now());
+                    self.resuming.push_back(Resuming { until, asked: *asked, answer });
+                }
                 Some(Message::Change(change, answer)) => self.change(*change, answer)?,
                 Some(Message::Prepare(step, answer)) => self.prepare(step, answer)?,
                 Some(Message::Stop) => {
@@ -188,9 +209,10 @@ impl Writer {
                 }
                 Some(Message::Accept(..) | Message::Settle(..)) | None => {}
             }
+            self.resume()?;
             self.ballast.retake();
             if Instant::now() >= retain_at && full.is_empty() {
-                retain_at = Instant::now() + self.erase()?.min(self.retain()?);
+                retain_at = Instant::now() + self.erase()?.min(self.retain()?).min(self.cancel()?);
             }
             self.checkpoints.keep_up(&self.engine);
         }
@@ -286,6 +308,31 @@ impl Writer {
         fatal
     }
 
+    /// Cancels a bounded part of what a pause holds that is to end so; with the last of it, it ends.
+    fn resume(&mut self) -> Result<(), String> {
+        let Some(Resuming { until, asked, answer }) = self.resuming.pop_front() else { return Ok(()) };
+        let now = self.clock.now();
+        let more = match &asked.0 {
+            Change::Resume { webhook, .. } => self.apart(|engine| engine.cancel_held(now, webhook, until))?,
+            _other => None,
+        };
+        if more == Some(true) {
+            self.resuming.push_front(Resuming { until, asked, answer });
+            return Ok(());
+        }
+        self.change(asked, answer)
+    }
+
+    /// Cancels a bounded part of what deleted webhooks have left; says how much later to go on.
+    fn cancel(&mut self) -> Result<Duration, String> {
+        let now = self.clock.now();
+        if !self.engine.cancels() {
+            return Ok(IDLE);
+        }
+        let more = self.apart(|engine| engine.cancel_some(now))?;
+        Ok(if more == Some(true) { CANCEL_AGAIN } else { IDLE })
+    }
+
     /// Erases a bounded part of an account that was closed; says how much later to go on.
     fn erase(&mut self) -> Result<Duration, String> {
         let erased = self.apart(|engine| engine.erase(ERASED_AT_ONCE))?;
@@ -315,11 +362,15 @@ impl Writer {
     fn apart<T>(&mut self, work: impl FnOnce(&mut Engine) -> Result<T, StoreError>) -> Result<Option<T>, String> {
         let done = self.engine.begin().and_then(|()| {
             let done = work(&mut self.engine)?;
-            self.engine.commit()?;
-            Ok(done)
+            Ok((done, self.engine.commit()?))
         });
         match done {
-            Ok(done) => Ok(Some(done)),
+            Ok((done, facts)) => {
+                if !facts.is_empty() {
+                    (self.facts)(facts);
+                }
+                Ok(Some(done))
+            }
             Err(StoreError::Stopped(why)) => Err(why),
             Err(error @ (StoreError::Busy | StoreError::NoSpace(_) | StoreError::Damaged(_))) => {
                 tracing::warn!(%error, "a step apart could not be made; it is tried again");
@@ -364,6 +415,11 @@ impl Writer {
             (self.facts)(facts);
         }
     }
+}
+
+/// Whether a change ends a pause by cancelling what it holds.
+const fn ends_by_cancelling(change: &Change) -> bool {
+    matches!(change, Change::Resume { held: Held::Cancel, .. })
 }
 
 /// Takes what waits, up to a transaction's bounds; returns the message that ended it by needing one of its own.

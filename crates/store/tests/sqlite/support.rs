@@ -132,6 +132,7 @@ impl Open {
             updated_at: NOW,
             version: 1,
             failing_since: None,
+            held_rate: None,
             temporary: false,
         };
         assert!(self.change(NOW, Change::PutWebhook(Box::new(webhook))));

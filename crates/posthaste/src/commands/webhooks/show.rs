@@ -6,8 +6,13 @@ use crate::cli::Session;
 use crate::client::Answer;
 use crate::exit::{Ended, Exit, Stop};
 use crate::output::table::{Cell, Table};
-use crate::output::value::{instant, text, texts};
-use crate::output::{Tone, delivery, visible};
+use crate::output::value::{instant, number, text, texts};
+use crate::output::{Console, Tone, delivery, visible};
+
+/// What a list of webhooks is asked for besides: figures, for people.
+pub(super) fn asked(console: &Console) -> Vec<(String, String)> {
+    if console.json() { Vec::new() } else { vec![("stats".to_owned(), "1h".to_owned())] }
+}
 
 /// Webhooks under a head.
 pub(super) fn table(webhooks: &[Value]) -> Table {
@@ -24,9 +29,17 @@ pub(super) fn table(webhooks: &[Value]) -> Table {
 fn status(webhook: &Value) -> Cell {
     match text(webhook, "status") {
         "active" => Cell::toned(Tone::Ok, "✓ active"),
-        "paused" => Cell::toned(Tone::Quiet, "‖ paused"),
+        "paused" => Cell::toned(Tone::Quiet, paused(webhook)),
         other => other.into(),
     }
+}
+
+/// Since when and by whom a webhook is paused; how many deliveries it holds, where its figures are known.
+fn paused(webhook: &Value) -> String {
+    let reason = &webhook["status_reason"];
+    let by = if text(reason, "key").is_empty() { text(reason, "by") } else { text(reason, "key") };
+    let held = number(&webhook["stats"], "held").map_or(String::new(), |held| format!(", {held} held"));
+    format!("‖ paused since {} by {by}{held}", instant(reason, "since"))
 }
 
 /// One webhook in full.

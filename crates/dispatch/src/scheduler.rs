@@ -292,7 +292,7 @@ impl Scheduler {
         if self.known.contains_key(&due.delivery) || (lane.ordered.is_some() && keeps_order(&due)) {
             return;
         }
-        if lane.held_rate.is_some() && due.due_at <= now && due.reason != Reason::Test {
+        if lane.held_rate.is_some() && lane.ordered.is_none() && due.due_at <= now && due.reason != Reason::Test {
             // It goes out oldest first and at its rate: it is loaded in that order.
             lane.on_disk.grown();
             self.enqueue(now, due.webhook);

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use domain::delivery::{Delivery, DeliveryStatus};
+use domain::delivery::Delivery;
 use domain::id::{DeliveryId, EventId};
 use domain::redaction::Redaction;
 use domain::store::{DeliveryQuery, Page};

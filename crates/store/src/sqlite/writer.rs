@@ -312,10 +312,10 @@ impl Writer {
     fn resume(&mut self) -> Result<(), String> {
         let Some(Resuming { until, asked, answer }) = self.resuming.pop_front() else { return Ok(()) };
         let now = self.clock.now();
-        let more = match &asked.0 {
-            Change::Resume { webhook, .. } => self.apart(|engine| engine.cancel_held(now, webhook, until))?,
-            _other => None,
-        };
+        let mut more = None;
+        if let Change::Resume { webhook, .. } = &asked.0 {
+            more = self.apart(|engine| engine.cancel_held(now, webhook, until))?;
+        }
         if more == Some(true) {
             self.resuming.push_front(Resuming { until, asked, answer });
             return Ok(());

@@ -25,6 +25,10 @@ use super::wanted::Wanted;
 const FRESH_SPARE: usize = 64;
 /// How many candidates without a row are taken for a search, which may not want them.
 const FRESH_SEARCHED: usize = 5_000;
+/// How many of those without a row are looked at between looks at the clock.
+const FRESH_AT_ONCE: usize = 256;
+/// How many that it does not want a page looks at, whatever the time.
+const LEAST: usize = 32;
 /// How far a timestamp may lie after its key's microsecond, generously: see `stamps`.
 pub(super) const LEAD_MAX: Duration = Duration::from_secs(1);
 /// After every delivery.
@@ -43,17 +47,18 @@ pub(super) fn deliveries(reader: &Reader, query: &DeliveryQuery) -> Result<Found
         }
         query.event = Some(event);
     }
+    let patience = Patience::of(query.patience);
     let cancelling = reader.cancelling(query.account);
     let wanted = Wanted::new(&query, &reader.shared.types(), cancelling);
     let mut view = View::new(&reader.shared, query.account, query.now, &query.sending);
     let bounds = Bounds::of(&query);
-    let fresh = Fresh::of(reader, &query, &wanted, &bounds, &mut view)?;
+    let fresh = Fresh::of(reader, &query, &wanted, &bounds, &mut view, patience.share(2))?;
     let snapshot = reader.snapshot()?;
     let plans = wanted.plans(&snapshot, &query)?;
-    let shares = plans.len().max(1);
+    let number = plans.len();
     let mut furthest: Option<Found> = None;
-    for plan in plans {
-        let patience = Patience::of(query.patience / u32::try_from(shares).unwrap_or(1));
+    for (tried, plan) in plans.into_iter().enumerate() {
+        let patience = patience.share(number - tried);
         let listing =
             Listing { reader, conn: &snapshot, query: &query, wanted: &wanted, redaction: &redaction, patience };
         let page = listing.page(&plan, &bounds, &fresh, &mut view)?;
@@ -85,23 +90,26 @@ impl Listing<'_> {
         let mut unstored = fresh.rows.iter().peekable();
         let mut page = Page::empty();
         let mut last = None;
+        // A body may be large, and a look at it takes as long.
+        let most_in_vain = if search.is_some() { 1 } else { LEAST };
         for looked in 0usize.. {
-            let dry = self.fill(&mut streams, looked)?;
+            let dry = self.fill(&mut streams, looked, page.rows.len())?;
             let newest = streams.iter().filter_map(Stream::head).map(|entry| entry.id).max();
             let candidate = unstored.peek().map(|row| row.id);
-            if candidate.is_none() && !fresh.complete {
-                return self.ends_early(page, last.or(dry));
-            }
+            let unknown = fresh.below.filter(|_| candidate.is_none());
             let next = newest.max(candidate);
-            let Some(next) = next.filter(|next| dry.is_none_or(|dry| *next > dry)) else {
-                // Without a stream that ran dry, this is the end.
-                return if dry.is_some() { self.ends_early(page, dry) } else { Ok(page) };
+            let known =
+                |next: DeliveryId| dry.is_none_or(|dry| next > dry) && unknown.is_none_or(|unknown| next >= unknown);
+            let Some(next) = next.filter(|next| known(*next)) else {
+                // Where everything has been read, this is the end.
+                return self.ends_early(page, dry.max(unknown));
             };
             if page.rows.len() == self.query.limit {
                 page.next = last;
                 return Ok(page);
             }
-            if looked > 0 && search.is_some() && self.patience.is_over() {
+            let in_vain = looked - page.rows.len();
+            if in_vain >= most_in_vain && self.patience.is_over() {
                 return self.ends_early(page, last);
             }
             last = Some(next);
@@ -138,16 +146,14 @@ impl Listing<'_> {
     }
 
     /// Reads on in every stream that has run dry, as far as there is time; down to where one is dry still, if one is.
-    fn fill(&self, streams: &mut [Stream], looked: usize) -> Result<Option<DeliveryId>, Fault> {
+    fn fill(&self, streams: &mut [Stream], looked: usize, found: usize) -> Result<Option<DeliveryId>, Fault> {
+        let share = ((found + LEAST) / streams.len().max(1)).max(1);
+        let left = self.query.limit.saturating_sub(looked);
         for stream in streams.iter_mut() {
-            // However little time there is, each has been looked into once, and one that brings what is wanted fills a
-            // page: it takes a moment, and who is interrupted in it should not show for that.
-            let mut must = looked == 0;
-            let pays = |stream: &Stream| looked < self.query.limit && stream.pays();
-            while stream.is_dry() && (must || pays(stream) || !self.patience.is_over()) {
-                stream.fill(self.conn, self.wanted)?;
-                must = false;
-            }
+            // However little time there is, each has been looked into, and one that brings what is wanted fills a page: it
+            // takes a moment, and who is interrupted in it should not show for that.
+            let least = if stream.pays() { share.max(stream.seen() + left) } else { share };
+            stream.fill(self.conn, self.wanted, least, self.patience)?;
         }
         Ok(streams.iter().filter(|stream| stream.is_dry()).map(Stream::below).max())
     }
@@ -162,10 +168,11 @@ impl Listing<'_> {
     }
 }
 
-/// The candidates without a row, newest first, as many as a page may need; and whether these are all.
+/// The candidates without a row, newest first, as many as a page may need.
 struct Fresh {
     rows: Vec<DeliveryRow>,
-    complete: bool,
+    /// Where there may be more of them: below this one.
+    below: Option<DeliveryId>,
 }
 
 impl Fresh {
@@ -175,15 +182,16 @@ impl Fresh {
         wanted: &Wanted,
         bounds: &Bounds,
         view: &mut View<'_>,
+        patience: Patience,
     ) -> Result<Self, Fault> {
-        let mut found = Self { rows: Vec::new(), complete: true };
+        let mut found = Self { rows: Vec::new(), below: None };
         let statuses = &query.filter.status;
         if !reader.may_be_unstored(query.account, statuses) {
             return Ok(found);
         }
         let enough = if query.filter.q.is_some() { FRESH_SEARCHED } else { query.limit + FRESH_SPARE };
         let fresh = reader.shared.fresh();
-        for (id, delivery) in fresh.before(bounds.below) {
+        for (looked, (id, delivery)) in fresh.before(bounds.below).enumerate() {
             if (id.event.0 as i64) < bounds.from || query.event.is_some_and(|event| id.event < event) {
                 break;
             }
@@ -200,12 +208,14 @@ impl Fresh {
             if maybe {
                 let row = delivery.row(id);
                 if view.show(&row)?.is_some_and(|delivery| query.filter.matches(&delivery)) {
-                    if found.rows.len() == enough {
-                        found.complete = false;
-                        break;
-                    }
                     found.rows.push(row);
                 }
+            }
+            // These are in memory: the clock costs as much as they do.
+            let is_late = looked % FRESH_AT_ONCE == FRESH_AT_ONCE - 1 && patience.is_over();
+            if found.rows.len() == enough || is_late {
+                found.below = Some(id);
+                break;
             }
         }
         Ok(found)

@@ -22,6 +22,13 @@ impl Patience {
         Self { until: Instant::now().checked_add(span) }
     }
 
+    /// A part of the time that is left: one of `shares` that have to do with it.
+    pub(super) fn share(&self, shares: usize) -> Self {
+        let shares = u32::try_from(shares).unwrap_or(u32::MAX).max(1);
+        let now = Instant::now();
+        Self { until: self.until.and_then(|until| now.checked_add(until.saturating_duration_since(now) / shares)) }
+    }
+
     /// Whether the time is over.
     pub(super) fn is_over(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() >= until)

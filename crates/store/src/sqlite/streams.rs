@@ -10,6 +10,7 @@ use rusqlite::{Connection, params};
 
 use super::deliveries::State;
 use super::fault::Fault;
+use super::search::Patience;
 use super::wanted::Wanted;
 
 /// How many entries a stream reads at first, and at most, at once.
@@ -129,6 +130,7 @@ pub(super) struct Stream {
     below: DeliveryId,
     at_once: usize,
     read: VecDeque<Entry>,
+    seen: usize,
     ended: bool,
     /// Whether at least half of what was last read could be meant.
     pays: bool,
@@ -137,7 +139,7 @@ pub(super) struct Stream {
 impl Stream {
     /// The entries of `source` of events from `from` on, below `below`.
     pub(super) const fn new(source: Source, from: i64, below: DeliveryId) -> Self {
-        Self { source, from, below, at_once: AT_ONCE[0], read: VecDeque::new(), ended: false, pays: false }
+        Self { source, from, below, at_once: AT_ONCE[0], read: VecDeque::new(), seen: 0, ended: false, pays: false }
     }
 
     /// The entry at the head.
@@ -160,13 +162,32 @@ impl Stream {
         self.pays
     }
 
+    /// How many entries have been read.
+    pub(super) const fn seen(&self) -> usize {
+        self.seen
+    }
+
     /// Takes the head off.
     pub(super) fn advance(&mut self) -> Option<Entry> {
         self.read.pop_front()
     }
 
-    /// Reads on; how many entries were looked at.
-    pub(super) fn fill(&mut self, conn: &Connection, wanted: &Wanted) -> Result<usize, Fault> {
+    /// Reads until it is dry no more, `least` entries in all whatever the time, and then for as long as there is time: any
+    /// entry may lie on a page that has to come from the disk.
+    pub(super) fn fill(
+        &mut self,
+        conn: &Connection,
+        wanted: &Wanted,
+        least: usize,
+        patience: Patience,
+    ) -> Result<(), Fault> {
+        while self.is_dry() && (self.seen < least || !patience.is_over()) {
+            self.read_on(conn, wanted, least, patience)?;
+        }
+        Ok(())
+    }
+
+    fn read_on(&mut self, conn: &Connection, wanted: &Wanted, least: usize, patience: Patience) -> Result<(), Fault> {
         let [first, second, third] = self.source.keys();
         let mut statement = conn.prepare_cached(self.source.sql())?;
         let mut rows = statement.query(params![
@@ -194,10 +215,16 @@ impl Stream {
             if wanted.may_mean(&entry) {
                 self.read.push_back(entry);
             }
+            if self.seen + seen >= least && patience.is_over() {
+                self.pays = (self.read.len() - before) * 2 >= seen;
+                self.seen += seen;
+                return Ok(());
+            }
         }
         self.pays = (self.read.len() - before) * 2 >= seen;
+        self.seen += seen;
         self.ended = seen < self.at_once;
         self.at_once = (self.at_once * 2).min(AT_ONCE[1]);
-        Ok(seen)
+        Ok(())
     }
 }

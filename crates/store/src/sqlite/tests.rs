@@ -1,9 +1,10 @@
 //! What cannot be seen through the seam: a full disk, a failing one, and how lists are looked up.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use domain::audit::By;
 use domain::delivery::{Next, Settlement};
@@ -14,7 +15,7 @@ use domain::event_filter::EventFilter;
 use domain::filter::DeliveryFilter;
 use domain::id::{DeliveryId, EventId};
 use domain::secret::SigningSecret;
-use domain::store::{AcceptError, Accepted, Change, DeliveryQuery, NoSpace, StoreError};
+use domain::store::{AcceptError, Accepted, Change, DeliveryQuery, Fact, NoSpace, StoreError};
 use domain::time::{Clock, Timestamp};
 use domain::vault::Vault;
 use domain::webhook::Webhook;
@@ -32,11 +33,11 @@ use super::writer::{self, Figures, Message, Retention, Writer};
 
 const NOW: Timestamp = Timestamp(1_795_464_000_123_456);
 
-struct Fixed;
+struct Fixed(Timestamp);
 
 impl Clock for Fixed {
     fn now(&self) -> Timestamp {
-        NOW
+        self.0
     }
 }
 
@@ -72,16 +73,15 @@ fn writer() -> (Writer, Dir) {
     engine.change(NOW, Change::PutWebhook(Box::new(webhook)), &By::us(), None).expect("a new webhook");
     engine.commit().expect("it commits");
     let checkpoints = Checkpoints::start(&engine.shared.file).expect("it starts");
-    let (clock, figures) = (Arc::new(Fixed), Arc::<Figures>::default());
+    let (clock, figures) = (Arc::new(Fixed(NOW)), Arc::<Figures>::default());
     let writer = Writer::new(engine, clock, Box::new(|_| {}), figures, checkpoints, Retention::default());
     (writer, dir)
 }
 
 type Answered = oneshot::Receiver<Vec<Result<Accepted, AcceptError>>>;
 
-fn accept(queue: &Sender<Message>, bytes: usize) -> Answered {
-    let (answer, answered) = oneshot::channel();
-    let event = NewEvent {
+fn event(bytes: usize) -> NewEvent {
+    NewEvent {
         account: 1,
         event_type: "alert.rule_created".into(),
         data: vec![b'x'; bytes].into(),
@@ -89,16 +89,22 @@ fn accept(queue: &Sender<Message>, bytes: usize) -> Answered {
         flagged: false,
         trace: None,
         idempotency: None,
-    };
-    queue.send(Message::Accept(vec![event], answer)).expect("it is open");
+    }
+}
+
+fn accept(queue: &Sender<Message>, bytes: usize) -> Answered {
+    let (answer, answered) = oneshot::channel();
+    queue.send(Message::Accept(vec![event(bytes)], answer)).expect("it is open");
     answered
+}
+
+fn failed(event: EventId) -> Settlement {
+    Settlement { delivery: DeliveryId { event, place: 0 }, webhook: 1, attempt: None, next: Next::Failed }
 }
 
 fn settle(queue: &Sender<Message>, event: EventId) -> oneshot::Receiver<Result<(), StoreError>> {
     let (answer, answered) = oneshot::channel();
-    let delivery = DeliveryId { event, place: 0 };
-    let settlement = Settlement { delivery, webhook: 1, attempt: None, next: Next::Failed };
-    queue.send(Message::Settle(vec![settlement], answer)).expect("it is open");
+    queue.send(Message::Settle(vec![failed(event)], answer)).expect("it is open");
     answered
 }
 
@@ -163,6 +169,50 @@ fn a_fault_stops_the_writer_and_tells_everyone() {
     }
     let told = settled.expect("it was sent").try_recv().expect("answered");
     assert!(matches!(told, Err(StoreError::Stopped(_))));
+}
+
+/// What is accepted while old events go waits for one batch of them at most, however many there are: counted, not timed.
+#[test]
+fn acceptance_goes_on_between_the_batches_of_retention() {
+    const OLD: u64 = 2_600;
+    let (mut writer, _dir) = writer();
+    for _ in 0..OLD / 100 {
+        writer.engine.begin().expect("it begins");
+        let accepted = writer.engine.accept(NOW, &vec![event(100); 100]).expect("it is written");
+        let ended: Vec<_> = accepted.into_iter().map(|one| Arc::new(failed(one.expect("it is accepted").id))).collect();
+        writer.engine.commit().expect("it commits");
+        writer.engine.begin().expect("it begins");
+        writer.engine.settle(NOW, &ended).expect("it is written");
+        writer.engine.commit().expect("it commits");
+    }
+    writer.clock = Arc::new(Fixed(NOW.plus(Duration::from_secs(7_200))));
+    writer.retention = Retention { age: Some(Duration::from_secs(3_600)), size: None };
+    let (queue, messages) = writer::queue();
+    let _answered = accept(&queue, 10);
+    // Each acceptance is followed by another one, until all that is old has gone.
+    let gone_by = Arc::<Mutex<Vec<u64>>>::default();
+    let (figures, seen) = (Arc::clone(&writer.figures), Arc::clone(&gone_by));
+    writer.facts = Box::new(move |facts| {
+        if !facts.iter().any(|fact| matches!(fact, Fact::Accepted { .. })) {
+            return;
+        }
+        let gone = figures.retained_events.load(Ordering::Relaxed);
+        let number = {
+            let mut seen = seen.lock().expect("nobody panics");
+            seen.push(gone);
+            seen.len()
+        };
+        if gone < OLD && number < 20_000 {
+            drop(accept(&queue, 10));
+        } else {
+            queue.send(Message::Stop).expect("it is open");
+        }
+    });
+    assert_eq!(writer.run(&messages), Ok(()));
+    let gone_by = gone_by.lock().expect("nobody panics");
+    assert!(gone_by.windows(2).all(|pair| pair[1] - pair[0] <= 500), "one batch at most between two acceptances");
+    assert_eq!((gone_by.first(), gone_by.last()), (Some(&0), Some(&OLD)));
+    println!("{} acceptances while {OLD} old events went", gone_by.len());
 }
 
 /// How SQLite would carry a statement out, a line for each step.

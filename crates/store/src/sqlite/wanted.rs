@@ -126,8 +126,11 @@ impl Wanted {
             if self.means_outcome(Some(outcome)) {
                 sources.push(Source::Outcome(account, outcome));
             }
+            if sources.len() > SOURCES_MAX {
+                return Ok(None);
+            }
         }
-        Ok((sources.len() <= SOURCES_MAX).then_some(sources))
+        Ok(Some(sources))
     }
 }
 

@@ -131,3 +131,46 @@ fn the_whole_store_s_size_is_kept_and_only_unfinished_ones_stop_what_is_new() {
     assert_eq!(shrink(&mut open, None), 0);
     assert_eq!(refused(&mut open), None, "the bound is gone");
 }
+
+#[test]
+fn a_crash_within_a_batch_leaves_all_of_it_and_one_after_it_nothing() {
+    let dir = Dir::new();
+    let mut before = open(&dir);
+    let webhook = before.new_webhook("wh_one");
+    let events = before.accept(NOW, 200);
+    for event in events.iter().skip(1).filter(|event| event.0 % 7 != 0) {
+        before.settle(NOW, settlement(id(*event), webhook, 1, NOW, Next::Delivered));
+    }
+    let unfinished: Vec<_> =
+        std::iter::once(&events[0]).chain(events[1..].iter().filter(|event| event.0 % 7 == 0)).copied().collect();
+    let late = NOW.plus(Duration::from_secs(10 * HOUR));
+    let keep = Duration::from_secs(HOUR);
+    // What a start after a crash at this instant finds: every row whole, every reference kept.
+    let survives = || {
+        let crashed = dir.crashed();
+        let after = open(&crashed);
+        let left = list(&after.reader(), late).expect("it is read");
+        for delivery in &left {
+            let found = after.reader().delivery(ACCOUNT, delivery.id, late).expect("it is read").expect("it is there");
+            assert_eq!(found.1.len(), usize::from(delivery.attempts_made));
+            assert!(after.reader().event(ACCOUNT, delivery.id.event).expect("it is read").is_some());
+        }
+        drop(after);
+        store::sqlite::check(&crashed.0).expect("nothing is damaged");
+        left.len()
+    };
+    let mut left = 200;
+    loop {
+        before.engine.begin().expect("it begins");
+        let retained = before.engine.retain(late, keep, 40).expect("it is written");
+        assert_eq!(survives(), left, "nothing of a batch that is not committed");
+        before.engine.commit().expect("it commits");
+        left -= retained.events;
+        assert_eq!(survives(), left, "all of one that is");
+        if !retained.more {
+            break;
+        }
+    }
+    let rest: Vec<_> = list(&before.reader(), late).expect("it is read").iter().map(|row| row.id.event).collect();
+    assert_eq!(rest, unfinished.into_iter().rev().collect::<Vec<_>>());
+}

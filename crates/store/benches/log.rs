@@ -38,7 +38,7 @@ const TYPES: u64 = 16;
 /// One in so many events is of the rare type, holds the rare word, or is answered in the rare way.
 const RARE: u64 = 100_000;
 /// For how long the first page of a list looks, as the API has it.
-const PATIENCE: Duration = Duration::from_millis(4);
+const PATIENCE: Duration = Duration::from_millis(1);
 const PRODUCERS: usize = 64;
 /// The key that the stores are opened with, and as `posthaste serve` looks for it beside them.
 const KEY: [u8; 32] = [7; 32];

@@ -90,8 +90,6 @@ impl Listing<'_> {
         let mut unstored = fresh.rows.iter().peekable();
         let mut page = Page::empty();
         let mut last = None;
-        // A body may be large, and a look at it takes as long.
-        let most_in_vain = if search.is_some() { 1 } else { LEAST };
         for looked in 0usize.. {
             let dry = self.fill(&mut streams, looked, page.rows.len())?;
             let newest = streams.iter().filter_map(Stream::head).map(|entry| entry.id).max();
@@ -109,7 +107,7 @@ impl Listing<'_> {
                 return Ok(page);
             }
             let in_vain = looked - page.rows.len();
-            if in_vain >= most_in_vain && self.patience.is_over() {
+            if in_vain >= LEAST && self.patience.is_over() {
                 return self.ends_early(page, last);
             }
             last = Some(next);

@@ -39,15 +39,14 @@ pub struct LoadDue {
 }
 
 impl Horizon {
-    /// What loads leave to a webhook's backlog is due before this instant: a load may have ended between two attempts that
-    /// are planned for the same one.
-    pub(crate) const fn until(&self) -> Timestamp {
-        Timestamp(self.covered.0.saturating_add(1))
+    /// Every planned attempt before this instant is in memory, or comes with the load under way.
+    pub(crate) const fn covered(&self) -> Timestamp {
+        self.covered
     }
 
     /// Keeps a planned attempt, if it lies within the horizon; returns whether it was kept.
     pub(crate) fn plan(&mut self, job: Job) -> bool {
-        let within = job.due.due_at < self.until();
+        let within = job.due.due_at < self.covered;
         if within {
             self.planned.insert((job.due.due_at, job.due.delivery), job);
         }

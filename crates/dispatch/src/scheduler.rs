@@ -284,8 +284,7 @@ impl Scheduler {
     fn learn_of_loaded(&mut self, now: Timestamp, job: Job) {
         let due = job.due;
         let Some(lane) = self.lanes.get_mut(&due.webhook) else { return };
-        // A webhook whose backlog is being read gets this with it, oldest first.
-        if lane.webhook.pause.is_some() || (lane.on_disk.more && lane.ordered.is_none()) {
+        if lane.webhook.pause.is_some() {
             lane.on_disk.grown();
             return;
         }
@@ -389,7 +388,7 @@ impl Scheduler {
         self.loads += 1;
         lane.on_disk.loading = Some(self.loads);
         let order = lane.webhook.order.clone();
-        let until = if order.is_some() { Timestamp(i64::MAX) } else { self.horizon.until().max(now) };
+        let until = if order.is_some() { Timestamp(i64::MAX) } else { self.horizon.covered().max(now) };
         let (load, limit) = (self.loads, self.bounds.backlog);
         self.out.push(Output::LoadBacklog { webhook, load, after, until, limit, order });
     }

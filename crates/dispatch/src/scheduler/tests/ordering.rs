@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use domain::order::{Order, OrderKey};
+use domain::order::Order;
 
 use super::*;
 
@@ -283,59 +283,4 @@ fn held_ones_keep_their_place() {
         bench.end(&start, answered(200, 1));
         bench.record();
     }
-}
-
-/// A scheduler that has started, whose first load of planned attempts is under way, and whose webhook was resumed since; its
-/// backlog is being read too. And the number of that load.
-fn resumed_while_loading(bounds: Bounds) -> (Scheduler, u64) {
-    let mut scheduler = Scheduler::new(Arc::new(Policy::default()), 7, START).with_bounds(bounds);
-    let active = Arc::new(webhook(1, 1));
-    let outputs = scheduler.step(START, Input::Fact(Fact::Webhook(Arc::clone(&active))));
-    assert!(matches!(outputs[..], [Output::LoadDue(_)]), "{outputs:?}");
-    let pause = Some(Pause { since: START, cause: PauseCause::Gone });
-    scheduler.take(START, Input::Fact(Fact::Webhook(Arc::new(Webhook { pause, ..Webhook::clone(&active) }))));
-    scheduler.take(START, Input::Fact(Fact::Webhook(active)));
-    let outputs = scheduler.step(START, Input::Fact(Fact::Resumed { webhook: 1, rate: None }));
-    let [Output::LoadBacklog { load, .. }] = outputs[..] else { panic!("{outputs:?}") };
-    (scheduler, load)
-}
-
-fn first_attempt(number: i64, due_at: Timestamp) -> Due {
-    let delivery = DeliveryId { event: EventId::first_at(START.0 - 7_200_000_000 + number), place: 0 };
-    Due { delivery, webhook: 1, due_at, attempts_made: 0, retries_made: 0, reason: Reason::First }
-}
-
-#[test]
-fn what_a_load_brings_of_a_webhook_that_was_resumed_meanwhile_is_not_passed_by_its_backlog() {
-    let (mut scheduler, load) = resumed_while_loading(Bounds::default());
-    let hour_ago = Timestamp(START.0 - 3_600_000_000);
-    let rows: Vec<Due> = (0..4).map(|number| first_attempt(number, hour_ago)).collect();
-    let outputs = scheduler.step(START, Input::Due(rows[..2].to_vec()));
-    assert!(outputs.is_empty(), "it waits for what may be older: {outputs:?}");
-    let rows = rows.into_iter().map(|due| (due, OrderKey::NONE)).collect::<Vec<_>>();
-    let read = Input::Backlog { webhook: 1, load, rows: Some(rows.clone()) };
-    let sent: Vec<_> = scheduler.step(START, read).into_iter().filter_map(started).collect();
-    assert_eq!(sent, rows.iter().map(|(due, _)| due.delivery).collect::<Vec<_>>());
-}
-
-#[test]
-fn what_is_due_when_a_load_ends_is_not_left_out_by_both() {
-    let (mut scheduler, load) = resumed_while_loading(Bounds { due: 2, ..Bounds::default() });
-    let soon = START.plus(Duration::from_secs(10));
-    let rows = [first_attempt(0, soon), first_attempt(1, soon)];
-    // Both have ended when the next load has not been asked for yet.
-    scheduler.take(START, Input::Due(rows.to_vec()));
-    let mut outputs = scheduler.step(START, Input::Backlog { webhook: 1, load, rows: Some(Vec::new()) });
-    while let Some(output) = outputs.pop() {
-        if let Output::LoadBacklog { load, until, .. } = output {
-            let found = rows.iter().filter(|due| due.due_at < until).map(|due| (*due, OrderKey::NONE)).collect();
-            outputs.extend(scheduler.step(START, Input::Backlog { webhook: 1, load, rows: Some(found) }));
-        }
-    }
-    let sent: Vec<_> = scheduler.step(soon, Input::Tick).into_iter().filter_map(started).collect();
-    assert_eq!(sent, rows.map(|due| due.delivery));
-}
-
-fn started(output: Output) -> Option<DeliveryId> {
-    if let Output::Start(start) = output { Some(start.due.delivery) } else { None }
 }

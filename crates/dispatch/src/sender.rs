@@ -106,6 +106,7 @@ fn unsent(policy: &Policy, start: &Start, now: Timestamp) -> SentRequest {
         signed_at: now.seconds(),
         signature: [0; 32],
         standard: Vec::new(),
+        ed25519: Vec::new(),
         custom: Vec::new(),
     }
 }

@@ -42,13 +42,19 @@ impl Directory {
     /// The account's webhook of this id; another account's is not found.
     #[must_use]
     pub fn webhook(&self, account: u32, id: &WebhookId) -> Option<&Arc<Webhook>> {
-        self.webhooks.get(self.webhook_numbers.get(id)?).filter(|webhook| webhook.account == account)
+        self.webhook_of_id(id).filter(|webhook| webhook.account == account)
     }
 
     /// The webhook of this number, whosever it is.
     #[must_use]
     pub fn webhook_numbered(&self, number: u32) -> Option<&Arc<Webhook>> {
         self.webhooks.get(&number)
+    }
+
+    /// The webhook of this id, whosever it is.
+    #[must_use]
+    pub fn webhook_of_id(&self, id: &WebhookId) -> Option<&Arc<Webhook>> {
+        self.webhooks.get(self.webhook_numbers.get(id)?)
     }
 
     /// Whether any account has a webhook of this id.

@@ -20,6 +20,7 @@ pub mod id;
 pub mod in_flight;
 pub mod json_pointer;
 pub mod key;
+pub mod key_pair;
 pub mod order;
 pub mod policy;
 pub mod redaction;

@@ -126,7 +126,7 @@ impl Webhook {
             url,
             events,
             headers: CustomHeaders::default(),
-            secrets: SigningSecrets { current: secret, previous: None },
+            secrets: SigningSecrets::new(secret),
             pause: None,
             timeout: None,
             retry_schedule: None,

@@ -34,6 +34,7 @@ mod webhook_actions;
 mod webhook_change;
 mod webhook_input;
 mod webhook_json;
+mod webhook_keys;
 mod webhook_secret;
 mod webhook_test;
 mod webhooks;
@@ -51,6 +52,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         webhooks::operations(),
         webhook_actions::operations(),
         webhook_secret::operations(),
+        webhook_keys::operations(),
         webhook_test::operations(),
         stats::operations(),
         url_check::operations(),

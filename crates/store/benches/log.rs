@@ -364,6 +364,7 @@ fn settlement(fact: &Fact) -> Option<Settlement> {
             signed_at: event.timestamp.seconds(),
             signature: [5; 32],
             standard: vec![[6; 32]],
+            ed25519: Vec::new(),
             custom: Vec::new(),
         },
         answer: status.map(|status| Answer {

@@ -81,7 +81,7 @@ fn fields(webhook: &Webhook) -> Vec<(&'static str, Value)> {
         url,
         events,
         headers,
-        secrets: _,
+        secrets,
         pause: _,
         timeout,
         retry_schedule,
@@ -106,6 +106,8 @@ fn fields(webhook: &Webhook) -> Vec<(&'static str, Value)> {
         ("rate_limit", json!(rate_limit)),
         ("max_in_flight", json!(max_in_flight)),
         ("http2", json!(http2)),
+        // Of the secrets no more than what kind of signature they make.
+        ("signing", json!(secrets.signing())),
         ("order", json!(order)),
         ("temporary", json!(temporary)),
     ]
@@ -120,7 +122,9 @@ mod tests {
     use crate::endpoint_url::EndpointUrl;
     use crate::event_filter::EventFilter;
     use crate::key::Account;
+    use crate::key_pair::KeyPair;
     use crate::secret::SigningSecret;
+    use crate::signature::KeyPairs;
     use crate::time::Timestamp;
 
     fn webhook() -> Webhook {
@@ -157,12 +161,16 @@ mod tests {
         assert_eq!(said(Some(&paused), &before), [("webhook.resumed", "{}".to_owned())]);
 
         let mut rotated = before.clone();
-        let old = std::mem::replace(&mut rotated.secrets.current, SigningSecret::from_bytes(&[8; 32]));
-        rotated.secrets.previous = Some((old, Timestamp(0)));
+        let pair = |fill| KeyPair::from_seed(&[fill; 32]);
+        rotated.secrets.pairs = Some(KeyPairs::new(pair(1)));
+        let changes = r#"{"changes":{"signing":{"from":"hmac","to":"ed25519"}}}"#;
+        assert_eq!(said(Some(&before), &rotated), [("webhook.updated", changes.to_owned())]);
+        let before = rotated.clone();
+        rotated.secrets.rotate(SigningSecret::from_bytes(&[8; 32]), pair(2), Some(Timestamp(0)));
         let until = r#"{"previous_until":"1970-01-01T00:00:00.000000Z"}"#;
         assert_eq!(said(Some(&before), &rotated), [("webhook.secret_rotated", until.to_owned())]);
         let mut confirmed = rotated.clone();
-        confirmed.secrets.previous = None;
+        confirmed.secrets.confirm();
         assert_eq!(said(Some(&rotated), &confirmed), [("webhook.secret_confirmed", "{}".to_owned())]);
     }
 }

@@ -52,6 +52,7 @@ fn explained(failed: &Failed) -> Explanation {
             signed_at: 0,
             signature: [0; 32],
             standard: Vec::new(),
+            ed25519: Vec::new(),
             custom: Vec::new(),
         },
         answer: failed.answer.map(|(status, headers, body)| Answer {

@@ -18,6 +18,7 @@ fn attempt(at: i64, status: Option<u16>, code: Option<ErrorCode>) -> Attempt {
             signed_at: 0,
             signature: [0; 32],
             standard: Vec::new(),
+            ed25519: Vec::new(),
             custom: Vec::new(),
         },
         answer: status.map(|status| Answer { status, headers: Vec::new(), body: Vec::new(), truncated: false }),

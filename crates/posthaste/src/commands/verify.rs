@@ -1,5 +1,6 @@
 //! `posthaste verify`: check a signature, explain why one does not fit, or show code that checks it.
 
+mod asymmetric;
 mod difference;
 mod example;
 mod explain;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use domain::secret::SigningSecret;
-use domain::signature::{self, Check};
+use domain::signature::{self, Check, Received};
 use serde_json::json;
 
 use crate::cli::Session;
@@ -22,14 +23,23 @@ pub(crate) struct Options {
     /// The body as it was received: a file, or - for stdin
     #[arg(long, value_name = "FILE")]
     body: Option<PathBuf>,
-    /// The signature header's value: sha256=…
+    /// The signature header's value: sha256=…; with --public-key that of webhook-signature
     #[arg(long, value_name = "HEADER")]
     signature: Option<String>,
     /// The signing secret, whsec_…; given twice, either may fit [env: POSTHASTE_SECRET]
     #[arg(long, value_name = "SECRET")]
     secret: Vec<String>,
+    /// The public key of a webhook that signs with ed25519, whpk_…; given twice, either may fit
+    #[arg(long, value_name = "KEY", requires_all = ["id", "timestamp"], conflicts_with_all = ["secret", "explain"])]
+    public_key: Vec<String>,
+    /// The header webhook-id
+    #[arg(long, requires = "public_key")]
+    id: Option<String>,
+    /// The header webhook-timestamp
+    #[arg(long, value_name = "SECONDS", requires = "public_key")]
+    timestamp: Option<String>,
     /// Show code that checks signatures
-    #[arg(long, value_enum, value_name = "LANGUAGE", conflicts_with_all = ["body", "signature", "secret", "explain"])]
+    #[arg(long, value_enum, value_name = "LANGUAGE", conflicts_with_all = ["body", "signature", "secret", "public_key", "explain"])]
     example: Option<Language>,
     /// Compare what was received with what this attempt sent
     #[arg(long, value_name = "ATTEMPT", requires = "body")]
@@ -49,6 +59,12 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
         ));
     };
     let body = read(file)?;
+    if let (Some(id), Some(timestamp)) = (&options.id, &options.timestamp) {
+        let signatures = options.signature.as_deref();
+        let signatures = signatures.ok_or_else(|| Stop::usage("Give webhook-signature: --signature \"v1a,…\""))?;
+        let received = Received { body: &body, id, timestamp, signatures };
+        return asymmetric::check(received, &options.public_key, session);
+    }
     let mut secrets = options.secret.clone();
     if secrets.is_empty() {
         secrets.extend(session.environment.get("POSTHASTE_SECRET").map(str::to_owned));
@@ -76,23 +92,35 @@ fn check(body: &[u8], header: Option<&str>, secrets: &[String], session: &Sessio
     } else {
         ("mismatch", mismatch(body))
     };
+    Ok(say(verdict, &said, body, session))
+}
+
+/// Says what was found, and ends by it.
+fn say(verdict: &str, said: &str, body: &[u8], session: &Session<'_>) -> Exit {
     if session.console.json() {
         session.console.value(&json!({"verdict": verdict, "body_bytes": body.len()}));
     } else {
-        session.console.line(&said);
+        session.console.line(said);
     }
-    Ok(if verdict == "valid" { Exit::Ok } else { Exit::Failure })
+    if verdict == "valid" { Exit::Ok } else { Exit::Failure }
 }
 
 fn mismatch(body: &[u8]) -> String {
-    let advice = if body.ends_with(b"\n") {
-        "the file ends with a line break, which bodies that we send do not: an editor may have added it"
-    } else if difference::is_respaced(body) {
-        "the file has spaces between its parts, which bodies that we send do not: it was parsed and written again"
-    } else {
-        "another secret, or a body that was changed; `posthaste verify --explain att_… --body FILE` compares it with what was sent"
-    };
+    let advice = changed(body).unwrap_or(
+        "another secret, or a body that was changed; `posthaste verify --explain att_… --body FILE` compares it with what was sent",
+    );
     format!("✕ The signature does not fit this body of {} bytes and this secret.\n→ Likely: {advice}.", body.len())
+}
+
+/// What can be seen of a body that is not as it was sent.
+fn changed(body: &[u8]) -> Option<&'static str> {
+    if body.ends_with(b"\n") {
+        Some("the file ends with a line break, which bodies that we send do not: an editor may have added it")
+    } else if difference::is_respaced(body) {
+        Some("the file has spaces between its parts, which bodies that we send do not: it was parsed and written again")
+    } else {
+        None
+    }
 }
 
 /// Reads a secret of ours.

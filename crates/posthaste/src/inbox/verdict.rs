@@ -75,7 +75,7 @@ mod tests {
 
     fn signature_of(body: &[u8], secret: &SigningSecret) -> String {
         use domain::signature::{SentRequest, SigningSecrets, ToSign};
-        let secrets = SigningSecrets { current: secret.clone(), previous: None };
+        let secrets = SigningSecrets::new(secret.clone());
         let delivery = domain::id::DeliveryId { event: domain::id::EventId(1), place: 0 };
         let now = domain::time::Timestamp(0);
         let brand = domain::brand::Brand::default();

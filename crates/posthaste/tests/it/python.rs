@@ -27,7 +27,7 @@ struct Python {
 }
 
 /// Where the receivers' programs lie.
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/receivers")
 }
 
@@ -69,7 +69,7 @@ impl Drop for Python {
 }
 
 /// What the JavaScript library says of these requests.
-fn javascript(requests: &[Value], secrets: &[&str]) -> Vec<Value> {
+pub(crate) fn javascript(requests: &[Value], secrets: &[&str]) -> Vec<Value> {
     let mut command = Command::new("node");
     command.arg(programs().join("verify.mjs")).args(secrets).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("Node.js runs");

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what verify.py and verify.mjs need: the official Standard Webhooks libraries, each from its own registry.
+# Installs what the receivers need: the official Standard Webhooks libraries and one for ed25519, each from its own registry.
 # Does nothing where that was done already for the same versions.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

@@ -162,7 +162,8 @@ fn parameters(operation: &Operation) -> Vec<Value> {
 
 /// The group of a path: its resource.
 fn group(path: &str) -> &str {
-    let path = path.strip_prefix("/v1/").unwrap_or("operations");
+    let public = path.strip_prefix("/v1/").or_else(|| path.strip_prefix("/.well-known/"));
+    let path = public.unwrap_or("operations");
     let path = path.strip_prefix("accounts/{account}/").unwrap_or(path);
     path.split('/').next().unwrap_or(path)
 }
@@ -185,7 +186,7 @@ fn sent(event_type: &EventType, brand: &Brand) -> Value {
         header("webhook-timestamp".to_owned(), "The second of the attempt (Standard Webhooks).", "1773844200"),
         header(
             "webhook-signature".to_owned(),
-            "One or more signatures, with a space between (Standard Webhooks).",
+            "One or more signatures, with a space between (Standard Webhooks): v1 by the secret, and v1a by the key pair of a webhook with one.",
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
         ),
     ];

@@ -8,9 +8,11 @@ use domain::attempt::ErrorCode;
 use domain::custom_headers::CustomHeaders;
 use domain::endpoint_url::{EndpointUrl, HostName};
 use domain::event_filter::EventFilter;
+use domain::key_pair::{KeyPair, Signing};
 use domain::order::Order;
 use domain::refusal::Refusal;
 use domain::retry::RetrySchedule;
+use domain::signature::KeyPairs;
 use domain::time::parse_span;
 use domain::webhook::Webhook;
 use utoipa::ToSchema;
@@ -59,13 +61,27 @@ pub(crate) struct WebhookInput {
     max_in_flight: Option<u16>,
     /// Whether HTTP/2 is offered; HTTP/1.1 always is.
     http2: Option<bool>,
+    /// `hmac`, or `ed25519` for a signature that a public key checks, beside the HMACs. Back to `hmac` forgets the key pair.
+    #[schema(example = "hmac")]
+    signing: Option<String>,
     /// In which order it gets its events; null where that does not matter.
     order: Option<OrderJson>,
 }
 
 /// The members of [`WebhookInput`].
-pub(super) const FIELDS: [&str; 10] =
-    ["name", "url", "events", "headers", "timeout", "retry_schedule", "rate_limit", "max_in_flight", "http2", "order"];
+pub(super) const FIELDS: [&str; 11] = [
+    "name",
+    "url",
+    "events",
+    "headers",
+    "timeout",
+    "retry_schedule",
+    "rate_limit",
+    "max_in_flight",
+    "http2",
+    "signing",
+    "order",
+];
 
 /// What was given, judged. `None` was not given; an inner `None` was given as null: the operator's setting.
 #[derive(Debug, Default)]
@@ -79,6 +95,8 @@ pub(super) struct Draft {
     rate_limit: Option<Option<u32>>,
     max_in_flight: Option<Option<u16>>,
     http2: Option<bool>,
+    /// A key pair, for a webhook that has none yet; an inner `None` for the secret alone.
+    pair: Option<Option<KeyPair>>,
     order: Option<Option<Order>>,
 }
 
@@ -95,6 +113,7 @@ impl Draft {
             max_in_flight: read_count(input, "max_in_flight", "max_in_flight_invalid", u32::from(IN_FLIGHT_MAX))
                 .map(|count| count.and_then(|count| u16::try_from(count).ok())),
             http2: not_null(input, "http2", "http2_invalid", "true or false"),
+            pair: read_signing(api, input),
             order: read_order(input),
             url: None,
         };
@@ -119,6 +138,13 @@ impl Draft {
         set(&mut webhook.max_in_flight, self.max_in_flight);
         set(&mut webhook.http2, self.http2);
         set(&mut webhook.order, self.order);
+        match self.pair {
+            Some(Some(pair)) => {
+                webhook.secrets.pairs.get_or_insert(KeyPairs::new(pair));
+            }
+            Some(None) => webhook.secrets.pairs = None,
+            None => {}
+        }
     }
 }
 
@@ -189,6 +215,20 @@ fn read_schedule(input: &mut Input<'_>) -> Option<Option<RetrySchedule>> {
         Ok(schedule) => Some(Some(schedule)),
         Err(fault) => {
             input.fault("retry_schedule", "schedule_invalid", format!("retry_schedule: {fault}."));
+            None
+        }
+    }
+}
+
+fn read_signing(api: &Api, input: &mut Input<'_>) -> Option<Option<KeyPair>> {
+    const CODE: &str = "signing_invalid";
+    let text: String = not_null(input, "signing", CODE, "\"hmac\" or \"ed25519\"")?;
+    match Signing::parse(&text) {
+        Some(Signing::Hmac) => Some(None),
+        Some(Signing::Ed25519) => Some(Some(KeyPair::from_seed(&api.chance()))),
+        None => {
+            let shown: String = text.chars().take(40).collect();
+            input.fault("signing", CODE, format!("signing is \"hmac\" or \"ed25519\", not {shown:?}."));
             None
         }
     }

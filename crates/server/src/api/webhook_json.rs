@@ -57,6 +57,12 @@ pub(crate) struct WebhookJson {
     max_in_flight: u16,
     /// Whether HTTP/2 is offered.
     http2: bool,
+    /// `hmac`: the secret signs; `ed25519`: a key pair signs too.
+    #[schema(example = "hmac")]
+    signing: &'static str,
+    /// The public key that checks the signature `v1a`; null where the secret alone signs.
+    #[schema(example = "whpk_6kpsY+KcUgq+9VB7Eye7F+ZVHdq6+vnuSQh7qaRRG0w=")]
+    public_key: Option<String>,
     /// In which order it gets its events; null where that does not matter.
     order: Option<OrderJson>,
     /// Which of these follow the operator's settings: `timeout`, `retry_schedule`, `max_in_flight`.
@@ -152,6 +158,8 @@ impl WebhookJson {
             rate_limit: webhook.rate_limit,
             max_in_flight: webhook.cap(policy),
             http2: webhook.http2,
+            signing: webhook.secrets.signing().as_str(),
+            public_key: webhook.secrets.pairs.as_ref().map(|pairs| pairs.current.public().to_string()),
             order: webhook.order.as_ref().map(|order| OrderJson { by: order.by() }),
             defaults: defaults.into_iter().filter(|(_, follows)| *follows).map(|(name, _)| name).collect(),
             temporary: webhook.temporary,

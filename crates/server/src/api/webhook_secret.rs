@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use domain::audit::{Action, of_webhook};
 use domain::key::Scope;
+use domain::key_pair::{KeyPair, Signing};
 use domain::secret::SigningSecret;
 use domain::store::Change;
 use domain::time::{Timestamp, parse_span};
@@ -30,6 +31,8 @@ use crate::problem::Problem;
 const OVERLAP: Duration = Duration::from_secs(86_400);
 /// The longest overlap.
 const OVERLAP_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// The header of Standard Webhooks.
+const STANDARD: &str = "webhook-signature";
 
 /// How a secret is rotated.
 #[derive(ToSchema)]
@@ -47,6 +50,9 @@ struct SecretsJson {
     /// The signing secret.
     #[schema(example = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDxF2Nn0VpwqM=")]
     secret: String,
+    /// The public key of the key pair that signs too; null where the secret alone signs.
+    #[schema(example = "whpk_6kpsY+KcUgq+9VB7Eye7F+ZVHdq6+vnuSQh7qaRRG0w=")]
+    public_key: Option<String>,
     /// The old secret while its overlap lasts; null otherwise.
     previous: Option<PreviousJson>,
     /// Which secret signs which header now.
@@ -59,18 +65,23 @@ struct SecretsJson {
 struct PreviousJson {
     /// The old secret.
     secret: String,
+    /// The old public key, if there was one.
+    public_key: Option<String>,
     /// When it stops signing.
     #[schema(value_type = String, format = DateTime)]
     until: Timestamp,
 }
 
-/// Which secrets sign a header.
+/// Which secrets, or key pairs, sign a header.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Signs)]
 struct SignsJson {
     /// The header.
     #[schema(example = "X-CronDB-Signature")]
     header: String,
+    /// `hmac`: by secrets; `ed25519`: by key pairs.
+    #[schema(example = "hmac")]
+    scheme: &'static str,
     /// `current`, `previous`, or both, in the order in which they stand in the header.
     by: Vec<&'static str>,
 }
@@ -93,8 +104,8 @@ pub(super) fn operations() -> Vec<Operation> {
             "Rotate a webhook's signing secret",
         ).scope(Scope::SecretsWrite)
         .about(
-            "During the overlap the brand's signature header is signed with the old secret, and webhook-signature carries \
-             both; so no check breaks. Put the new secret in, then confirm.",
+            "A webhook that signs with ed25519 gets a new key pair too. During the overlap the brand's signature header is signed with the old secret, and webhook-signature carries \
+             signatures by both; so no check breaks. Put the new secret in, then confirm.",
         )
         .may_take(shape::<RotateInput>())
         .answers(200, "The new secret and the old one.", Some(shape::<SecretsJson>()))
@@ -122,14 +133,26 @@ impl SecretsJson {
         } else {
             (vec!["current"], vec!["current"])
         };
+        let mut pairs = secrets.pairs_at(now).map(|pair| pair.public().to_string());
+        let (public_key, old_public_key) = (pairs.next(), pairs.next());
+        let hmac = Signing::Hmac.as_str();
+        let mut signs = vec![
+            SignsJson { header: format!("{prefix}-Signature"), scheme: hmac, by: page },
+            SignsJson { header: STANDARD.to_owned(), scheme: hmac, by: standard },
+        ];
+        if public_key.is_some() {
+            let by = if old_public_key.is_some() { vec!["current", "previous"] } else { vec!["current"] };
+            signs.push(SignsJson { header: STANDARD.to_owned(), scheme: Signing::Ed25519.as_str(), by });
+        }
         Self {
             secret: secrets.current.reveal().to_owned(),
-            previous: previous
-                .map(|(secret, until)| PreviousJson { secret: secret.reveal().to_owned(), until: *until }),
-            signs: vec![
-                SignsJson { header: format!("{prefix}-Signature"), by: page },
-                SignsJson { header: "webhook-signature".to_owned(), by: standard },
-            ],
+            public_key,
+            previous: previous.map(|(secret, until)| PreviousJson {
+                secret: secret.reveal().to_owned(),
+                public_key: old_public_key,
+                until: *until,
+            }),
+            signs,
         }
     }
 }
@@ -165,6 +188,7 @@ async fn rotate(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
     }
     input.check()?;
     let fresh = SigningSecret::from_bytes(&api.chance());
+    let pair = KeyPair::from_seed(&api.chance());
     let make = |mut webhook: Webhook| {
         let now = api.now();
         if webhook.secrets.overlapping(now).is_some() {
@@ -173,8 +197,8 @@ async fn rotate(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
                 "The last rotation's overlap still lasts; a third secret would break receivers. Confirm it first.",
             ));
         }
-        let old = std::mem::replace(&mut webhook.secrets.current, fresh.clone());
-        webhook.secrets.previous = overlap.filter(|o| !o.is_zero()).map(|overlap| (old, now.plus(overlap)));
+        let until = overlap.filter(|o| !o.is_zero()).map(|overlap| now.plus(overlap));
+        webhook.secrets.rotate(fresh.clone(), pair.clone(), until);
         Ok(Some(Change::PutWebhook(Box::new(webhook))))
     };
     let show = |webhook: &Webhook| answer(&api, webhook);
@@ -186,10 +210,11 @@ async fn confirm(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> 
     let idempotency = idempotency::of_body(&at.caller, Some(at.account.number), &body)?;
     Input::parse_optional(body.text()?, &[])?.check()?;
     let make = |mut webhook: Webhook| {
-        Ok(Some(match webhook.secrets.previous.take() {
-            Some(_old) => Change::PutWebhook(Box::new(webhook)),
+        Ok(Some(if webhook.secrets.confirm() {
+            Change::PutWebhook(Box::new(webhook))
+        } else {
             // There is nothing to end, but the answer shows the secret.
-            None => Change::Note(of_webhook::act(Action::SecretRevealed, &webhook)),
+            Change::Note(of_webhook::act(Action::SecretRevealed, &webhook))
         }))
     };
     let show = |webhook: &Webhook| answer(&api, webhook);

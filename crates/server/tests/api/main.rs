@@ -16,6 +16,7 @@ mod pages;
 mod replays;
 mod sessions;
 mod sign_in;
+mod signing;
 mod slow;
 mod socket;
 mod stats;

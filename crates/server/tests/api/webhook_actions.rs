@@ -52,7 +52,7 @@ async fn a_rotation_overlaps_until_it_is_confirmed_or_ends() {
     let path = format!("{LIST}/{id}/secret");
     let old = world.get(&path).await.json();
     assert_eq!(old["previous"], Value::Null);
-    assert_eq!(old["signs"][0], json!({"header": "X-CronDB-Signature", "by": ["current"]}));
+    assert_eq!(old["signs"][0], json!({"header": "X-CronDB-Signature", "scheme": "hmac", "by": ["current"]}));
     for overlap in [json!("99999d"), json!("31d"), json!("soon"), json!(5)] {
         let (status, faults) = world.post(&format!("{path}/rotate"), &json!({"overlap": overlap})).await.faults();
         assert_eq!((status, faults[0].1.as_str()), (422, "overlap_invalid"));

@@ -277,6 +277,7 @@ pub(super) fn settlement(now: Timestamp, due: Due, end: End) -> Settlement {
             signed_at: now.seconds(),
             signature: [1; 32],
             standard: vec![[2; 32]],
+            ed25519: vec![[3; 64], [4; 64]],
             custom: vec!["X-Api-Key".to_owned()],
         },
         answer: status.map(|status| Answer {

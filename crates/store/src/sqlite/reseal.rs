@@ -45,7 +45,11 @@ struct Sealed {
 
 /// Everything that is sealed. A test over the tables keeps it whole.
 const SEALED: &[Sealed] = &[
-    Sealed { table: "webhooks", columns: &["secret", "previous_secret", "headers"], reseal: webhooks_rows },
+    Sealed {
+        table: "webhooks",
+        columns: &["secret", "previous_secret", "headers", "key_pair", "previous_key_pair"],
+        reseal: webhooks_rows,
+    },
     Sealed { table: "idempotency", columns: &["answer"], reseal: idempotency::reseal },
     Sealed { table: "marks", columns: &["value"], reseal: key_check },
 ];

@@ -137,3 +137,7 @@ CREATE TABLE cancellings (
     at INTEGER NOT NULL,
     crc INTEGER NOT NULL
 ) STRICT;
+
+-- Key pairs of ed25519, sealed: that of a webhook which signs with one, and the one before it while a rotation overlaps.
+ALTER TABLE webhooks ADD COLUMN key_pair BLOB;
+ALTER TABLE webhooks ADD COLUMN previous_key_pair BLOB;

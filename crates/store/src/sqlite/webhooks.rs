@@ -9,10 +9,11 @@ use domain::custom_headers::CustomHeaders;
 use domain::endpoint_url::EndpointUrl;
 use domain::event_filter::EventFilter;
 use domain::id::{AccountId, WebhookId};
+use domain::key_pair::KeyPair;
 use domain::order::Order;
 use domain::retry::RetrySchedule;
 use domain::secret::SigningSecret;
-use domain::signature::SigningSecrets;
+use domain::signature::{KeyPairs, SigningSecrets};
 use domain::time::Timestamp;
 use domain::vault::Vault;
 use domain::webhook::{Pause, Webhook};
@@ -57,19 +58,23 @@ struct Columns {
     secret: Vec<u8>,
     previous_secret: Option<Vec<u8>>,
     headers: Vec<u8>,
+    key_pair: Option<Vec<u8>>,
+    previous_key_pair: Option<Vec<u8>>,
 }
 
 impl Columns {
     fn sum(&self, id: &str) -> i64 {
         let failing_since = self.failing_since.unwrap_or(i64::MIN);
-        Checksum::of("webhooks")
+        let sum = Checksum::of("webhooks")
             .numbers([self.number.into(), self.account.into(), self.version, failing_since, self.secret_version])
             .text(id)
             .text(&self.profile)
             .bytes(&self.secret)
             .bytes(self.previous_secret.as_deref().unwrap_or_default())
-            .bytes(&self.headers)
-            .sum()
+            .bytes(&self.headers);
+        // Rows without key pairs have the sum that they had before there were any.
+        let pairs = [&self.key_pair, &self.previous_key_pair];
+        pairs.into_iter().flatten().fold(sum, |sum, pair| sum.bytes(pair)).sum()
     }
 }
 
@@ -102,7 +107,8 @@ pub(super) fn load(
 /// Calls `take` with the id and the columns of every row, oldest first, after their checksum was compared.
 fn each(conn: &Connection, mut take: impl FnMut(&str, Columns) -> Result<(), Fault>) -> Result<(), Fault> {
     let mut statement = conn.prepare(
-        "SELECT number, id, account, version, failing_since, profile, secret_version, secret, previous_secret, headers, crc
+        "SELECT number, id, account, version, failing_since, profile, secret_version, secret, previous_secret, headers, crc,
+                key_pair, previous_key_pair
          FROM webhooks ORDER BY number",
     )?;
     let mut rows = statement.query([])?;
@@ -118,6 +124,8 @@ fn each(conn: &Connection, mut take: impl FnMut(&str, Columns) -> Result<(), Fau
             secret: row.get(7)?,
             previous_secret: row.get(8)?,
             headers: row.get(9)?,
+            key_pair: row.get(11)?,
+            previous_key_pair: row.get(12)?,
         };
         if columns.sum(&id) != row.get::<_, i64>(10)? {
             return Err(Fault::Damaged(format!("webhook {id}")));
@@ -140,7 +148,22 @@ fn read(columns: &Columns, id: &str, account_id: AccountId, vault: &Vault) -> Re
         (Some(sealed), Some(until)) => Some((secret("previous_secret", sealed)?, until)),
         _ => None,
     };
-    let secrets = SigningSecrets { current: secret("secret", &columns.secret)?, previous };
+    let pair = |field: &str, sealed: &[u8]| -> Result<KeyPair, Fault> {
+        let plain = vault.open(&context.of(field), sealed)?;
+        let text = std::str::from_utf8(&plain).map_err(|error| damaged(&error))?;
+        KeyPair::parse(text).map_err(|error| damaged(&error))
+    };
+    let pairs = match &columns.key_pair {
+        None => None,
+        Some(sealed) => Some(KeyPairs {
+            current: pair("key_pair", sealed)?,
+            previous: match &columns.previous_key_pair {
+                None => None,
+                Some(sealed) => Some(pair("previous_key_pair", sealed)?),
+            },
+        }),
+    };
+    let secrets = SigningSecrets { current: secret("secret", &columns.secret)?, previous, pairs };
     let headers = vault.open(&context.of("headers"), &columns.headers)?;
     let headers: Vec<(String, String)> = serde_json::from_slice(&headers).map_err(|error| damaged(&error))?;
     Ok(Webhook {
@@ -211,6 +234,7 @@ pub(super) fn put(
     let headers = webhook.headers.pairs();
     let headers = zeroize::Zeroizing::new(serde_json::to_vec(headers).map_err(damaged)?);
     let mut seal = |field: &str, plain: &[u8]| vault.seal(&context.of(field), plain, nonce());
+    let pairs = webhook.secrets.pairs.as_ref();
     let columns = Columns {
         number: webhook.number,
         account: webhook.account,
@@ -225,10 +249,14 @@ pub(super) fn put(
             .as_ref()
             .map(|(secret, _)| seal("previous_secret", secret.reveal().as_bytes())),
         headers: seal("headers", &headers),
+        key_pair: pairs.map(|pairs| seal("key_pair", pairs.current.reveal().as_bytes())),
+        previous_key_pair: pairs
+            .and_then(|pairs| pairs.previous.as_ref())
+            .map(|pair| seal("previous_key_pair", pair.reveal().as_bytes())),
     };
     conn.prepare_cached(
         "UPDATE webhooks SET version = ?2, failing_since = ?3, profile = ?4, secret_version = ?5, secret = ?6,
-                previous_secret = ?7, headers = ?8, crc = ?9
+                previous_secret = ?7, headers = ?8, crc = ?9, key_pair = ?10, previous_key_pair = ?11
          WHERE number = ?1",
     )?
     .execute(params![
@@ -240,7 +268,9 @@ pub(super) fn put(
         columns.secret,
         columns.previous_secret,
         columns.headers,
-        columns.sum(id)
+        columns.sum(id),
+        columns.key_pair,
+        columns.previous_key_pair,
     ])?;
     Ok(())
 }

@@ -3,6 +3,8 @@
 use crate::support::{Dir, NOW, limits, open, try_open};
 use domain::event::Idempotency;
 use domain::key::Account;
+use domain::key_pair::KeyPair;
+use domain::signature::KeyPairs;
 use domain::store::{Change, Changed, Keep};
 use domain::vault::Vault;
 use store::sqlite::{OpenError, opens_with, rotate};
@@ -50,6 +52,7 @@ fn all_that_is_sealed_opens_with_the_new_key_only() {
     let directory = after.directory.read();
     for webhook in directory.webhooks() {
         assert_eq!(webhook.secrets.current, domain::secret::SigningSecret::from_bytes(&[9; 32]));
+        assert_eq!(webhook.secrets.pairs, Some(KeyPairs::new(KeyPair::from_seed(&[6; 32]))));
         assert_eq!(webhook.headers.pairs()[0].1, "canary-header");
     }
     assert_eq!(directory.webhooks().count(), 2);

@@ -17,8 +17,9 @@ use domain::event::NewEvent;
 use domain::event_filter::EventFilter;
 use domain::filter::DeliveryFilter;
 use domain::id::{DeliveryId, EventId};
+use domain::key_pair::KeyPair;
 use domain::secret::SigningSecret;
-use domain::signature::{SentRequest, SigningSecrets};
+use domain::signature::{KeyPairs, SentRequest, SigningSecrets};
 use domain::stats::{Stats, StatsQuery, Step, Subjects, Window, minute};
 use domain::store::{Change, DeliveryQuery, Fact, StoreError};
 use domain::time::Timestamp;
@@ -120,7 +121,10 @@ impl Open {
             url: Arc::new(EndpointUrl::stored("https://example.com/in").expect("a URL")),
             events: EventFilter::stored(vec!["*".to_owned()]),
             headers: CustomHeaders::stored(vec![("X-Api-Key".to_owned(), "canary-header".to_owned())]),
-            secrets: SigningSecrets { current: SigningSecret::from_bytes(&[9; 32]), previous: None },
+            secrets: SigningSecrets {
+                pairs: Some(KeyPairs::new(KeyPair::from_seed(&[6; 32]))),
+                ..SigningSecrets::new(SigningSecret::from_bytes(&[9; 32]))
+            },
             pause: None,
             timeout: None,
             retry_schedule: None,
@@ -204,6 +208,7 @@ pub(crate) fn settlement(delivery: DeliveryId, webhook: u32, number: u16, now: T
             signed_at: now.seconds(),
             signature: [1; 32],
             standard: vec![[2; 32]],
+            ed25519: Vec::new(),
             custom: Vec::new(),
         },
         answer: delivered.then(|| Answer { status: 200, headers: Vec::new(), body: vec![7; 100], truncated: false }),

@@ -63,6 +63,9 @@ struct Fields {
     /// Whether HTTP/2 is offered: true or false
     #[arg(long, value_name = "BOOL")]
     http2: Option<bool>,
+    /// What signs: hmac, or ed25519 for a signature that a public key checks, too
+    #[arg(long, value_parser = ["hmac", "ed25519"])]
+    signing: Option<String>,
     /// First in, first out: "webhook", or a JSON pointer into data such as /customer/id; "none" for no order
     #[arg(long, value_name = "BY")]
     order: Option<String>,
@@ -131,6 +134,9 @@ impl Fields {
         if let Some(http2) = self.http2 {
             put("http2", json!(http2));
         }
+        if let Some(signing) = &self.signing {
+            put("signing", json!(signing));
+        }
         if let Some(by) = &self.order {
             put("order", if by == NO_ORDER { Value::Null } else { json!({"by": by}) });
         }
@@ -194,6 +200,7 @@ mod tests {
             body(&["--rate-limit", "7", "--max-in-flight", "default"]),
             Ok(json!({"rate_limit": 7, "max_in_flight": null}))
         );
+        assert_eq!(body(&["--signing", "ed25519"]), Ok(json!({"signing": "ed25519"})));
     }
 
     #[test]

@@ -57,9 +57,12 @@ pub(super) fn one(session: &Session<'_>, answer: &Answer) -> Result<(), Stop> {
     let mut rest = Table::new(&["", ""]);
     let mut row = |name: &str, value: String| rest.row(vec![Cell::toned(Tone::Quiet, name), value.into()]);
     let defaults = texts(webhook, "defaults");
-    for name in ["timeout", "retry_schedule", "rate_limit", "max_in_flight", "http2", "order", "headers"] {
+    for name in ["timeout", "retry_schedule", "rate_limit", "max_in_flight", "http2", "signing", "order", "headers"] {
         let from = if defaults.split(',').any(|its| its == name) { "  (the operator's)" } else { "" };
         row(&name.replace('_', " "), format!("{}{from}", words(&webhook[name])));
+    }
+    if let Some(key) = webhook["public_key"].as_str() {
+        row("public key", key.to_owned());
     }
     row("created", instant(webhook, "created_at"));
     row("changed", instant(webhook, "updated_at"));
@@ -92,11 +95,14 @@ pub(super) fn made(session: &Session<'_>, answer: &Answer) -> Result<(), Stop> {
     let webhook = answer.value()?;
     table(std::slice::from_ref(&webhook)).print(console, "");
     console.line(&format!("\nSigning secret  {}", text(&webhook, "secret")));
+    if let Some(key) = webhook["public_key"].as_str() {
+        console.line(&format!("Public key      {key}"));
+    }
     console.talk(&format!("Test it: posthaste webhooks test {}", text(&webhook, "id")));
     Ok(())
 }
 
-/// A signing secret, and which secret signs which header now.
+/// A signing secret, the public key on a line of its own if there is one, and what signs which header now.
 pub(super) fn secret(session: &Session<'_>, answer: &Answer) -> Result<(), Stop> {
     let console = session.console;
     if console.json() {
@@ -105,10 +111,17 @@ pub(super) fn secret(session: &Session<'_>, answer: &Answer) -> Result<(), Stop>
     }
     let secrets = answer.value()?;
     console.line(text(&secrets, "secret"));
+    if let Some(key) = secrets["public_key"].as_str() {
+        console.line(key);
+    }
     if let Some(previous) = secrets.get("previous").filter(|previous| !previous.is_null()) {
         console.talk(&format!("The previous secret holds until {}:", instant(previous, "until")));
         for signs in secrets["signs"].as_array().into_iter().flatten() {
-            console.talk(&format!("  {} is signed by the {} secret", text(signs, "header"), texts(signs, "by")));
+            let what = if text(signs, "scheme") == "ed25519" { "key pair" } else { "secret" };
+            console.talk(&format!("  {} is signed by the {} {what}", text(signs, "header"), texts(signs, "by")));
+        }
+        if let Some(key) = previous["public_key"].as_str() {
+            console.talk(&format!("The previous public key is {key}"));
         }
     }
     Ok(())

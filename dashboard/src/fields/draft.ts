@@ -17,12 +17,16 @@ export interface Draft {
   rate: string;
   inFlight: string;
   http2: boolean;
+  /** What signs: `hmac`, or `ed25519` beside it. */
+  signing: string;
+  /** What the order goes by: empty for none, `webhook`, or a JSON pointer into `data`. */
+  order: string;
 }
 
 /** What stands where a header's value is not shown; sent back, it keeps the value. */
 export const MASK = "••••";
 
-export const emptyDraft = (events: string[] = []): Draft => ({ name: "", url: "", events, headers: [], timeout: "", schedule: "", rate: "", inFlight: "", http2: false });
+export const emptyDraft = (events: string[] = []): Draft => ({ name: "", url: "", events, headers: [], timeout: "", schedule: "", rate: "", inFlight: "", http2: false, signing: "hmac", order: "" });
 
 /** The draft of a webhook that is there. */
 export const draftOf = (webhook: Webhook): Draft => {
@@ -37,6 +41,8 @@ export const draftOf = (webhook: Webhook): Draft => {
     rate: webhook.rate_limit === null || webhook.rate_limit === undefined ? "" : String(webhook.rate_limit),
     inFlight: own("max_in_flight", String(webhook.max_in_flight)),
     http2: webhook.http2,
+    signing: webhook.signing,
+    order: webhook.order?.by ?? "",
   };
 };
 
@@ -56,15 +62,17 @@ export function bodyOf(draft: Draft) {
     rate_limit: number(draft.rate),
     max_in_flight: number(draft.inFlight),
     http2: draft.http2,
+    signing: draft.signing,
+    order: draft.order.trim() ? { by: draft.order.trim() } : null,
   };
 }
 
 /** The names of a form's fields, as the API's pointers start. */
-export type Field = "name" | "url" | "events" | "headers" | "timeout" | "retry_schedule" | "rate_limit" | "max_in_flight";
+export type Field = "name" | "url" | "events" | "headers" | "timeout" | "retry_schedule" | "rate_limit" | "max_in_flight" | "signing" | "order";
 
 /** What a field holds, as text: a fault is told until that changes. */
 export function heldBy(draft: Draft, field: Field) {
-  const key: Record<Field, keyof Draft> = { name: "name", url: "url", events: "events", headers: "headers", timeout: "timeout", retry_schedule: "schedule", rate_limit: "rate", max_in_flight: "inFlight" };
+  const key: Record<Field, keyof Draft> = { name: "name", url: "url", events: "events", headers: "headers", timeout: "timeout", retry_schedule: "schedule", rate_limit: "rate", max_in_flight: "inFlight", signing: "signing", order: "order" };
   return JSON.stringify(draft[key[field]]);
 }
 

@@ -15,6 +15,8 @@ export const WORDS: Partial<Record<string, { field: Field | "http2"; label: stri
   rate: { field: "rate_limit", label: "Rate" },
   inFlight: { field: "max_in_flight", label: "In flight" },
   http2: { field: "http2", label: "HTTP/2" },
+  signing: { field: "signing", label: "Signing" },
+  order: { field: "order", label: "Order" },
 } satisfies Record<keyof Draft, { field: Field | "http2"; label: string }>;
 
 const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);

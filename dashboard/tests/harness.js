@@ -71,7 +71,7 @@ async function start(t, file, args, options, pattern) {
   return { child, found, said: () => said };
 }
 
-const binary = () => process.env.POSTHASTE_BINARY ?? join(root, "target/debug/posthaste");
+const binary = () => process.env.POSTHASTE_BINARY ?? join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "debug/posthaste");
 
 function server(url, process) {
   const call = async (method, path, body, headers = {}) => {

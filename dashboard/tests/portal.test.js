@@ -1,6 +1,7 @@
 // The portal in somebody else's page: another site, third-party cookies off, one account only.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -9,10 +10,19 @@ import { browse, files, FLAGS, KEY, PATIENCE, quit, receive, serve } from "./har
 
 after(quit);
 
+/** A port that is free now. */
+async function freePort() {
+  const probe = createServer();
+  await new Promise((resolve) => probe.listen(0, "localhost", resolve));
+  const { port } = probe.address();
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
+}
+
 /** The example's own server, as its README starts it. */
-async function platform(t, server) {
+async function platform(t, server, port) {
   const child = spawn(process.execPath, [join(import.meta.dirname, "../../examples/portal/server.mjs")], {
-    env: { PATH: process.env.PATH, POSTHASTE_URL: server.url, POSTHASTE_KEY: KEY, ACCOUNT: "acme", PORT: "0" },
+    env: { PATH: process.env.PATH, POSTHASTE_URL: server.url, POSTHASTE_KEY: KEY, ACCOUNT: "acme", PORT: String(port) },
     stdio: ["ignore", "pipe", "inherit"],
   });
   t.after(() => child.kill("SIGKILL"));
@@ -21,10 +31,10 @@ async function platform(t, server) {
 }
 
 test("a customer looks after their webhooks in a frame of another site", async (t) => {
-  // The example listens on localhost, posthaste on 127.0.0.1: two sites. Its port is not known before it listens, so any is listed.
-  const first = await serve(t);
-  const host = await platform(t, first);
-  const server = await serve(t, "--portal-origin", host);
+  // The example listens on localhost, posthaste on 127.0.0.1: two sites.
+  const port = await freePort();
+  const server = await serve(t, "--portal-origin", `http://localhost:${port}`);
+  const host = await platform(t, server, port);
   const receiver = await receive(t);
   await server.post("/v1/accounts", { id: "acme", name: "Acme" });
   await server.webhook({ name: "Not theirs", url: receiver.url });
@@ -40,15 +50,6 @@ test("a customer looks after their webhooks in a frame of another site", async (
   page.on("pageerror", (error) => faults.push(`exception: ${error.stack}`));
   // Chromium keeps `autofocus` from frames of another site, and says so; the dialog puts the focus into itself all the same.
   page.on("console", (message) => message.type() === "error" && !message.text().startsWith("Blocked autofocusing") && faults.push(message.text()));
-  // The example's page, with the portal of the server that lists it.
-  await page.route(`${host}/token`, async (route) => {
-    const { token } = await server.call("POST", "/v1/accounts/acme/portal-sessions", { ttl: "1h" });
-    await route.fulfill({ body: token });
-  });
-  await page.route(`${host}/`, async (route) => {
-    const answer = await route.fetch();
-    await route.fulfill({ response: answer, body: (await answer.text()).replaceAll(first.url, server.url) });
-  });
   await page.goto(host);
   const portal = page.frameLocator("posthaste-portal iframe");
   await portal.getByRole("link", { name: "Theirs" }).click();

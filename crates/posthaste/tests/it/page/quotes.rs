@@ -1,10 +1,10 @@
 //! The page, line by line, and what proves each line.
 
-use super::By::{self, Elsewhere, Later, Partly, Proved, Words};
+use super::By::{self, Both, Elsewhere, Proved, Words};
 use super::Proof as P;
 
-/// Nothing can be clicked before it exists.
-const DASHBOARD: &str = "there is no dashboard yet";
+/// Where the page speaks of clicks: a browser clicks.
+const DASHBOARD: &str = "dashboard/tests/page.test.js";
 /// The page's own code, run over everything that we send.
 const PYTHON: &str = "python::real_receivers_verify_every_request";
 
@@ -18,14 +18,14 @@ pub(super) const QUOTES: &[(&str, By)] = &[
     ),
     ("Setup", Words),
     ("Creating a Webhook Endpoint", Words),
-    ("1. Navigate to Integrations → Webhooks (or Alerts → Webhooks)", Later(DASHBOARD)),
-    ("2. Click + New Webhook", Later(DASHBOARD)),
+    ("1. Navigate to Integrations → Webhooks (or Alerts → Webhooks)", Elsewhere(DASHBOARD)),
+    ("2. Click + New Webhook", Elsewhere(DASHBOARD)),
     ("3. Configure:", Words),
     (r#"• Name — Descriptive label (e.g., "Slack Notifications", "CRM Sync")"#, Proved(P::Configured)),
     ("• URL — Your HTTPS endpoint", Proved(P::Configured)),
     ("• Events — Which events to subscribe to", Proved(P::Configured)),
     ("• Headers — Optional custom headers (e.g., for additional authentication)", Proved(P::Configured)),
-    ("4. Click Save", Later(DASHBOARD)),
+    ("4. Click Save", Elsewhere(DASHBOARD)),
     ("Endpoint Requirements", Words),
     ("Your endpoint must:", Words),
     ("• Accept POST requests", Proved(P::Arrives)),
@@ -121,7 +121,7 @@ pub(super) const QUOTES: &[(&str, By)] = &[
     (r#"return hmac.compare_digest(f"sha256={computed}", signature)"#, Elsewhere(PYTHON)),
     (
         "Your webhook signing secret is displayed in Integrations → Webhooks → [Your Webhook] → Settings.",
-        Partly(P::SecretShown, DASHBOARD),
+        Both(P::SecretShown, DASHBOARD),
     ),
     ("IP Allowlisting", Words),
     (
@@ -142,9 +142,9 @@ pub(super) const QUOTES: &[(&str, By)] = &[
     ),
     ("Troubleshooting", Words),
     ("Webhook not receiving events", Words),
-    ("1. Check the webhook status in the dashboard (Active vs. Paused)", Partly(P::Status, DASHBOARD)),
+    ("1. Check the webhook status in the dashboard (Active vs. Paused)", Both(P::Status, DASHBOARD)),
     ("2. Verify your endpoint returns a 2xx status code", Proved(P::FiveSeconds)),
-    ("3. Check the Logs tab for delivery attempts and error messages", Partly(P::Logged, DASHBOARD)),
+    ("3. Check the Logs tab for delivery attempts and error messages", Both(P::Logged, DASHBOARD)),
     ("4. Test with a simple endpoint like webhook.site to isolate issues", Proved(P::TestSent)),
     ("Receiving duplicate events", Words),
     (

@@ -48,6 +48,12 @@ test("replay now sends the same bytes again", async (t) => {
   await receiver.got(2);
   assert.equal(receiver.requests[0].body, receiver.requests[1].body);
   assert.equal(receiver.requests[0].headers["webhook-id"], receiver.requests[1].headers["webhook-id"]);
+  // A test starts from what this delivery carried, not from the type's example.
+  await page.getByRole("button", { name: "More about this delivery" }).click();
+  await page.getByRole("menuitem", { name: "Edit and send as test" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Send", exact: true }).click();
+  await receiver.got(3);
+  assert.deepEqual(JSON.parse(receiver.requests[2].body).data, JSON.parse(receiver.requests[0].body).data);
 });
 
 test("the filter is the address, in the grammar of the API", async (t) => {

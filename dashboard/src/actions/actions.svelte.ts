@@ -5,10 +5,11 @@ export type Action = "pause" | "resume" | "test" | "delete";
 
 class Actions {
   /** What is being asked; null if nothing is. */
-  asked = $state.raw<{ action: Action; webhook: Webhook; event?: string } | null>(null);
+  asked = $state.raw<{ action: Action; webhook: Webhook; event?: string; data?: string } | null>(null);
 
-  ask(action: Action, webhook: Webhook, event?: string) {
-    this.asked = { action, webhook, event };
+  /** A test may start from an event type, and from data other than its example. */
+  ask(action: Action, webhook: Webhook, event?: string, data?: string) {
+    this.asked = { action, webhook, event, data };
   }
 
   done() {

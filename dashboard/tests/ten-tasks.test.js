@@ -69,7 +69,9 @@ test("ten tasks", async (t) => {
   await task("T3 find why sequence.email_replied for prospect.com failed", LIST, async (page, who) => {
     await who.click(page.getByRole("link", { name: "Billing", exact: true }));
     await who.click(page.getByRole("link", { name: "Logs", exact: true }));
+    await page.locator("main [data-search]").waitFor();
     await who.press("/");
+    await page.locator("input:focus").waitFor();
     await who.type("prospect.com");
     await who.click(page.getByRole("link", { name: "sequence.email_replied" }).first());
     await page.getByText("Your server answered 500. It reached your code.").waitFor();
@@ -78,9 +80,10 @@ test("ten tasks", async (t) => {
   const { id } = await server.event("sequence.email_replied", { domain: "later.com" });
   const [later] = await server.until(`/v1/accounts/default/events/${id}`, ({ deliveries }) => deliveries.some(({ webhook_id, attempts_made }) => webhook_id === billing.id && attempts_made === 1)).then(({ deliveries }) => deliveries.filter(({ webhook_id }) => webhook_id === billing.id));
   await task("T4 say when it is tried again", `${LIST}/${billing.id}/logs`, async (page, who) => {
+    await page.locator("tbody tr a").first().waitFor();
     await who.press("j");
-    await page.getByText(/2 · next in \d+/).first().waitFor();
-    assert.ok(page.url().includes(later.id));
+    await page.waitForURL(new RegExp(later.id));
+    await page.getByRole("region", { name: "Delivery", exact: true }).getByText(/2 · next in \d+/).waitFor();
   });
   await task("T5 replay it now", `${LIST}/${billing.id}/logs/${later.id}`, async (page, who) => {
     await page.getByRole("button", { name: "Replay now" }).waitFor();
@@ -118,7 +121,9 @@ test("ten tasks", async (t) => {
     await healthy.got(before + 100);
   });
   await task("T9 T3 to T5 by keyboard only", `${LIST}/${billing.id}/logs`, async (page, who) => {
+    await page.locator("main [data-search]").waitFor();
     await who.press("/");
+    await page.locator("input:focus").waitFor();
     await who.type("later.com");
     await who.press("Enter");
     await page.waitForURL(/q=later\.com/);

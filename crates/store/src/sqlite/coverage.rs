@@ -1,7 +1,7 @@
 //! What a replay in bulk covers: every delivery that its filter means, oldest first, in one state of the store.
 
 use domain::delivery::{Delivery, DeliveryStatus};
-use domain::filter::{CodePattern, DeliveryFilter};
+use domain::filter::DeliveryFilter;
 use domain::id::{DeliveryId, EventId};
 use domain::replay::{Coverage, PassedOver, Scope};
 use domain::store::StoreError;
@@ -13,6 +13,7 @@ use super::fault::Fault;
 use super::list::LEAD_MAX;
 use super::reader::Reader;
 use super::view::View;
+use super::wanted;
 
 /// How many deliveries are listed at once.
 const AT_ONCE: usize = 20 * super::replays::PAGE;
@@ -173,27 +174,7 @@ fn statements<'c>(
 
 /// The states to look for, if the filter cannot mean anything delivered.
 fn undelivered(filter: &DeliveryFilter) -> Option<Vec<State>> {
-    let mut states = Vec::new();
-    for status in &filter.status {
-        let state = match status {
-            DeliveryStatus::Pending | DeliveryStatus::Sending | DeliveryStatus::Held => State::Waiting,
-            DeliveryStatus::Delivered => State::Delivered,
-            DeliveryStatus::Failed => State::Failed,
-            DeliveryStatus::Cancelled => State::Cancelled,
-        };
-        if !states.contains(&state) {
-            states.push(state);
-        }
-    }
-    let success = |code: &CodePattern| (200..300).any(|status| code.matches(status));
-    if !filter.error.is_empty() || (!filter.code.is_empty() && !filter.code.iter().any(success)) {
-        if states.is_empty() {
-            states = vec![State::Waiting, State::Failed, State::Cancelled];
-        }
-        states.retain(|state| *state != State::Delivered);
-        return Some(states);
-    }
-    (!states.is_empty() && !states.contains(&State::Delivered)).then_some(states)
+    wanted::states(filter).filter(|states| !states.contains(&State::Delivered))
 }
 
 /// Rows that one statement finds, the next one read ahead.

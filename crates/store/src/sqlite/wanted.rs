@@ -157,7 +157,7 @@ fn errors_outcomes(error: ErrorCode) -> std::ops::RangeInclusive<i64> {
 }
 
 /// The states that may be meant; `None` for all.
-fn states(filter: &DeliveryFilter) -> Option<Vec<State>> {
+pub(super) fn states(filter: &DeliveryFilter) -> Option<Vec<State>> {
     let mut states = Vec::new();
     for status in &filter.status {
         let state = match status {

@@ -25,7 +25,8 @@ export const ending = ({ last_status_code: code, last_error: error }: Pick<Deliv
 
 export const shortError = (code: string) => SHORT[code] ?? code;
 
-const ordinal = (number: number) => `${number}${["th", "st", "nd", "rd"][number % 100 > 10 && number % 100 < 14 ? 0 : number % 10] ?? "th"}`;
+/** `3rd`. */
+export const ordinal = (number: number) => `${number}${["th", "st", "nd", "rd"][number % 100 > 10 && number % 100 < 14 ? 0 : number % 10] ?? "th"}`;
 
 /** When a planned attempt comes: a countdown, then why it has not begun. */
 export function next(delivery: Pick<Delivery, "next_attempt_at" | "note">, now: number) {

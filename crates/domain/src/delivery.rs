@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, ErrorCode, Reason};
 use crate::id::{AccountId, DeliveryId, WebhookId};
+use crate::shard::Epoch;
 use crate::time::Timestamp;
 
 /// Where a delivery stands, in the words of `delivery.md`.
@@ -138,4 +139,7 @@ pub struct Settlement {
     pub attempt: Option<Attempt>,
     /// What becomes of it.
     pub next: Next,
+    /// The epoch of its webhook's shard under which it was started. Where another node has taken the shard since, the
+    /// record changes nothing.
+    pub epoch: Epoch,
 }

@@ -29,6 +29,7 @@ pub mod replay;
 pub mod retry;
 pub mod secret;
 pub mod session;
+pub mod shard;
 pub mod signature;
 pub mod size;
 pub mod stats;

@@ -19,6 +19,7 @@ use domain::event::NewEvent;
 use domain::event_filter::EventFilter;
 use domain::id::DeliveryId;
 use domain::secret::SigningSecret;
+use domain::shard::Epoch;
 use domain::signature::SentRequest;
 use domain::store::{Change, Fact, Store};
 use domain::time::{Clock, Timestamp};
@@ -217,7 +218,13 @@ fn settlement(fact: &Fact) -> Option<Settlement> {
         remote_address: Some(([127, 0, 0, 1], 443).into()),
     };
     let delivery = DeliveryId { event: event.id, place: 0 };
-    Some(Settlement { delivery, webhook: event.targets[0], attempt: Some(attempt), next: Next::Delivered })
+    Some(Settlement {
+        delivery,
+        webhook: event.targets[0],
+        attempt: Some(attempt),
+        next: Next::Delivered,
+        epoch: Epoch::SOLE,
+    })
 }
 
 fn event(data: &bytes::Bytes) -> NewEvent {

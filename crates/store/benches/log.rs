@@ -24,6 +24,7 @@ use domain::event_filter::EventFilter;
 use domain::filter::DeliveryFilter;
 use domain::id::DeliveryId;
 use domain::secret::SigningSecret;
+use domain::shard::Epoch;
 use domain::signature::SentRequest;
 use domain::store::{Change, DeliveryQuery, Fact, Store};
 use domain::time::{Clock, Timestamp};
@@ -382,5 +383,5 @@ fn settlement(fact: &Fact) -> Option<Settlement> {
         remote_address: Some(([127, 0, 0, 1], 443).into()),
     };
     let delivery = DeliveryId { event: event.id, place: 0 };
-    Some(Settlement { delivery, webhook: event.targets[0], attempt: Some(attempt), next })
+    Some(Settlement { delivery, webhook: event.targets[0], attempt: Some(attempt), next, epoch: Epoch::SOLE })
 }

@@ -6,6 +6,7 @@ use domain::attempt::{Attempt, ErrorCode, Failure, Outcome, Reason};
 use domain::delivery::{Due, Next, Settlement};
 use domain::id::DeliveryId;
 use domain::retry::{Standing, Verdict, judge, retry_after};
+use domain::shard::Epoch;
 use domain::time::Timestamp;
 use domain::webhook::PauseCause;
 
@@ -36,6 +37,7 @@ impl Scheduler {
             webhook: due.webhook,
             attempt: None,
             next: Next::Failed,
+            epoch: Epoch::SOLE,
         })));
     }
 
@@ -73,7 +75,8 @@ impl Scheduler {
             failure,
             remote_address: outcome.remote_address,
         };
-        let settlement = Settlement { delivery, webhook: due.webhook, attempt: Some(attempt), next };
+        let settlement =
+            Settlement { delivery, webhook: due.webhook, attempt: Some(attempt), next, epoch: Epoch::SOLE };
         self.out.push(Output::Settle(Box::new(settlement)));
     }
 

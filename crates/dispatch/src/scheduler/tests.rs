@@ -162,7 +162,7 @@ impl Bench {
     fn record(&mut self) -> Vec<Settlement> {
         let settled = std::mem::take(&mut self.settlements);
         for settlement in &settled {
-            let Settlement { delivery, webhook, attempt, next } = settlement.clone();
+            let Settlement { delivery, webhook, attempt, next, .. } = settlement.clone();
             self.on_disk.retain(|due| due.delivery != delivery);
             if let (Next::Retry { due_at, retries_made, reason }, Some(attempt)) = (next, attempt) {
                 let attempts_made = attempt.number;

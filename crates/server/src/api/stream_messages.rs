@@ -236,7 +236,7 @@ impl Messages {
     }
 
     async fn settled(&mut self, settlement: &Settlement) -> Vec<(Kind, String)> {
-        let Settlement { delivery, webhook, attempt, next } = settlement;
+        let Settlement { delivery, webhook, attempt, next, epoch: _ } = settlement;
         let Some((id, name)) = self.webhooks.get(webhook).cloned() else { return Vec::new() };
         if !self.wanted(*webhook, Kind::Attempt) && !self.wanted(*webhook, Kind::Delivery) {
             return Vec::new();

@@ -7,6 +7,7 @@ use domain::audit::By;
 use domain::delivery::{Next, Settlement};
 use domain::id::DeliveryId;
 use domain::replay::ReplayChange;
+use domain::shard::Epoch;
 use domain::signature::{SentRequest, ToSign};
 use domain::store::{Change, Store as _};
 use domain::time::Clock as _;
@@ -74,7 +75,8 @@ impl World {
         let due_at = attempt.ended_at().plus(Duration::from_secs(30));
         let next =
             if delivered { Next::Delivered } else { Next::Retry { due_at, retries_made, reason: Reason::Retry } };
-        let settlement = Settlement { delivery, webhook: webhook.number, attempt: Some(attempt), next };
+        let epoch = Epoch::SOLE;
+        let settlement = Settlement { delivery, webhook: webhook.number, attempt: Some(attempt), next, epoch };
         self.store.settle(vec![settlement]).await.expect("the store settles");
     }
 }

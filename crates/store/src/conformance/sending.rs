@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::attempt::{ErrorCode, Reason};
 use domain::delivery::{DeliveryStatus, Due, Next, Settlement};
+use domain::shard::Epoch;
 use domain::store::{Change, ChangeError, Fact};
 
 use super::Subject;
@@ -71,7 +72,8 @@ pub async fn a_delivery_may_end_without_an_attempt(subject: &mut dyn Subject) {
     let account = world.account();
     let webhook = world.new_webhook(account, "wh_all", &["*"]).await;
     let accepted = world.accept(event(account)).await;
-    let given_up = Settlement { delivery: id(accepted.id, 0), webhook, attempt: None, next: Next::Failed };
+    let given_up =
+        Settlement { delivery: id(accepted.id, 0), webhook, attempt: None, next: Next::Failed, epoch: Epoch::SOLE };
     world.store().settle(vec![given_up]).await.expect("it is recorded");
     let (delivery, attempts) = world.log(account, id(accepted.id, 0)).await;
     assert_eq!((delivery.status, attempts.len()), (DeliveryStatus::Failed, 0));

@@ -15,6 +15,7 @@ use domain::filter::DeliveryFilter;
 use domain::id::{DeliveryId, EventId};
 use domain::key::Account;
 use domain::secret::SigningSecret;
+use domain::shard::Epoch;
 use domain::signature::SentRequest;
 use domain::stats::{Stats, StatsQuery, Step, Subjects, Window};
 use domain::store::{Accepted, Change, ChangeError, Changed, DeliveryQuery, Fact, PATIENCE, Store};
@@ -299,5 +300,5 @@ pub(super) fn settlement(now: Timestamp, due: Due, end: End) -> Settlement {
         End::Failed(_) => Next::Failed,
         End::Retry(_, delay) | End::TimedOut(delay) => retry(delay),
     };
-    Settlement { delivery: due.delivery, webhook: due.webhook, attempt: Some(attempt), next }
+    Settlement { delivery: due.delivery, webhook: due.webhook, attempt: Some(attempt), next, epoch: Epoch::SOLE }
 }

@@ -15,6 +15,7 @@ use domain::event_filter::EventFilter;
 use domain::filter::DeliveryFilter;
 use domain::id::{DeliveryId, EventId};
 use domain::secret::SigningSecret;
+use domain::shard::Epoch;
 use domain::store::{AcceptError, Accepted, Change, DeliveryQuery, Fact, NoSpace, StoreError};
 use domain::time::{Clock, Timestamp};
 use domain::vault::Vault;
@@ -99,7 +100,13 @@ fn accept(queue: &Sender<Message>, bytes: usize) -> Answered {
 }
 
 fn failed(event: EventId) -> Settlement {
-    Settlement { delivery: DeliveryId { event, place: 0 }, webhook: 1, attempt: None, next: Next::Failed }
+    Settlement {
+        delivery: DeliveryId { event, place: 0 },
+        webhook: 1,
+        attempt: None,
+        next: Next::Failed,
+        epoch: Epoch::SOLE,
+    }
 }
 
 fn settle(queue: &Sender<Message>, event: EventId) -> oneshot::Receiver<Result<(), StoreError>> {

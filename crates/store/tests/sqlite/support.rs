@@ -19,6 +19,7 @@ use domain::filter::DeliveryFilter;
 use domain::id::{DeliveryId, EventId};
 use domain::key_pair::KeyPair;
 use domain::secret::SigningSecret;
+use domain::shard::Epoch;
 use domain::signature::{KeyPairs, SentRequest, SigningSecrets};
 use domain::stats::{Stats, StatsQuery, Step, Subjects, Window, minute};
 use domain::store::{Change, DeliveryQuery, Fact, StoreError};
@@ -215,7 +216,7 @@ pub(crate) fn settlement(delivery: DeliveryId, webhook: u32, number: u16, now: T
         failure: (!delivered).then(|| Failure { code: ErrorCode::ConnectRefused, detail: String::new() }),
         remote_address: None,
     };
-    Settlement { delivery, webhook, attempt: Some(attempt), next }
+    Settlement { delivery, webhook, attempt: Some(attempt), next, epoch: Epoch::SOLE }
 }
 
 pub(crate) fn list(reader: &Reader, now: Timestamp) -> Result<Vec<Delivery>, StoreError> {

@@ -316,8 +316,10 @@ impl Driver {
             }
             Output::LoadBacklog { webhook, load, after, until, limit, order } => {
                 let store = Arc::clone(&self.sender.store);
+                let account = self.directory.read().webhook_numbered(webhook).map(|webhook| webhook.account);
                 self.answer(async move {
-                    let rows = backlog(&*store, webhook, after, until, limit, order.as_ref()).await;
+                    let order = order.as_ref().zip(account);
+                    let rows = backlog(&*store, webhook, after, until, limit, order).await;
                     if let Err(error) = &rows {
                         tracing::error!(webhook, %error, "deliveries that wait on disk could not be read");
                     }
@@ -373,22 +375,23 @@ impl Driver {
     }
 }
 
-/// What waits on disk for a webhook, with the keys of its order.
+/// What waits on disk for a webhook, with the keys of its order, which comes with the webhook's account.
 async fn backlog(
     store: &dyn Store,
     webhook: u32,
     after: Option<DeliveryId>,
     until: Timestamp,
     limit: usize,
-    order: Option<&Order>,
+    order: Option<(&Order, u32)>,
 ) -> Result<Vec<(Due, OrderKey)>, StoreError> {
     let rows = store.backlog(webhook, after, until, limit).await?;
-    let events = if order.is_some_and(Order::reads_data) {
-        store.load(rows.iter().map(|row| row.delivery.event).collect()).await?
-    } else {
-        Vec::new()
+    let events = match order {
+        Some((order, account)) if order.reads_data() => {
+            store.load(account, rows.iter().map(|row| row.delivery.event).collect()).await?
+        }
+        Some(_) | None => Vec::new(),
     };
-    Ok(with_keys(rows, &events, order))
+    Ok(with_keys(rows, &events, order.map(|(order, _)| order)))
 }
 
 /// Pauses a webhook, unless it is paused or deleted already.

@@ -39,7 +39,7 @@ impl Sender {
         let delivery = start.due.delivery;
         let event = match start.event.clone() {
             Some(event) => Some(event),
-            None => match self.store.load(vec![delivery.event]).await {
+            None => match self.store.load(start.webhook.account, vec![delivery.event]).await {
                 Ok(events) => events.into_iter().next(),
                 Err(error) => {
                     tracing::error!(%delivery, %error, "the event of a delivery could not be read");

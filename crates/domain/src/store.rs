@@ -131,10 +131,10 @@ pub enum Change {
     },
     /// End a session.
     EndSession(SessionId),
-    /// Send a delivery again: the same bytes and ids, at once, the schedule afresh.
-    Replay(DeliveryId),
-    /// Cancel an unfinished delivery.
-    Cancel(DeliveryId),
+    /// Send a delivery of this account again: the same bytes and ids, at once, the schedule afresh.
+    Replay(u32, DeliveryId),
+    /// Cancel an unfinished delivery of this account.
+    Cancel(u32, DeliveryId),
     /// Remember when keys were last used; what is gone, or was used later, is passed over.
     KeysUsed(Vec<(KeyId, Timestamp)>),
     /// Change nothing, and say in the audit log that something was done: a secret was shown.
@@ -353,8 +353,8 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Due>, StoreError>;
 
-    /// The events of these ids; what is missing is left out.
-    async fn load(&self, events: Vec<EventId>) -> Result<Vec<Arc<Event>>, StoreError>;
+    /// The events of these ids, of the account; what is missing is left out.
+    async fn load(&self, account: u32, events: Vec<EventId>) -> Result<Vec<Arc<Event>>, StoreError>;
 
     /// An event of the account.
     async fn event(&self, account: u32, id: EventId) -> Result<Option<Arc<Event>>, StoreError>;

@@ -179,12 +179,17 @@ impl Disk {
 
     pub(crate) fn with_keys(&mut self, rows: Vec<Due>, order: Option<&Order>) -> Vec<(Due, OrderKey)> {
         let ids: Vec<EventId> = rows.iter().map(|row| row.delivery.event).collect();
-        let events = self.reader().load(&ids).expect(SOUND);
+        let events = self.reader().load(None, &ids).expect(SOUND);
         dispatch::scheduler::with_keys(rows, &events, order)
     }
 
     pub(crate) fn load(&mut self, event: EventId) -> Option<Arc<Event>> {
-        self.reader().load(&[event]).expect(SOUND).pop()
+        self.reader().load(None, &[event]).expect(SOUND).pop()
+    }
+
+    /// The number of the account that an event is of; 0, which is nobody's, if it is gone.
+    pub(crate) fn account_of(&mut self, event: EventId) -> u32 {
+        self.load(event).map_or(0, |event| event.account)
     }
 
     /// A delivery with its attempts, whosever it is.

@@ -127,14 +127,16 @@ fn replay_or_cancel(world: &mut World) -> Result<(), Violation> {
 }
 
 fn cancel(world: &mut World, delivery: DeliveryId) -> Result<(), Violation> {
-    change(world, &format!("cancels {delivery}"), Change::Cancel(delivery))
+    let account = world.disk.account_of(delivery.event);
+    change(world, &format!("cancels {delivery}"), Change::Cancel(account, delivery))
 }
 
 /// Sends a delivery again, whatever it is doing.
 pub(crate) fn replay(world: &mut World, delivery: DeliveryId) -> Result<(), Violation> {
     let now = world.now();
     world.resumed.clear();
-    match world.disk.change(now, Change::Replay(delivery)) {
+    let account = world.disk.account_of(delivery.event);
+    match world.disk.change(now, Change::Replay(account, delivery)) {
         Ok(facts) => {
             world.tell(format!("somebody replays {delivery}"));
             world.ledger.replayed(delivery);

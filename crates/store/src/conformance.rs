@@ -6,6 +6,7 @@
 pub mod accepting;
 pub mod auditing;
 pub mod changing;
+pub mod cluster;
 pub mod figures;
 pub mod listing;
 pub mod pausing;

@@ -1,4 +1,5 @@
 //! The stores behind [`domain::store::Store`]: where everything is kept that must not be lost.
 
 pub mod conformance;
+pub mod postgres;
 pub mod sqlite;

@@ -204,7 +204,8 @@ async fn replay(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
     delivery.status = if paused { DeliveryStatus::Held } else { DeliveryStatus::Pending };
     (delivery.retries_made, delivery.next_attempt_at, delivery.ended_at) = (0, Some(now), None);
     let answer = Answer::new(StatusCode::ACCEPTED, &DeliveryJson::new(&delivery, Standing::of(&delivery, false)));
-    let (response, made) = idempotency::change(&api, Change::Replay(id), at.caller.by(), idempotency, answer).await?;
+    let change = Change::Replay(at.account.number, id);
+    let (response, made) = idempotency::change(&api, change, at.caller.by(), idempotency, answer).await?;
     if made {
         tracing::info!(account = %at.account.id, delivery = %id, by = at.caller.name(), "delivery replayed");
     }
@@ -223,7 +224,8 @@ async fn cancel(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
     delivery.status = DeliveryStatus::Cancelled;
     (delivery.next_attempt_at, delivery.ended_at) = (None, Some(now));
     let answer = Answer::new(StatusCode::OK, &DeliveryJson::new(&delivery, Standing::of(&delivery, false)));
-    let (response, made) = idempotency::change(&api, Change::Cancel(id), at.caller.by(), idempotency, answer).await?;
+    let change = Change::Cancel(at.account.number, id);
+    let (response, made) = idempotency::change(&api, change, at.caller.by(), idempotency, answer).await?;
     if made {
         tracing::info!(account = %at.account.id, delivery = %id, by = at.caller.name(), "delivery cancelled");
     }

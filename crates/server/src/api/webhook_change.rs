@@ -75,9 +75,9 @@ fn after(change: &Change) -> Option<&Webhook> {
         | Change::OpenSessions { .. }
         | Change::EndSession(_)
         | Change::KeysUsed(_)
-        | Change::Replay(_)
+        | Change::Replay(..)
         | Change::BulkReplay(_)
-        | Change::Cancel(_)
+        | Change::Cancel(..)
         | Change::Note(_) => None,
     }
 }

@@ -31,7 +31,12 @@ impl World {
 
     /// Records an attempt of a delivery with this status; what is not 2xx is tried again in 30 s.
     pub(crate) async fn settle(&self, delivery: DeliveryId, status: u16, body: &[u8]) {
-        let event = self.store.load(vec![delivery.event]).await.expect("the store reads").remove(0);
+        let accounts: Vec<u32> = self.directory.read().accounts().map(|account| account.number).collect();
+        let mut events = Vec::new();
+        for account in accounts {
+            events.extend(self.store.load(account, vec![delivery.event]).await.expect("the store reads"));
+        }
+        let event = events.remove(0);
         let webhook = event.targets[usize::from(delivery.place)];
         let webhook = self.directory.read().webhook_numbered(webhook).cloned().expect("a webhook");
         let found = self.store.delivery(event.account, delivery, self.clock.now()).await.expect("the store reads");

@@ -43,10 +43,10 @@ pub async fn changes_are_told_with_their_actor(subject: &mut dyn Subject) {
     let due = first(world.accept(event(account)).await.id, 0, webhook);
     world.settle(due, End::Failed(500)).await;
     let change = async |change: Change, name: &str| world.store().change(change, by(name), None).await;
-    change(Change::Replay(due.delivery), "ann").await.expect("it has ended");
-    change(Change::Cancel(due.delivery), "bob").await.expect("it waits");
-    assert!(change(Change::Cancel(due.delivery), "eve").await.is_err());
-    assert_eq!(change(Change::Cancel(id(due.delivery.event, 7)), "eve").await, Err(ChangeError::NotFound));
+    change(Change::Replay(account, due.delivery), "ann").await.expect("it has ended");
+    change(Change::Cancel(account, due.delivery), "bob").await.expect("it waits");
+    assert!(change(Change::Cancel(account, due.delivery), "eve").await.is_err());
+    assert_eq!(change(Change::Cancel(account, id(due.delivery.event, 7)), "eve").await, Err(ChangeError::NotFound));
     let keep = Keep { idempotency: idempotency(1, 1), answer: Vec::new() };
     let paused = Change::PutWebhook(world.paused("wh_one"));
     let made = world.store().change(paused.clone(), by("ann"), Some(keep.clone())).await;

@@ -80,7 +80,7 @@ pub async fn deleting_a_webhook_cancels_and_keeps_the_log(subject: &mut dyn Subj
     let log = world.list(account, "webhook=wh_gone", 10).await;
     assert_eq!(log.iter().map(|delivery| delivery.status).collect::<Vec<_>>(), statuses);
     assert!(log.iter().all(|delivery| delivery.webhook.as_str() == "wh_gone"));
-    assert!(matches!(world.change(Change::Replay(id(new, 0))).await, Err(ChangeError::State(_))));
+    assert!(matches!(world.change(Change::Replay(account, id(new, 0))).await, Err(ChangeError::State(_))));
     assert_eq!(world.change(Change::DeleteWebhook(webhook)).await, Err(ChangeError::NotFound));
     assert_ne!(world.new_webhook(account, "wh_gone", &["*"]).await, webhook);
     assert_eq!(world.accept(event(account)).await.deliveries, 1);
@@ -105,7 +105,8 @@ pub async fn deleting_an_account_erases(subject: &mut dyn Subject) {
     for _ in 0..2 {
         assert_eq!(world.store().event(erased, events[0].1).await, Ok(None));
         assert_eq!(world.store().delivery(erased, id(events[1].1, 0), world.now()).await, Ok(None));
-        assert_eq!(world.store().load(vec![events[2].1, events[2].0]).await.map(|found| found.len()), Ok(1));
+        assert_eq!(world.store().load(kept, vec![events[2].1, events[2].0]).await.map(|found| found.len()), Ok(1));
+        assert_eq!(world.store().load(erased, vec![events[2].1]).await, Ok(Vec::new()));
         assert_eq!(world.list(erased, "", 10).await, []);
         assert_eq!(world.due(Timestamp(i64::MAX)).await, []);
         assert!(world.opened.directory.read().key(&[1; 32]).is_none());

@@ -83,10 +83,10 @@ pub async fn a_replay_ends_once_more(subject: &mut dyn Subject) {
     let sent = world.accept(event(account)).await.id;
     let delivery = id(sent, 0);
     world.settle(first(sent, 0, webhook), Ends::Failed(404)).await;
-    world.change(Change::Replay(delivery)).await.expect("it has ended");
+    world.change(Change::Replay(account, delivery)).await.expect("it has ended");
     let due = world.backlog(webhook).await.pop().expect("it waits");
     world.settle(due, Ends::Delivered).await;
-    world.change(Change::Cancel(delivery)).await.expect_err("it has ended");
+    world.change(Change::Cancel(account, delivery)).await.expect_err("it has ended");
     let found = world.stats(account, Subjects::Webhooks(vec![webhook]), Step::HOUR).await;
     let total = found[0].total();
     assert_eq!((total.delivered, total.failed, total.cancelled, total.attempts()), (1, 1, 0, 2));

@@ -76,7 +76,7 @@ async fn send(world: &World<'_>, account: u32, new: NewEvent, round: usize) {
         }
         if round % 7 == 6 {
             // What has ended cannot be cancelled.
-            let _ = world.change(Change::Cancel(due.delivery)).await;
+            let _ = world.change(Change::Cancel(account, due.delivery)).await;
         }
     }
 }

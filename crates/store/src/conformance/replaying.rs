@@ -130,7 +130,7 @@ pub async fn each_is_handed_over_once(subject: &mut dyn Subject) {
     assert_eq!(world.opened.known.iter().filter(|fact| known(fact)).count(), 1);
     assert_eq!(ids(&world.due(world.now().plus(Duration::from_micros(1))).await), covered[..2]);
     // One ends by a person's hand before its turn, another is waiting already.
-    world.change(Change::Replay(covered[2])).await.expect("it has ended");
+    world.change(Change::Replay(account, covered[2])).await.expect("it has ended");
     assert_eq!(ids(&world.hand_over(replay, 9).await), covered[3..]);
     let told = world.replay(account, "rpl_one").await;
     assert_eq!((told.total, told.handed_over, told.passed_over.unfinished, told.remaining()), (5, 4, 1, 0));
@@ -167,7 +167,7 @@ pub async fn results_follow_the_schedule(subject: &mut dyn Subject) {
     let told = world.told();
     let streak = |fact: &Fact| if let Fact::BulkReplay(replay) = fact { Some(replay.streak) } else { None };
     assert_eq!(told.iter().filter_map(streak).collect::<Vec<_>>(), [-1], "{told:?}");
-    world.change(Change::Cancel(covered[1])).await.expect("it waits");
+    world.change(Change::Cancel(account, covered[1])).await.expect("it waits");
     world.settle(due[2], End::Delivered).await;
     let over = world.replay(account, "rpl_one").await;
     assert!(matches!(over.state, State::Done { .. }));
@@ -178,7 +178,7 @@ pub async fn results_follow_the_schedule(subject: &mut dyn Subject) {
     let over = world.replay(account, "rpl_one").await;
     assert_eq!((over.results.delivered, over.results.retrying, over.errors.len()), (2, 0, 0));
     // By hand again: that is no part of it.
-    world.change(Change::Replay(covered[0])).await.expect("it has ended");
+    world.change(Change::Replay(account, covered[0])).await.expect("it has ended");
     let again = Due { attempts_made: 3, ..due[0] };
     world.settle(again, End::Failed(500)).await;
     let found = world.store().delivery(account, covered[0], world.now()).await.expect("it is read");

@@ -51,7 +51,7 @@ pub async fn an_end_stands(subject: &mut dyn Subject) {
     let events = [world.accept(event(account)).await.id, world.accept(event(account)).await.id];
     let (delivered, cancelled) = (first(events[0], 0, webhook), first(events[1], 0, webhook));
     world.settle(delivered, End::Delivered).await;
-    world.change(Change::Cancel(cancelled.delivery)).await.expect("it waits");
+    world.change(Change::Cancel(account, cancelled.delivery)).await.expect("it waits");
     for due in [Due { attempts_made: 1, ..delivered }, cancelled] {
         world.settle(due, End::Retry(500, Duration::from_secs(30))).await;
     }
@@ -60,9 +60,9 @@ pub async fn an_end_stands(subject: &mut dyn Subject) {
     let (two, attempts) = world.log(account, cancelled.delivery).await;
     assert_eq!((two.status, attempts.len()), (DeliveryStatus::Cancelled, 1));
     assert_eq!(world.due(world.now().plus(Duration::from_secs(3_600))).await, []);
-    let again = world.change(Change::Cancel(delivered.delivery)).await;
+    let again = world.change(Change::Cancel(account, delivered.delivery)).await;
     assert!(matches!(again, Err(ChangeError::State(_))), "{again:?}");
-    let unknown = world.change(Change::Cancel(id(events[0], 7))).await;
+    let unknown = world.change(Change::Cancel(account, id(events[0], 7))).await;
     assert_eq!(unknown, Err(ChangeError::NotFound));
 }
 
@@ -92,7 +92,7 @@ pub async fn a_replay_starts_afresh(subject: &mut dyn Subject) {
     world.settle(retry.expect("a retry"), End::Failed(404)).await;
     assert_eq!(world.delivery(account, delivery).await.status, DeliveryStatus::Failed);
     world.told();
-    world.change(Change::Replay(delivery)).await.expect("it has ended");
+    world.change(Change::Replay(account, delivery)).await.expect("it has ended");
     let told = world.told();
     let [Fact::Replayed(due)] = &told[..] else { panic!("{told:?}") };
     let due = *due;
@@ -104,7 +104,7 @@ pub async fn a_replay_starts_afresh(subject: &mut dyn Subject) {
     assert_eq!((waiting.status, waiting.ended_at), (DeliveryStatus::Pending, None));
 
     let retry = world.settle(due, End::Retry(500, Duration::from_secs(30))).await.expect("a retry");
-    world.change(Change::Replay(delivery)).await.expect("what waits can be sent at once");
+    world.change(Change::Replay(account, delivery)).await.expect("what waits can be sent at once");
     assert_eq!(world.due(retry.due_at).await, [Due { due_at: world.now(), attempts_made: 3, ..expected }]);
     let (_, attempts) = world.log(account, delivery).await;
     assert_eq!(attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2, 3]);
@@ -118,7 +118,7 @@ pub async fn a_replay_during_an_attempt_stands(subject: &mut dyn Subject) {
     let webhook = world.new_webhook(account, "wh_all", &["*"]).await;
     let accepted = world.accept(event(account)).await;
     let due = first(accepted.id, 0, webhook);
-    world.change(Change::Replay(due.delivery)).await.expect("it waits");
+    world.change(Change::Replay(account, due.delivery)).await.expect("it waits");
     world.settle(due, End::Delivered).await;
     assert_eq!(world.delivery(account, due.delivery).await.status, DeliveryStatus::Pending);
     let again = world.due(world.now().plus(Duration::from_micros(1))).await;

@@ -57,8 +57,8 @@ impl Engine {
                 self.keys_used(&uses)?;
                 Vec::new()
             }
-            Change::Replay(id) => vec![self.replay(now, id)?],
-            Change::Cancel(id) => vec![self.cancel(now, id)?],
+            Change::Replay(account, id) => vec![self.replay(now, account, id)?],
+            Change::Cancel(account, id) => vec![self.cancel(now, account, id)?],
             Change::BulkReplay(change) => self.change_replay(now, change)?.into_iter().collect(),
             Change::Note(act) => vec![self.note(act)?],
         };
@@ -261,8 +261,8 @@ impl Engine {
         Ok(())
     }
 
-    fn replay(&mut self, now: Timestamp, id: DeliveryId) -> Result<Act, ChangeError> {
-        let (mut row, has_row) = self.row_or_fresh(id)?;
+    fn replay(&mut self, now: Timestamp, account: u32, id: DeliveryId) -> Result<Act, ChangeError> {
+        let (mut row, has_row) = self.row_or_fresh(account, id)?;
         if self.shared.directory.read().webhook_numbered(row.webhook).is_none() {
             return Err(ChangeError::State("its webhook was deleted, so it cannot be sent again"));
         }
@@ -282,8 +282,8 @@ impl Engine {
         Ok(self.act_on(Action::DeliveryReplayed, &row, id))
     }
 
-    fn cancel(&mut self, now: Timestamp, id: DeliveryId) -> Result<Act, ChangeError> {
-        let (mut row, has_row) = self.row_or_fresh(id)?;
+    fn cancel(&mut self, now: Timestamp, account: u32, id: DeliveryId) -> Result<Act, ChangeError> {
+        let (mut row, has_row) = self.row_or_fresh(account, id)?;
         if row.state != State::Waiting || self.shared.is_cancelling(row.webhook) {
             return Err(ChangeError::State("it has ended already, so it cannot be cancelled"));
         }
@@ -306,13 +306,14 @@ impl Engine {
         Act::of_delivery(action, row.account, id, webhook.as_ref())
     }
 
-    /// A delivery's row, or the one that it would have; and whether it has it.
-    fn row_or_fresh(&self, id: DeliveryId) -> Result<(DeliveryRow, bool), ChangeError> {
-        if let Some(delivery) = self.shared.fresh().get(id) {
-            return Ok((delivery.row(id), false));
-        }
-        let row = deliveries::get(&self.conn, id)?.ok_or(ChangeError::NotFound)?;
-        Ok((row, true))
+    /// The row of an account's delivery, or the one that it would have; and whether it has it.
+    fn row_or_fresh(&self, account: u32, id: DeliveryId) -> Result<(DeliveryRow, bool), ChangeError> {
+        let fresh = self.shared.fresh().get(id).map(|delivery| (delivery.row(id), false));
+        let found = match fresh {
+            Some(fresh) => Some(fresh),
+            None => deliveries::get(&self.conn, id)?.map(|row| (row, true)),
+        };
+        found.filter(|(row, _)| row.account == account).ok_or(ChangeError::NotFound)
     }
 }
 

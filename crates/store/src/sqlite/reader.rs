@@ -68,15 +68,16 @@ impl Reader {
         Ok(due::of_webhook(&self.conn, webhook, after, until, limit)?)
     }
 
-    /// As [`domain::store::Store::load`].
+    /// As [`domain::store::Store::load`]; without an account, whosever they are.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn load(&self, ids: &[EventId]) -> Result<Vec<Arc<Event>>, StoreError> {
-        let types = self.shared.types();
+    pub fn load(&self, account: Option<u32>, ids: &[EventId]) -> Result<Vec<Arc<Event>>, StoreError> {
         let mut found = Vec::with_capacity(ids.len());
+        let types = self.shared.types();
+        let wanted = |of: u32| account.is_none_or(|account| account == of) && self.is_open(of);
         for id in ids {
-            found.extend(events::get(&self.conn, &types, *id)?.filter(|event| self.is_open(event.account)));
+            found.extend(events::get(&self.conn, &types, *id)?.filter(|event| wanted(event.account)));
         }
         Ok(found)
     }

@@ -79,14 +79,17 @@ impl Lines {
 
     async fn say_attempt(&mut self, settlement: &Settlement, attempt: &Attempt, console: &Console) {
         let id = settlement.delivery.event;
-        if !self.known.contains_key(&id) {
+        let webhook = self.directory.read().webhook_numbered(settlement.webhook).cloned();
+        if let Some(webhook) = &webhook
+            && !self.known.contains_key(&id)
+        {
             // An event of an earlier run.
-            for event in self.store.load(vec![id]).await.unwrap_or_default() {
+            for event in self.store.load(webhook.account, vec![id]).await.unwrap_or_default() {
                 self.remember(&event);
             }
         }
         let Some(known) = self.known.get(&id) else { return };
-        let name = self.directory.read().webhook_numbered(settlement.webhook).map(|webhook| webhook.name.clone());
+        let name = webhook.map(|webhook| webhook.name.clone());
         let verdict = self.inbox.verdict(&settlement.delivery.to_string(), attempt.number);
         let line = Line { settlement, attempt, known, webhook: &name.unwrap_or_default(), verdict };
         if console.json() { console.value(&line.json()) } else { console.line(&line.text(console)) }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Dir, NOW, Open, limits, open, settlement, stats, try_open};
+use crate::sqlite::support::{ACCOUNT, Dir, NOW, Open, limits, open, settlement, stats, try_open};
 use domain::attempt::Reason;
 use domain::delivery::Next;
 use domain::id::DeliveryId;
@@ -35,7 +35,7 @@ fn busy(open: &mut Open) -> u32 {
                 open.settle(now, settlement(delivery, webhook, 2, now, Next::Delivered));
             }
             3 => open.settle(now, settlement(delivery, webhook, 1, now, retry)),
-            _ => assert!(open.change(now, Change::Cancel(delivery))),
+            _ => assert!(open.change(now, Change::Cancel(ACCOUNT, delivery))),
         }
     }
     webhook

@@ -1,6 +1,6 @@
 //! Damage on disk: noticed when the store is opened, or when it is read.
 
-use crate::support::{ACCOUNT, Dir, NOW, Open, event, limits, list, open, settlement, stats, try_open};
+use crate::sqlite::support::{ACCOUNT, Dir, NOW, Open, event, limits, list, open, settlement, stats, try_open};
 use domain::attempt::Reason;
 use domain::delivery::Next;
 use domain::event::{Idempotency, NewEvent};

@@ -72,7 +72,7 @@ fn a_deleted_webhook_is_cancelled_in_parts_and_over_crashes() {
         let scope = Scope { account: ACCOUNT, webhook: None, filter, now: NOW, sending: Vec::new() };
         let left_out = store.reader().coverage(&scope, 1).expect("it is counted").passed_over;
         assert_eq!(left_out, PassedOver { webhook_deleted: 59, ..PassedOver::default() });
-        for change in [Change::Cancel(id(59)), Change::Replay(id(59))] {
+        for change in [Change::Cancel(ACCOUNT, id(59)), Change::Replay(ACCOUNT, id(59))] {
             store.engine.begin().expect("it begins");
             let refused = store.engine.change(NOW, change, &By::us(), None);
             assert!(matches!(refused, Err(ChangeError::State(_))), "{refused:?}");

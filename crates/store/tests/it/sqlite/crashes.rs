@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{ACCOUNT, Dir, NOW, Open, event, limits, list, settlement, stats, try_open};
+use crate::sqlite::support::{ACCOUNT, Dir, NOW, Open, event, limits, list, settlement, stats, try_open};
 use domain::attempt::Reason;
 use domain::delivery::{Delivery, DeliveryStatus, Next};
 use domain::id::DeliveryId;
@@ -113,14 +113,14 @@ impl Model {
             }
             Step::Cancel(number) => {
                 if let Some((id, promise)) = self.pick(number, waits) {
-                    assert!(self.engine().change(now, Change::Cancel(id)));
+                    assert!(self.engine().change(now, Change::Cancel(ACCOUNT, id)));
                     self.ended.1 += 1;
                     self.promised.insert(id, Promise { status: DeliveryStatus::Cancelled, retry_at: None, ..promise });
                 }
             }
             Step::Replay(number) => {
                 if let Some((id, promise)) = self.pick(number, |promise| !waits(promise)) {
-                    assert!(self.engine().change(now, Change::Replay(id)));
+                    assert!(self.engine().change(now, Change::Replay(ACCOUNT, id)));
                     let promise = Promise { status: DeliveryStatus::Pending, retry_at: Some(now), ..promise };
                     self.promised.insert(id, promise);
                 }

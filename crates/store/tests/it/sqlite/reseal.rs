@@ -1,6 +1,6 @@
 //! Another encryption key: all that was sealed opens with it, and with the old one nothing does.
 
-use crate::support::{Dir, NOW, limits, open, try_open};
+use crate::sqlite::support::{Dir, NOW, limits, open, try_open};
 use domain::event::Idempotency;
 use domain::key::Account;
 use domain::key_pair::KeyPair;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::support::{ACCOUNT, Dir, NOW, Open, event, limits, list, open, settlement, stats, try_open};
+use crate::sqlite::support::{ACCOUNT, Dir, NOW, Open, event, limits, list, open, settlement, stats, try_open};
 use domain::attempt::Reason;
 use domain::delivery::Next;
 use domain::event::{Idempotency, NewEvent};
@@ -61,7 +61,7 @@ fn a_backlog_that_grows_fills_the_disk_and_not_memory() {
     assert!((100..=130).contains(&told.len()), "{} of 1,000 are in memory", told.len());
     let waiting = open.reader().backlog(webhook, None, Timestamp(i64::MAX), 2_000).expect("it is read");
     assert_eq!(waiting.len() + open.engine.fresh(), 1_000);
-    assert!(open.change(NOW, Change::Cancel(told.pop().expect("there are some"))));
+    assert!(open.change(NOW, Change::Cancel(ACCOUNT, told.pop().expect("there are some"))));
     for delivery in told {
         open.settle(NOW, settlement(delivery, webhook, 1, NOW, Next::Delivered));
     }
@@ -121,7 +121,10 @@ fn retention_counts_from_the_end_and_spares_what_is_unfinished() {
     assert_eq!(retain(at(20)), (1, 0, 0));
     assert_eq!(retain(at(9_999)), (0, 1, 0), "two wait for ever, and one has no row yet");
     let reader = open.reader();
-    assert_eq!(reader.load(&[nobody, events[0], events[1], events[2], events[3]]).map(|found| found.len()), Ok(2));
+    assert_eq!(
+        reader.load(Some(ACCOUNT), &[nobody, events[0], events[1], events[2], events[3]]).map(|found| found.len()),
+        Ok(2)
+    );
     assert_eq!(reader.delivery(ACCOUNT, id(1), NOW), Ok(None));
     assert_eq!(list(&reader, NOW).map(|rows| rows.len()), Ok(3));
 }

@@ -1,8 +1,7 @@
-//! The store in one SQLite file, from outside: the suite of all stores, and what holds for this one besides.
+//! The store in one SQLite file: what holds for it besides the suite.
 
 mod backup;
 mod cancelling;
-mod conformance;
 mod crashes;
 mod damage;
 mod engine;

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::support::{Dir, Open, limits, parts_with, settlement};
+use crate::sqlite::support::{Dir, Open, limits, parts_with, settlement};
 use domain::attempt::Reason;
 use domain::delivery::{DeliveryStatus, Next};
 use domain::event::Idempotency;
@@ -17,7 +17,7 @@ use domain::time::Timestamp;
 use domain::webhook::{Held, PauseCause, Webhook};
 use store::sqlite::{Engine, OpenError};
 
-const FIXTURE: &str = include_str!("../fixtures/layout_1.sql");
+const FIXTURE: &str = include_str!("../../fixtures/layout_1.sql");
 /// The key that the fixture was made with: `NOiYrYn8rNfgw++o8Mo3T7TplvKHOu/2I5te5iEd/N8=`.
 const KEY: [u8; 32] = [
     52, 232, 152, 173, 137, 252, 172, 215, 224, 195, 239, 168, 240, 202, 55, 79, 180, 233, 150, 242, 135, 58, 239, 246,
@@ -179,8 +179,8 @@ fn what_waited_goes_on_and_what_was_held_is_held() {
         held.iter().map(|due| due.delivery).collect::<Vec<_>>(),
         [id("dlv_3627s5v28aa0000"), id("dlv_3627s60sq6m0000"), id("dlv_3627s64kzhg0000")]
     );
-    assert!(open.change(LATER, Change::Replay(id("dlv_3627s5v28aa0001"))));
-    assert!(!open.change(LATER, Change::Replay(id("dlv_3627s5v28aa0002"))), "its webhook was deleted");
+    assert!(open.change(LATER, Change::Replay(GLOBEX, id("dlv_3627s5v28aa0001"))));
+    assert!(!open.change(LATER, Change::Replay(GLOBEX, id("dlv_3627s5v28aa0002"))), "its webhook was deleted");
     let next = open.accept(LATER, 1)[0];
     assert!(next > "evt_3627s64kzhg00".parse().expect("an id"), "ids and timestamps go on after those given");
 }

@@ -1,6 +1,6 @@
 //! Erasing an account: in bounded steps, also over a crash, until no byte of it is left.
 
-use crate::support::{ACCOUNT, Dir, NOW, Open, open, settlement};
+use crate::sqlite::support::{ACCOUNT, Dir, NOW, Open, open, settlement};
 use domain::attempt::Reason;
 use domain::delivery::Next;
 use domain::id::DeliveryId;
@@ -115,7 +115,7 @@ fn what_retention_had_deleted_before_is_overwritten_too() {
     let webhook = open.directory.read().webhooks().next().expect("one").number;
     for n in 0..50 {
         open.engine.begin().expect("it begins");
-        let new = domain::event::NewEvent { data: long.clone().into(), ..crate::support::event() };
+        let new = domain::event::NewEvent { data: long.clone().into(), ..crate::sqlite::support::event() };
         let event = open.engine.accept(NOW, &[new]).expect("it is written").remove(0).expect("it is accepted").id;
         open.engine.commit().expect("it commits");
         open.settle(

@@ -9,7 +9,7 @@ use domain::key::{Account, LogRules};
 use domain::store::{AcceptError, Change, NoSpace, StoreError};
 use domain::time::Timestamp;
 
-use crate::support::{ACCOUNT, Dir, NOW, Open, event, list, open, settlement};
+use crate::sqlite::support::{ACCOUNT, Dir, NOW, Open, event, list, open, settlement};
 
 const HOUR: u64 = 3_600;
 
@@ -101,7 +101,7 @@ fn an_account_s_size_is_kept_and_only_unfinished_ones_stop_what_is_new() {
     assert_eq!(shrink(&mut before, None), 90 - gone, "everything that has ended");
     assert_eq!(refused(&mut before), Some(NoSpace::Account));
     for event in &events[..10] {
-        assert!(before.change(NOW, Change::Cancel(id(*event))));
+        assert!(before.change(NOW, Change::Cancel(ACCOUNT, id(*event))));
     }
     assert_eq!(shrink(&mut before, None), 10);
     assert_eq!((refused(&mut before), before.engine.kept_of(ACCOUNT)), (None, 0));

@@ -1,6 +1,6 @@
 //! Copies of a store that is open, and checks of whole files.
 
-use crate::support::{ACCOUNT, Dir, NOW, limits, list, open, settlement, try_open};
+use crate::sqlite::support::{ACCOUNT, Dir, NOW, limits, list, open, settlement, try_open};
 use domain::delivery::Next;
 use domain::id::DeliveryId;
 use store::sqlite::{OpenError, check, check_file, copy};

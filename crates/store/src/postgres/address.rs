@@ -1,0 +1,120 @@
+//! Where the database is: the text that libpq's programs take too, with what the driver does not know of it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_postgres::Config;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+
+/// How long one host may take to be connected to, if the text does not say.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// After how long without an answer a connection counts as lost, if the text does not say.
+const UNANSWERED: Duration = Duration::from_secs(10);
+
+/// The text is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadAddress(String);
+
+/// What is done about the server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Certificate {
+    /// It may be anyone's, as with libpq's `require`.
+    Any,
+    /// Its issuer must be trusted, and it must be for the host's name.
+    Checked,
+}
+
+/// Where the database is, and as whom it is used. Its [`std::fmt::Debug`] tells no password.
+#[derive(Debug, Clone)]
+pub struct Address {
+    pub(super) config: Config,
+    pub(super) certificate: Certificate,
+    /// A PEM file of roots that are trusted instead of the system's.
+    pub(super) roots: Option<PathBuf>,
+}
+
+impl Address {
+    /// Reads `postgres://user@host:port,host:port/database?…`.
+    ///
+    /// # Errors
+    /// [`BadAddress`], which tells no password.
+    pub fn parse(text: &str) -> Result<Self, BadAddress> {
+        if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+            return Err(BadAddress("an address starts with postgres://".to_owned()));
+        }
+        let (rest, query) = text.split_once('?').unwrap_or((text, ""));
+        let (mut kept, mut certificate, mut roots) = (Vec::new(), Certificate::Any, None);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                // With libpq these two differ in whether the name is compared: here it always is.
+                Some(("sslmode", "verify-full" | "verify-ca")) => {
+                    certificate = Certificate::Checked;
+                    kept.push("sslmode=require");
+                }
+                Some(("sslrootcert", file)) => roots = Some(PathBuf::from(file.replace("%2F", "/"))),
+                _ => kept.push(pair),
+            }
+        }
+        let joined = if kept.is_empty() { rest.to_owned() } else { format!("{rest}?{}", kept.join("&")) };
+        let mut config: Config = joined.parse().map_err(|error: tokio_postgres::Error| {
+            let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            BadAddress(why)
+        })?;
+        if config.get_hosts().is_empty() {
+            return Err(BadAddress("it names no host".to_owned()));
+        }
+        if config.get_dbname().is_none() {
+            return Err(BadAddress("it names no database".to_owned()));
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("posthaste");
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_WITHIN);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(UNANSWERED);
+        }
+        // Whoever names several hosts means the one that takes writes: a promotion is followed by connecting again.
+        if config.get_hosts().len() > 1 && config.get_target_session_attrs() == TargetSessionAttrs::Any {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        Ok(Self { config, certificate, roots })
+    }
+
+    /// The hosts, for people.
+    #[must_use]
+    pub fn hosts(&self) -> String {
+        let host = |host: &tokio_postgres::config::Host| match host {
+            tokio_postgres::config::Host::Tcp(name) => name.clone(),
+            tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+        };
+        self.config.get_hosts().iter().map(host).collect::<Vec<_>>().join(", ")
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.config.get_ssl_mode() != SslMode::Disable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_with_its_hosts_and_what_is_checked() {
+        let one =
+            Address::parse("postgres://ph:secret@db1:5433,db2/posthaste?sslmode=verify-full&sslrootcert=%2Fetc%2Fca")
+                .expect("it is one");
+        assert_eq!(one.hosts(), "db1, db2");
+        assert_eq!(one.certificate, Certificate::Checked);
+        assert_eq!(one.roots, Some(PathBuf::from("/etc/ca")));
+        assert_eq!(one.config.get_ssl_mode(), SslMode::Require);
+        assert_eq!(one.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        assert!(!format!("{one:?}").contains("secret"));
+        for bad in ["", "mysql://x/y", "postgres://", "postgres://host", "postgres://h/d?sslmode=maybe"] {
+            assert!(Address::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

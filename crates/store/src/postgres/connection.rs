@@ -1,0 +1,118 @@
+//! Connections: statements prepared once for each, and what is lost made anew.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
+
+use super::address::Address;
+use super::fault::Fault;
+use super::tls::Tls;
+
+/// A statement's parameter.
+pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
+
+/// How long a statement may take at most: one that takes longer is given up, and its connection is good for more.
+const STATEMENT_WITHIN: Duration = Duration::from_secs(30);
+/// How long a transaction may be left open by a process that is gone, or stands still: its locks are free then.
+const IDLE_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Writes that are acknowledged: a commit waits for the disk, and for a synchronous standby.
+    Write,
+    /// Reads.
+    Read,
+    /// Upkeep, whose statements take as long as they take.
+    Upkeep,
+}
+
+/// Makes connections.
+#[derive(Clone)]
+pub(super) struct Connector {
+    address: Address,
+    tls: Tls,
+}
+
+impl Connector {
+    pub(super) fn new(address: Address) -> Result<Self, Fault> {
+        let tls = Tls::of(&address)?;
+        Ok(Self { address, tls })
+    }
+
+    /// A new connection to the first host that takes one.
+    pub(super) async fn connect(&self, purpose: Purpose) -> Result<Link, Fault> {
+        let (client, connection) = self.address.config.connect(self.tls.clone()).await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to the database has ended");
+            }
+        });
+        let within = match purpose {
+            Purpose::Write | Purpose::Read => STATEMENT_WITHIN.as_millis(),
+            Purpose::Upkeep => 0,
+        };
+        let durable = match purpose {
+            // Whoever has chosen to wait until a standby has applied what is committed waits for that.
+            Purpose::Write => {
+                "SELECT set_config('synchronous_commit', 'on', false)
+                 WHERE current_setting('synchronous_commit') <> 'remote_apply';"
+            }
+            Purpose::Read | Purpose::Upkeep => "",
+        };
+        client
+            .batch_execute(&format!(
+                "{durable} SET statement_timeout = {within}; SET lock_timeout = 10000;
+                 SET idle_in_transaction_session_timeout = {};",
+                IDLE_WITHIN.as_millis()
+            ))
+            .await?;
+        Ok(Link { client, statements: Mutex::default() })
+    }
+}
+
+/// A connection.
+pub(super) struct Link {
+    client: Client,
+    statements: Mutex<HashMap<&'static str, Statement>>,
+}
+
+impl Link {
+    async fn prepared(&self, sql: &'static str) -> Result<Statement, Fault> {
+        let known = self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.client.prepare(sql).await?;
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
+        Ok(statement)
+    }
+
+    /// The rows that a statement gives. Calls that are polled together go out together, and are carried out in the order in
+    /// which they were first polled.
+    pub(super) async fn rows(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+        Ok(self.client.query(&self.prepared(sql).await?, params).await?)
+    }
+
+    /// The one row that a statement gives, if it gives one.
+    pub(super) async fn row(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Option<Row>, Fault> {
+        Ok(self.rows(sql, params).await?.into_iter().next())
+    }
+
+    /// How many rows a statement has changed.
+    pub(super) async fn run(&self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, Fault> {
+        Ok(self.client.execute(&self.prepared(sql).await?, params).await?)
+    }
+
+    /// Statements without parameters, each for itself.
+    pub(super) async fn batch(&self, sql: &str) -> Result<(), Fault> {
+        Ok(self.client.batch_execute(sql).await?)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+}

@@ -1,0 +1,151 @@
+//! What can go wrong between this store and its database, and what it means above the seam.
+
+use domain::store::{AcceptError, ChangeError, NoSpace, StoreError};
+use domain::vault::Unopened;
+use tokio_postgres::error::SqlState;
+
+/// The store could not be opened. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The server is older than this release can use.
+    #[error("the server is PostgreSQL {0}, and 15 or newer is needed")]
+    OldServer(String),
+    /// The tables were made by a later release.
+    #[error(
+        "the database has layout {found}, but this release knows layouts up to {known}: start the newer release again"
+    )]
+    Newer {
+        /// The layout that was found.
+        found: i32,
+        /// The latest layout that this release knows.
+        known: i32,
+    },
+    /// The encryption key is not the one that the store was made with.
+    #[error("the database was made with another encryption key: give the one it was made with")]
+    OtherKey,
+    /// A row is damaged.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
+    /// The database cannot be reached, or has refused.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// A fault while reading or writing.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The connection is gone, or the server cannot serve now: what was under way may have been committed, or not.
+    Lost(String),
+    /// Another transaction was in the way: nothing was changed, and it can be tried again.
+    Conflict(String),
+    /// Something of this name is there already: the constraint's.
+    Taken(String),
+    /// A row that cannot be read; the text says which.
+    Damaged(String),
+    /// The database's disk is full.
+    Full,
+    /// The server has refused, and would again.
+    Refused(String),
+}
+
+impl Fault {
+    /// A row that cannot be read, with what the reading code said.
+    pub(super) fn damaged(row: impl std::fmt::Display, why: impl std::fmt::Display) -> Self {
+        Self::Damaged(format!("{row}: {why}"))
+    }
+
+    /// Whether the connection is of no further use.
+    pub(super) const fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost(_))
+    }
+
+    /// The same as [`OpenError`].
+    pub(super) fn at_open(self) -> OpenError {
+        match self {
+            Self::Damaged(what) => OpenError::Damaged(what),
+            Self::Lost(what) | Self::Conflict(what) | Self::Taken(what) | Self::Refused(what) => {
+                OpenError::Unusable(what)
+            }
+            Self::Full => OpenError::Unusable("the database's disk is full".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Lost(what) => write!(f, "the database cannot be reached: {what}"),
+            Self::Conflict(what) | Self::Taken(what) | Self::Refused(what) => f.write_str(what),
+            Self::Damaged(what) => write!(f, "damaged record: {what}"),
+            Self::Full => f.write_str("the database's disk is full"),
+        }
+    }
+}
+
+/// An error with what caused it: the driver's own text often is no more than "db error".
+fn said(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+impl From<tokio_postgres::Error> for Fault {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let Some(refused) = error.as_db_error() else { return Self::Lost(said(&error)) };
+        let code = refused.code();
+        // What a server says that starts, stops, was cut off from its standby's promotion or has no connection left.
+        let away = [
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CRASH_SHUTDOWN,
+            SqlState::CANNOT_CONNECT_NOW,
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+            SqlState::TOO_MANY_CONNECTIONS,
+        ];
+        if away.contains(code) || code.code().starts_with("08") {
+            return Self::Lost(said(&error));
+        }
+        if code.code().starts_with("40") || *code == SqlState::LOCK_NOT_AVAILABLE || *code == SqlState::QUERY_CANCELED {
+            return Self::Conflict(said(&error));
+        }
+        match *code {
+            SqlState::UNIQUE_VIOLATION => Self::Taken(refused.constraint().unwrap_or_default().to_owned()),
+            SqlState::DISK_FULL => Self::Full,
+            SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => Self::Damaged(said(&error)),
+            _ => Self::Refused(said(&error)),
+        }
+    }
+}
+
+impl From<Unopened> for Fault {
+    fn from(error: Unopened) -> Self {
+        Self::Damaged(error.to_string())
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Damaged(what) => Self::Damaged(what),
+            Fault::Full => Self::NoSpace(NoSpace::Disk),
+            Fault::Lost(_) | Fault::Conflict(_) => Self::Busy,
+            Fault::Taken(what) => Self::Stopped(format!("it is taken: {what}")),
+            Fault::Refused(what) => Self::Stopped(what),
+        }
+    }
+}
+
+impl From<Fault> for AcceptError {
+    fn from(fault: Fault) -> Self {
+        Self::Store(fault.into())
+    }
+}
+
+impl From<Fault> for ChangeError {
+    fn from(fault: Fault) -> Self {
+        Self::Store(fault.into())
+    }
+}

@@ -1,0 +1,5 @@
+//! The stores from outside: the suite that each passes, and what holds for one of them besides.
+
+mod conformance;
+mod postgres;
+mod sqlite;

@@ -1,0 +1,3 @@
+//! The store on PostgreSQL: what holds for it besides the suite.
+
+mod starting;

@@ -39,14 +39,15 @@ pub struct LoadDue {
 }
 
 impl Horizon {
-    /// Every planned attempt before this instant is in memory, or comes with the load under way.
-    pub(crate) const fn covered(&self) -> Timestamp {
-        self.covered
+    /// What is due before this instant is brought by no load to come: it is due by now, or in memory, or was let go of. A load
+    /// may have ended between two attempts that are planned for the same instant.
+    pub(crate) fn until(&self, now: Timestamp) -> Timestamp {
+        Timestamp(self.covered.max(now).0.saturating_add(1))
     }
 
     /// Keeps a planned attempt, if it lies within the horizon; returns whether it was kept.
     pub(crate) fn plan(&mut self, job: Job) -> bool {
-        let within = job.due.due_at < self.covered;
+        let within = job.due.due_at <= self.covered;
         if within {
             self.planned.insert((job.due.due_at, job.due.delivery), job);
         }

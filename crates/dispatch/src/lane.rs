@@ -60,6 +60,8 @@ pub(crate) const fn keeps_order(due: &Due) -> bool {
 pub(crate) struct OnDisk {
     /// Whether there may be rows that are not in memory.
     pub(crate) more: bool,
+    /// Whether they are what a pause has held: the pass brings whatever of it is due, oldest first.
+    pub(crate) held: bool,
     /// The number of the load under way.
     pub(crate) loading: Option<u64>,
     /// Whether the disk got rows since the pass began: it may have missed them.
@@ -73,6 +75,18 @@ pub(crate) struct OnDisk {
 }
 
 impl OnDisk {
+    /// A pause is over, and what it has held is there.
+    pub(crate) const fn resumed(&mut self) {
+        self.grown();
+        self.held = true;
+    }
+
+    /// A pass has come to its end.
+    pub(crate) fn passed(&mut self) {
+        self.more = std::mem::take(&mut self.again);
+        self.held &= self.more;
+    }
+
     /// There are rows on disk that are not in memory.
     pub(crate) const fn grown(&mut self) {
         self.more = true;
@@ -82,7 +96,7 @@ impl OnDisk {
     /// Memory has let go of what the passes brought: the next one begins at the beginning, and what a load under way brings
     /// is of no use.
     pub(crate) fn start_over(&mut self) {
-        *self = Self { not_before: self.not_before, more: true, ..Self::default() };
+        *self = Self { not_before: self.not_before, held: self.held, more: true, ..Self::default() };
     }
 
     /// A delivery has ended.

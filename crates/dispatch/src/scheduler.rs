@@ -291,8 +291,9 @@ impl Scheduler {
         if self.known.contains_key(&due.delivery) || (lane.ordered.is_some() && keeps_order(&due)) {
             return;
         }
-        if lane.held_rate.is_some() && lane.ordered.is_none() && due.due_at <= now && due.reason != Reason::Test {
-            // It goes out oldest first and at its rate: it is loaded in that order.
+        let held = lane.on_disk.held || lane.held_rate.is_some();
+        if held && lane.ordered.is_none() && due.due_at <= now && due.reason != Reason::Test {
+            // It goes out oldest first, and at its rate: the backlog brings it in that order.
             lane.on_disk.grown();
             self.enqueue(now, due.webhook);
             return;
@@ -388,7 +389,7 @@ impl Scheduler {
         self.loads += 1;
         lane.on_disk.loading = Some(self.loads);
         let order = lane.webhook.order.clone();
-        let until = if order.is_some() { Timestamp(i64::MAX) } else { self.horizon.covered().max(now) };
+        let until = if order.is_some() { Timestamp(i64::MAX) } else { self.horizon.until(now) };
         let (load, limit) = (self.loads, self.bounds.backlog);
         self.out.push(Output::LoadBacklog { webhook, load, after, until, limit, order });
     }

@@ -54,6 +54,10 @@ impl Scheduler {
 
     fn webhook_changed(&mut self, now: Timestamp, webhook: Arc<Webhook>) {
         let number = webhook.number;
+        if webhook.pause.is_none() && self.lanes.get(&number).is_some_and(Lane::paused) {
+            // What has come due until now is held by the pause that ends, and goes on by its place in that.
+            self.come_due(now);
+        }
         self.replays.webhook(&webhook);
         let policy = Arc::clone(&self.policy);
         let lane = self.lanes.entry(number).or_insert_with(|| Lane::new(Arc::clone(&webhook), &policy));
@@ -84,7 +88,7 @@ impl Scheduler {
             lane.held_rate = rate;
             lane.failing_since = None;
             lane.failing_recorded = false;
-            lane.on_disk.grown();
+            lane.on_disk.resumed();
         }
         self.enqueue(now, webhook);
     }
@@ -182,7 +186,7 @@ impl Scheduler {
         } else {
             lane.on_disk.after = rows.last().filter(|_| !last).map(|(row, _)| row.delivery);
             if last {
-                lane.on_disk.more = std::mem::take(&mut lane.on_disk.again);
+                lane.on_disk.passed();
             }
             rows.retain(|(due, _)| !settled.contains(&due.delivery));
             for (due, _) in rows {

@@ -233,6 +233,51 @@ pub async fn a_replay_stands_still_and_goes_on(subject: &mut dyn Subject) {
     assert_eq!(world.bulk(ReplayChange::Stop { replay: 99, by: String::new() }).await, Err(ChangeError::NotFound));
 }
 
+/// A replay of a webhook that is deleted ends, also one that stands still: nobody could let it go on.
+pub async fn a_replay_ends_with_its_webhook(subject: &mut dyn Subject) {
+    let mut world = World::new(subject).await;
+    let account = world.account();
+    let (one, two) =
+        (world.new_webhook(account, "wh_one", &["*"]).await, world.new_webhook(account, "wh_two", &["*"]).await);
+    for _ in 0..4 {
+        let accepted = world.accept(event(account)).await.id;
+        for (place, webhook) in [(0, one), (1, two)] {
+            world.settle(first(accepted, place, webhook), End::Failed(500)).await;
+        }
+    }
+    let paused = world.start(account, "webhook=wh_one", "rpl_paused").await;
+    let due = world.hand_over(paused, 1).await;
+    world.settle(due[0], End::Delivered).await;
+    let cause = Cause::Key { name: "ops".to_owned(), reason: None };
+    world.bulk(ReplayChange::Pause { replay: paused, cause }).await.expect("it runs");
+    world.start(account, "webhook=wh_one status=failed", "rpl_waits").await;
+    let running = world.start(account, "webhook=wh_two", "rpl_running").await;
+    let due = world.hand_over(running, 2).await;
+    let all = world.start(account, "status=failed", "rpl_all").await;
+    world.told();
+    for webhook in [one, two] {
+        world.change(Change::DeleteWebhook(webhook)).await.expect("it exists");
+    }
+    let told = world.told();
+    let over = |fact: &Fact| matches!(fact, Fact::BulkReplay(replay) if replay.ended());
+    assert_eq!(told.iter().filter(|fact| over(fact)).count(), 3, "{told:?}");
+    for (name, sent, left) in [("rpl_paused", 1, 3), ("rpl_waits", 0, 3), ("rpl_running", 2, 2)] {
+        let told = world.replay(account, name).await;
+        assert!(matches!(told.state, State::Done { .. }), "{told:?}");
+        assert_eq!((told.handed_over, told.passed_over.webhook_deleted), (sent, left), "{name}");
+    }
+    assert_eq!(world.replay(account, "rpl_running").await.results.cancelled, due.len() as u64);
+    assert!(matches!(
+        world.bulk(ReplayChange::Resume { replay: paused, rate: None }).await,
+        Err(ChangeError::State(_))
+    ));
+    // One of all webhooks goes on, and finds each of theirs gone.
+    assert!(world.replay(account, "rpl_all").await.running());
+    world.restart().await;
+    assert_eq!(world.hand_over(all, 9).await, []);
+    assert!(matches!(world.replay(account, "rpl_all").await.state, State::Done { .. }));
+}
+
 /// Lists are of an account, newest first; what an account had goes with it, and with retention.
 pub async fn replays_are_of_their_account(subject: &mut dyn Subject) {
     let world = World::new(subject).await;

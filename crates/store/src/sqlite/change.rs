@@ -195,6 +195,7 @@ impl Engine {
         if more {
             cancelling::put(&self.conn, number, webhook.account, now)?;
         }
+        self.pass_over_all_of(webhook.account, number)?;
         webhooks::delete(&self.conn, &webhook, true)?;
         self.staged.directory.push(Entry::WebhookGone {
             number,

@@ -253,6 +253,18 @@ impl Engine {
         Ok(true)
     }
 
+    /// A webhook is being deleted: what replays of it alone have not handed over is passed over, also where they stand still,
+    /// since they can go on no more. They end with the last of what they have handed over.
+    pub(super) fn pass_over_all_of(&mut self, account: u32, webhook: u32) -> Result<(), Fault> {
+        for known in replays::of_account(&self.conn, account, u32::MAX, UNFINISHED_MAX, true)? {
+            if known.replay.webhook == Some(webhook) {
+                let row = self.staged.replays.entry(known.replay.number).or_insert(known);
+                row.replay.passed_over.webhook_deleted += row.replay.remaining();
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the replays that the transaction has changed, and tells of them.
     pub(super) fn write_replays(&mut self, now: Timestamp) -> Result<(), Fault> {
         for (number, mut row) in std::mem::take(&mut self.staged.replays) {

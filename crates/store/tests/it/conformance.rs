@@ -102,6 +102,7 @@ behaviours! {
     replaying::each_is_handed_over_once,
     replaying::results_follow_the_schedule,
     replaying::a_replay_stands_still_and_goes_on,
+    replaying::a_replay_ends_with_its_webhook,
     replaying::replays_are_of_their_account,
     changing::a_webhook_keeps_everything,
     changing::a_change_is_made_once_per_key,

@@ -254,7 +254,8 @@ impl Scheduler {
         if self.known.contains_key(&due.delivery) {
             return;
         }
-        let Some(lane) = self.lanes.get_mut(&due.webhook) else { return };
+        // A deleted webhook's lane is there until nothing of it is in flight.
+        let Some(lane) = self.lanes.get_mut(&due.webhook).filter(|lane| !lane.deleted) else { return };
         if let Some(ordered) = &lane.ordered
             && keeps_order(&due)
         {

@@ -1,4 +1,4 @@
-//! What a pause has held, at its rate, over a restart; and a lane that does nothing but fail.
+//! What a pause has held, at its rate, over a restart; a lane that does nothing but fail; one whose webhook is gone.
 
 use domain::order::OrderKey;
 
@@ -181,4 +181,21 @@ fn what_comes_due_with_the_resume_itself_waits_for_older_ones_of_the_backlog() {
     bench.scheduler.take(bench.now, Input::Fact(Fact::Webhook(active)));
     bench.take(Input::Fact(Fact::Resumed { webhook: 1, rate: None }));
     assert_eq!(bench.starts.iter().map(|start| start.due.delivery.event).collect::<Vec<_>>(), events);
+}
+
+#[test]
+fn what_comes_due_while_a_deleted_webhook_still_has_an_attempt_in_flight_is_forgotten() {
+    let mut bench = Bench::new(Policy { jitter: 0.0, ..Policy::default() });
+    bench.webhook(1, 1, |_| {});
+    bench.event(vec![1], false);
+    bench.event(vec![1], false);
+    let (slow, failed) = (bench.starts.remove(0), bench.starts.remove(0));
+    bench.end(&failed, answered(500, 0));
+    bench.record();
+    bench.take(Input::Fact(Fact::WebhookDeleted { webhook: 1 }));
+    bench.now = bench.now.plus(Duration::from_secs(40));
+    bench.take(Input::Tick);
+    bench.end(&slow, answered(200, 0));
+    bench.record();
+    assert_eq!((bench.scheduler.known(), bench.scheduler.in_flight(), bench.starts.len()), (0, 0, 0));
 }

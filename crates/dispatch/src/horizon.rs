@@ -25,6 +25,8 @@ pub(crate) struct Horizon {
     /// No load before this instant: the last one failed.
     not_before: Timestamp,
     settled_meanwhile: HashSet<DeliveryId>,
+    /// The next load begins at the beginning.
+    again: bool,
 }
 
 /// A load of planned attempts that the store is to be asked for.
@@ -62,6 +64,20 @@ impl Horizon {
     /// Takes out the planned attempts of a webhook.
     pub(crate) fn take_of(&mut self, webhook: u32) -> Vec<Job> {
         self.planned.extract_if(.., |_, job| job.due.webhook == webhook).map(|(_, job)| job).collect()
+    }
+
+    /// Takes out the planned attempts of many webhooks.
+    pub(crate) fn take_of_all(&mut self, webhooks: &HashSet<u32>) -> Vec<Job> {
+        self.planned.extract_if(.., |_, job| webhooks.contains(&job.due.webhook)).map(|(_, job)| job).collect()
+    }
+
+    /// The disk has more than was read: it is read again from the beginning, once the load under way has ended.
+    pub(crate) const fn start_over(&mut self) {
+        self.again = self.loading.is_some();
+        if !self.again {
+            self.after = None;
+            self.covered = Timestamp(0);
+        }
     }
 
     /// Forgets a planned attempt.
@@ -105,6 +121,9 @@ impl Horizon {
             _ => Some((until, DeliveryId { event: EventId(0), place: 0 })),
         };
         self.covered = self.after.map_or(until, |(at, _)| at);
+        if std::mem::take(&mut self.again) {
+            self.start_over();
+        }
         let settled = std::mem::take(&mut self.settled_meanwhile);
         rows.into_iter().filter(|row| !settled.contains(&row.delivery)).collect()
     }
@@ -113,6 +132,9 @@ impl Horizon {
     pub(crate) fn load_failed(&mut self, not_before: Timestamp) {
         self.loading = None;
         self.not_before = not_before;
+        if std::mem::take(&mut self.again) {
+            self.after = None;
+        }
         self.covered = self.after.map_or(Timestamp(0), |(at, _)| at);
         self.settled_meanwhile.clear();
     }

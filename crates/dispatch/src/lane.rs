@@ -9,6 +9,7 @@ use domain::delivery::Due;
 use domain::event::Event;
 use domain::id::DeliveryId;
 use domain::policy::Policy;
+use domain::shard::Lease;
 use domain::time::Timestamp;
 use domain::waiting::Waits;
 use domain::webhook::Webhook;
@@ -147,6 +148,10 @@ pub(crate) struct Lane {
     pub(crate) mean_held: u64,
     /// How the lane waits for its turn, if it does.
     pub(crate) queued: Option<Queued>,
+    /// The lease of its shard.
+    pub(crate) lease: Lease,
+    /// Its shard is to be given back: nothing more is started.
+    pub(crate) winding_down: bool,
 }
 
 /// How a lane waits for its turn.
@@ -159,7 +164,7 @@ pub(crate) struct Queued {
 }
 
 impl Lane {
-    pub(crate) fn new(webhook: Arc<Webhook>, policy: &Policy) -> Self {
+    pub(crate) fn new(webhook: Arc<Webhook>, lease: Lease, policy: &Policy) -> Self {
         let window = webhook.cap(policy).div_ceil(2);
         let failing_since = webhook.failing_since;
         let ordered = webhook.order.clone().map(Ordered::new);
@@ -189,6 +194,8 @@ impl Lane {
             cost: 0,
             mean_held: 1_000,
             queued: None,
+            lease,
+            winding_down: false,
         }
     }
 
@@ -241,6 +248,9 @@ impl Lane {
 
     /// When the lane could start an attempt: now, later, or not as things are.
     pub(crate) fn startable(&self, now: Timestamp, policy: &Policy) -> Startable {
+        if self.winding_down {
+            return Startable::Never;
+        }
         if !self.deleted && !self.tests.is_empty() && self.in_flight < self.webhook.cap(policy) {
             return Startable::Now(Kinds { new: true, old: false });
         }

@@ -4,6 +4,7 @@
 mod driver;
 mod horizon;
 mod lane;
+pub mod leases;
 mod ordered;
 mod replays;
 pub mod scheduler;

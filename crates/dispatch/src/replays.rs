@@ -104,9 +104,10 @@ impl Replays {
     }
 
     /// What is to be done now; each step is expected to be answered by [`Self::stepped`].
-    pub(crate) fn steps(&mut self, now: Timestamp, failures_max: u32) -> Vec<Step> {
+    /// Only replays of accounts that are `ours` are carried on.
+    pub(crate) fn steps(&mut self, now: Timestamp, failures_max: u32, ours: impl Fn(u32) -> bool) -> Vec<Step> {
         let mut steps = Vec::new();
-        for number in self.candidates() {
+        for number in self.candidates(ours) {
             let Some(known) = self.known.get_mut(&number) else { continue };
             if known.busy || known.not_before > now {
                 continue;
@@ -131,7 +132,7 @@ impl Replays {
     }
 
     /// When [`Self::steps`] may have something to do next, if nothing happens before.
-    pub(crate) fn wake_at(&self) -> Option<Timestamp> {
+    pub(crate) fn wake_at(&self, ours: impl Fn(u32) -> bool) -> Option<Timestamp> {
         let at = |number: u32| {
             let known = self.known.get(&number)?;
             let paced = known.replay.rate.map(|_| known.replay.paced_until.minus(AHEAD / 2));
@@ -141,11 +142,11 @@ impl Replays {
             }
             Some(paced.unwrap_or_default().max(known.not_before))
         };
-        self.candidates().into_iter().filter_map(at).min()
+        self.candidates(ours).into_iter().filter_map(at).min()
     }
 
     /// The replays that run, have something left, and whose turn it is.
-    fn candidates(&self) -> Vec<u32> {
+    fn candidates(&self, ours: impl Fn(u32) -> bool) -> Vec<u32> {
         // As `Replay::waits_for` says it of one, of all in one go.
         let (mut whole, mut parts, mut webhooks) = (HashSet::new(), HashSet::new(), HashSet::new());
         let mut candidates = Vec::new();
@@ -156,7 +157,7 @@ impl Replays {
                 None => whole.insert(replay.account),
                 Some(webhook) => parts.insert(replay.account) | webhooks.insert(webhook),
             };
-            if replay.running() && !blocked {
+            if replay.running() && !blocked && ours(replay.account) {
                 candidates.push(replay.number);
             }
         }

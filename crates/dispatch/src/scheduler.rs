@@ -11,12 +11,14 @@ use domain::attempt::Reason;
 use domain::delivery::Due;
 use domain::id::DeliveryId;
 use domain::policy::Policy;
+use domain::shard::Lease;
 use domain::time::Timestamp;
 
 mod ends;
 mod facts;
 mod in_order;
 mod messages;
+mod shards;
 #[cfg(test)]
 mod tests;
 mod waits;
@@ -27,6 +29,7 @@ use crate::lane::{Job, Lane, Queued, Startable, keeps_order};
 use crate::replays::{Replays, Step};
 use crate::turns::{Kind, Turns};
 pub use messages::{Ended, Input, Output, Start, with_keys};
+use shards::Parts;
 
 /// How much the scheduler keeps in memory. A test may make it small; nobody else has a reason to change it.
 #[derive(Debug, Clone, Copy)]
@@ -69,10 +72,10 @@ enum Known {
     /// Planned for later.
     Planned(Timestamp),
     /// Being sent.
-    Sending { due: Due, slot: Slot, again: Option<Due>, cancelled: bool },
+    Sending { due: Due, lease: Lease, slot: Slot, again: Option<Due>, cancelled: bool },
     /// Ended, and not recorded yet; what follows once it is. The slot is held until then: a crash now would send again, so
     /// this is in flight still (settled question 14), and the caps bound what a crash repeats.
-    Recording { due: Due, then: Option<Job>, slot: Option<Slot> },
+    Recording { due: Due, lease: Lease, then: Option<Job>, slot: Option<Slot> },
 }
 
 /// A slot that an attempt holds.
@@ -107,6 +110,8 @@ pub struct Scheduler {
     /// Lanes that wait for their rate, by when they may start.
     paced: BTreeSet<(Timestamp, u32)>,
     replays: Replays,
+    /// The shards that are held; `None` where one process owns everything.
+    parts: Option<Parts>,
     in_flight: usize,
     failing_in_flight: usize,
     unrecorded: usize,
@@ -115,6 +120,8 @@ pub struct Scheduler {
     /// Heads of orders that are planned for later: in memory however far ahead, and no reason to load less of others.
     planned_in_order: usize,
     draining: bool,
+    /// The leases are about to end: nothing starts.
+    still: bool,
     out: Vec<Output>,
 }
 
@@ -134,12 +141,14 @@ impl Scheduler {
             failing_turns: Turns::default(),
             paced: BTreeSet::new(),
             replays: Replays::default(),
+            parts: None,
             in_flight: 0,
             failing_in_flight: 0,
             unrecorded: 0,
             loads: 0,
             planned_in_order: 0,
             draining: false,
+            still: false,
             out: Vec::new(),
         }
     }
@@ -196,7 +205,8 @@ impl Scheduler {
     #[must_use]
     pub fn wake_at(&self) -> Option<Timestamp> {
         let planned = if self.crowded() { self.horizon.next_planned() } else { self.horizon.next() };
-        let replays = if self.draining { None } else { self.replays.wake_at() };
+        let ours = |account| Self::replays_of(self.parts.as_ref(), account);
+        let replays = if self.draining { None } else { self.replays.wake_at(ours) };
         self.paced.first().map(|(at, _)| *at).into_iter().chain(planned).chain(replays).min()
     }
 
@@ -205,7 +215,10 @@ impl Scheduler {
         match input {
             Input::Fact(fact) => self.fact(now, fact),
             Input::Ended(ended) => self.ended(now, *ended),
-            Input::Gone(delivery) => self.gone(now, delivery),
+            Input::Gone { delivery, epoch } => self.gone(now, delivery, epoch),
+            Input::Hold { leases, webhooks } => self.hold(now, &leases, webhooks),
+            Input::WindDown(shards) => self.wind_down(&shards),
+            Input::LetGo(shards) => self.let_go(&shards),
             Input::Due(rows) => {
                 for due in self.horizon.loaded(rows, self.bounds.due) {
                     self.learn_of_loaded(now, Job::on_disk(due));
@@ -223,13 +236,15 @@ impl Scheduler {
     pub fn outputs(&mut self, now: Timestamp) -> Vec<Output> {
         self.come_due(now);
         self.fill_slots(now);
+        self.come_to_rest();
         if !self.crowded()
             && let Some(load) = self.horizon.load(now, self.bounds.due)
         {
             self.out.push(Output::LoadDue(load));
         }
         if !self.draining {
-            let steps = self.replays.steps(now, self.policy.replay_failures);
+            let ours = |account| Self::replays_of(self.parts.as_ref(), account);
+            let steps = self.replays.steps(now, self.policy.replay_failures, ours);
             self.out.extend(steps.into_iter().map(|step| match step {
                 Step::HandOver { replay, count } => Output::HandOver { replay, count },
                 Step::Pause { replay, cause } => Output::PauseReplay { replay, cause },
@@ -406,7 +421,7 @@ impl Scheduler {
 
     fn fill_slots(&mut self, now: Timestamp) {
         // Lanes whose attempts keep failing share a quarter of the slots, however many they are.
-        while !self.draining && self.unrecorded < UNRECORDED_MAX && self.in_flight < self.policy.slots {
+        while !self.draining && !self.still && self.unrecorded < UNRECORDED_MAX && self.in_flight < self.policy.slots {
             let failing =
                 if self.failing_in_flight < (self.policy.slots / 4).max(1) { self.failing_turns.next() } else { None };
             let Some((webhook, kind)) = failing.or_else(|| self.turns.next()) else { return };
@@ -417,11 +432,12 @@ impl Scheduler {
     fn start_one(&mut self, now: Timestamp, webhook: u32, kind: Kind) {
         let Some(lane) = self.lanes.get_mut(&webhook) else { return };
         lane.queued = None;
+        let lease = lane.lease;
         if matches!(lane.startable(now, &self.policy), Startable::Now(_))
             && let Some(job) = lane.pop(now, kind)
         {
             if self.too_old(now, &job) {
-                self.give_up(job.due);
+                self.give_up(job.due, lease);
             } else {
                 self.start(now, job, kind);
             }
@@ -436,14 +452,15 @@ impl Scheduler {
         lane.in_flight += 1;
         let charged = lane.mean_held;
         lane.cost = lane.cost.saturating_add(charged);
-        let webhook = Arc::clone(&lane.webhook);
+        let (webhook, lease) = (Arc::clone(&lane.webhook), lane.lease);
         self.in_flight += 1;
+        self.begun(lease);
         let slot = Slot { since: now, charged, ration, kind };
         self.charge(slot, webhook.account, i64::try_from(charged).unwrap_or(i64::MAX));
         if ration == Ration::Failing {
             self.failing_in_flight += 1;
         }
-        self.known.insert(due.delivery, Known::Sending { due, slot, again: None, cancelled: false });
-        self.out.push(Output::Start(Start { due, webhook, event: job.event }));
+        self.known.insert(due.delivery, Known::Sending { due, lease, slot, again: None, cancelled: false });
+        self.out.push(Output::Start(Start { due, webhook, event: job.event, epoch: lease.epoch }));
     }
 }

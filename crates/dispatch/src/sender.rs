@@ -49,7 +49,7 @@ impl Sender {
         };
         match event {
             Some(event) => Input::Ended(Box::new(self.maker.make(&start, &event).await)),
-            None => Input::Gone(delivery),
+            None => Input::Gone { delivery, epoch: start.epoch },
         }
     }
 }
@@ -73,7 +73,7 @@ impl Maker {
         if let Some(tracer) = &self.tracer {
             tracer.ended(span(start, event, started_at, &outcome));
         }
-        Ended { delivery, request, started_at, outcome }
+        Ended { delivery, request, started_at, outcome, epoch: start.epoch }
     }
 }
 

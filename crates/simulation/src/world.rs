@@ -415,6 +415,9 @@ impl World {
                     let change = ReplayChange::Pause { replay, cause };
                     self.plan_step(replay, change);
                 }
+                Output::Quiet(_) | Output::Dropped(_) => {
+                    return Err(Violation("one process owns everything, and loses nothing".to_owned()));
+                }
                 Output::HeldSent { webhook, version } => {
                     let _ = self.disk.change(now, Change::HeldSent { webhook, version });
                 }
@@ -460,7 +463,7 @@ impl World {
         let mood = self.moods.get(&webhook).copied().unwrap_or(Mood::Well);
         let outcome = mood.answer(outgoing.timeout, &mut self.chance);
         let (took, life) = (outcome.duration, self.life);
-        let ended = Box::new(Ended { delivery, request, started_at: now, outcome });
+        let ended = Box::new(Ended { delivery, request, started_at: now, outcome, epoch: start.epoch });
         self.plan(took, Action::End { ended, life });
         Ok(())
     }

@@ -10,6 +10,11 @@ use super::*;
 
 const NOW: Timestamp = Timestamp(1_795_464_000_000_000);
 
+/// One process owns everything.
+fn everybody(_account: u32) -> bool {
+    true
+}
+
 fn replay(number: u32, webhook: Option<u32>) -> Replay {
     Replay {
         number,
@@ -40,7 +45,7 @@ fn learn(replays: &mut Replays, replay: &Replay) {
 
 /// What is to be done, answered at once as made.
 fn steps(replays: &mut Replays, now: Timestamp) -> Vec<Step> {
-    let steps = replays.steps(now, 20);
+    let steps = replays.steps(now, 20, everybody);
     for step in &steps {
         let (Step::HandOver { replay, .. } | Step::Pause { replay, .. }) = step;
         replays.stepped(now, *replay, true);
@@ -64,7 +69,7 @@ fn it_starts_with_few_and_never_has_many_waiting() {
     one.handed_over = 20;
     learn(&mut replays, &one);
     assert_eq!(counts(&mut replays, NOW), [], "they wait to be sent");
-    assert_eq!(replays.wake_at(), None);
+    assert_eq!(replays.wake_at(everybody), None);
     (one.results.delivered, one.streak) = (10, 10);
     learn(&mut replays, &one);
     assert_eq!(counts(&mut replays, NOW), [(1, 10)]);
@@ -80,13 +85,13 @@ fn it_starts_with_few_and_never_has_many_waiting() {
 fn a_step_under_way_is_waited_for_and_a_failed_one_comes_again() {
     let mut replays = Replays::default();
     learn(&mut replays, &replay(1, None));
-    assert_eq!(replays.steps(NOW, 20).len(), 1);
+    assert_eq!(replays.steps(NOW, 20, everybody).len(), 1);
     learn(&mut replays, &replay(1, None));
-    assert_eq!(replays.steps(NOW, 20).len(), 0);
+    assert_eq!(replays.steps(NOW, 20, everybody).len(), 0);
     replays.stepped(NOW, 1, false);
-    assert_eq!(replays.steps(NOW, 20).len(), 0);
-    let again = replays.wake_at().expect("it comes again");
-    assert_eq!((again.since(NOW), replays.steps(again, 20).len()), (AGAIN_AFTER, 1));
+    assert_eq!(replays.steps(NOW, 20, everybody).len(), 0);
+    let again = replays.wake_at(everybody).expect("it comes again");
+    assert_eq!((again.since(NOW), replays.steps(again, 20, everybody).len()), (AGAIN_AFTER, 1));
 }
 
 #[test]
@@ -102,7 +107,7 @@ fn a_rate_is_kept() {
             one.paced_until = one.next_at(now).plus(Duration::from_secs(1) * count / 30);
             learn(&mut replays, &one);
         }
-        now = replays.wake_at().expect("there is more").max(now.plus(Duration::from_millis(1)));
+        now = replays.wake_at(everybody).expect("there is more").max(now.plus(Duration::from_millis(1)));
     }
     assert!((290..=330).contains(&sent), "{sent} in 10 s");
     // The clock is set back by an hour: the pace of before counts no more.
@@ -154,7 +159,7 @@ fn one_goes_at_a_time_for_each_webhook() {
     for replay in &all {
         learn(&mut replays, replay);
         assert_eq!(
-            replays.candidates().contains(&replay.number),
+            replays.candidates(everybody).contains(&replay.number),
             replay.waits_for(&all).is_none(),
             "replay {}",
             replay.number
@@ -165,10 +170,10 @@ fn one_goes_at_a_time_for_each_webhook() {
     all[1].handed_over = 1_000;
     learn(&mut replays, &all[0]);
     learn(&mut replays, &all[1]);
-    assert_eq!(replays.candidates(), [5], "a paused one keeps its place");
+    assert_eq!(replays.candidates(everybody), [5], "a paused one keeps its place");
     all[0].state = State::Stopped { at: NOW, by: "ops".to_owned() };
     learn(&mut replays, &all[0]);
-    assert_eq!(replays.candidates(), [3, 5]);
+    assert_eq!(replays.candidates(everybody), [3, 5]);
 }
 
 /// A paused webhook of account 1.

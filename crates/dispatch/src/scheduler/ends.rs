@@ -6,7 +6,7 @@ use domain::attempt::{Attempt, ErrorCode, Failure, Outcome, Reason};
 use domain::delivery::{Due, Next, Settlement};
 use domain::id::DeliveryId;
 use domain::retry::{Standing, Verdict, judge, retry_after};
-use domain::shard::Epoch;
+use domain::shard::{Epoch, Lease};
 use domain::time::Timestamp;
 use domain::webhook::PauseCause;
 
@@ -29,21 +29,25 @@ impl Scheduler {
         now.since(since) > left + GIVEN_UP_AFTER
     }
 
-    pub(super) fn give_up(&mut self, due: Due) {
-        self.known.insert(due.delivery, Known::Recording { due, then: None, slot: None });
+    pub(super) fn give_up(&mut self, due: Due, lease: Lease) {
+        self.known.insert(due.delivery, Known::Recording { due, lease, then: None, slot: None });
+        self.begun(lease);
         self.unrecorded += 1;
         self.out.push(Output::Settle(Box::new(Settlement {
             delivery: due.delivery,
             webhook: due.webhook,
             attempt: None,
             next: Next::Failed,
-            epoch: Epoch::SOLE,
+            epoch: lease.epoch,
         })));
     }
 
     pub(super) fn ended(&mut self, now: Timestamp, ended: Ended) {
-        let Ended { delivery, request, started_at, outcome } = ended;
-        let Some(Known::Sending { due, slot, again, cancelled }) = self.known.remove(&delivery) else { return };
+        let Ended { delivery, request, started_at, outcome, epoch } = ended;
+        if !self.waits_for(delivery, epoch) {
+            return self.out.push(Output::Dropped(delivery));
+        }
+        let Some(Known::Sending { due, lease, slot, again, cancelled }) = self.known.remove(&delivery) else { return };
         let ended_at = started_at.plus(outcome.duration);
         let verdict = self.judge(&due, &outcome, ended_at);
         self.learn(now, &due, &outcome, &verdict);
@@ -60,7 +64,7 @@ impl Scheduler {
             Next::Retry { .. } | Next::Delivered | Next::Failed => None,
         };
         let made = Due { attempts_made, ..due };
-        self.known.insert(delivery, Known::Recording { due: made, then, slot: Some(slot) });
+        self.known.insert(delivery, Known::Recording { due: made, lease, then, slot: Some(slot) });
         self.unrecorded += 1;
         let mut timing = outcome.timing;
         timing.queue = started_at.since(due.due_at);
@@ -75,8 +79,7 @@ impl Scheduler {
             failure,
             remote_address: outcome.remote_address,
         };
-        let settlement =
-            Settlement { delivery, webhook: due.webhook, attempt: Some(attempt), next, epoch: Epoch::SOLE };
+        let settlement = Settlement { delivery, webhook: due.webhook, attempt: Some(attempt), next, epoch };
         self.out.push(Output::Settle(Box::new(settlement)));
     }
 
@@ -191,15 +194,20 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn settled(&mut self, now: Timestamp, delivery: DeliveryId, webhook: u32) {
+    pub(super) fn settled(&mut self, now: Timestamp, settlement: &Settlement) {
+        if !self.concerns(settlement) {
+            return;
+        }
+        let (delivery, webhook) = (settlement.delivery, settlement.webhook);
         self.horizon.settled(delivery);
         if let Some(lane) = self.lanes.get_mut(&webhook) {
             lane.on_disk.ended(delivery);
         }
         if let Some(Known::Recording { .. }) = self.known.get(&delivery)
-            && let Some(Known::Recording { then, slot, .. }) = self.known.remove(&delivery)
+            && let Some(Known::Recording { lease, then, slot, .. }) = self.known.remove(&delivery)
         {
             self.unrecorded -= 1;
+            self.done(lease);
             if let Some(slot) = slot {
                 self.release(webhook, slot, now);
             }
@@ -207,8 +215,12 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn gone(&mut self, now: Timestamp, delivery: DeliveryId) {
-        if let Some(Known::Sending { due, slot, .. }) = self.known.remove(&delivery) {
+    pub(super) fn gone(&mut self, now: Timestamp, delivery: DeliveryId, epoch: Epoch) {
+        if !self.waits_for(delivery, epoch) {
+            return self.out.push(Output::Dropped(delivery));
+        }
+        if let Some(Known::Sending { due, lease, slot, .. }) = self.known.remove(&delivery) {
+            self.done(lease);
             self.release(due.webhook, slot, now);
             self.follow(now, due.webhook, delivery, None);
         }

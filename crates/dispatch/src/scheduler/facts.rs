@@ -25,7 +25,7 @@ impl Scheduler {
             Fact::Replayed(due) => self.replayed(now, due),
             Fact::BulkReplay(replay) => self.replays.learn(replay),
             Fact::Cancelled { delivery, webhook } => self.cancelled(now, delivery, webhook),
-            Fact::Settled(settlement) => self.settled(now, settlement.delivery, settlement.webhook),
+            Fact::Settled(settlement) => self.settled(now, &settlement),
         }
     }
 
@@ -52,15 +52,16 @@ impl Scheduler {
         }
     }
 
-    fn webhook_changed(&mut self, now: Timestamp, webhook: Arc<Webhook>) {
+    pub(super) fn webhook_changed(&mut self, now: Timestamp, webhook: Arc<Webhook>) {
         let number = webhook.number;
         if webhook.pause.is_none() && self.lanes.get(&number).is_some_and(Lane::paused) {
             // What has come due until now is held by the pause that ends, and goes on by its place in that.
             self.come_due(now);
         }
         self.replays.webhook(&webhook);
+        let Some(lease) = self.lease(webhook.account, number) else { return };
         let policy = Arc::clone(&self.policy);
-        let lane = self.lanes.entry(number).or_insert_with(|| Lane::new(Arc::clone(&webhook), &policy));
+        let lane = self.lanes.entry(number).or_insert_with(|| Lane::new(Arc::clone(&webhook), lease, &policy));
         if lane.webhook.url != webhook.url {
             lane.begin_anew(&policy);
         }

@@ -8,6 +8,7 @@ use domain::event::Event;
 use domain::id::DeliveryId;
 use domain::order::{Order, OrderKey};
 use domain::replay::Cause;
+use domain::shard::{Epoch, Lease, Shard};
 use domain::signature::SentRequest;
 use domain::store::Fact;
 use domain::time::Timestamp;
@@ -23,7 +24,23 @@ pub enum Input {
     /// An attempt has ended.
     Ended(Box<Ended>),
     /// The event of a delivery that was to be started no longer exists (its account was erased).
-    Gone(DeliveryId),
+    Gone {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// [`Start::epoch`].
+        epoch: Epoch,
+    },
+    /// This node holds these shards from now on. What is known under older leases of them is forgotten.
+    Hold {
+        /// The leases.
+        leases: Vec<Lease>,
+        /// The webhooks in them.
+        webhooks: Vec<Arc<Webhook>>,
+    },
+    /// These shards are to be given back: nothing more of them is started. [`Output::Quiet`] answers.
+    WindDown(Vec<Shard>),
+    /// This node holds these shards no longer.
+    LetGo(Vec<Shard>),
     /// A [`LoadDue`] has ended.
     Due(Vec<Due>),
     /// A [`LoadDue`] could not be done.
@@ -62,6 +79,8 @@ pub struct Ended {
     pub started_at: Timestamp,
     /// What came of it.
     pub outcome: Outcome,
+    /// [`Start::epoch`].
+    pub epoch: Epoch,
 }
 
 /// Something is to be done.
@@ -117,6 +136,10 @@ pub enum Output {
         /// Its version.
         version: u64,
     },
+    /// An attempt has ended whose shard was lost meanwhile: nothing is recorded of it.
+    Dropped(DeliveryId),
+    /// Of these shards, which were wound down, nothing is in flight, and everything is recorded.
+    Quiet(Vec<Shard>),
     /// Remember since when every attempt of the webhook fails.
     Failing {
         /// The webhook's number.
@@ -135,6 +158,8 @@ pub struct Start {
     pub webhook: Arc<Webhook>,
     /// The event, unless it has to be loaded.
     pub event: Option<Arc<Event>>,
+    /// The epoch under which its webhook's shard is held.
+    pub epoch: Epoch,
 }
 
 impl Start {

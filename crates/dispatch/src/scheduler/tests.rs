@@ -12,6 +12,7 @@ use domain::id::{DeliveryId, EventId};
 use domain::key::Account;
 use domain::policy::Policy;
 use domain::secret::SigningSecret;
+use domain::shard::{Epoch, Shard};
 use domain::store::Fact;
 use domain::time::Timestamp;
 use domain::webhook::{Pause, PauseCause, Webhook};
@@ -23,6 +24,7 @@ mod held;
 mod ordering;
 mod poison;
 mod politeness;
+mod shards;
 
 const START: Timestamp = Timestamp(1_795_464_000_000_000);
 
@@ -36,6 +38,10 @@ struct Bench {
     pauses: Vec<(u32, PauseCause)>,
     /// Webhooks of which everything held has been started.
     held_sent: Vec<u32>,
+    /// Shards that have come to rest.
+    quiet: Vec<Shard>,
+    /// Attempts that ended after their shard was lost.
+    dropped: Vec<DeliveryId>,
     loads: usize,
     events: i64,
     /// What the store would hold for later.
@@ -59,6 +65,8 @@ impl Bench {
             settlements: Vec::new(),
             pauses: Vec::new(),
             held_sent: Vec::new(),
+            quiet: Vec::new(),
+            dropped: Vec::new(),
             loads: 0,
             events: 0,
             on_disk: Vec::new(),
@@ -90,6 +98,8 @@ impl Bench {
                     self.take(Input::Backlog { webhook, load, rows: Some(rows) });
                 }
                 Output::Failing { .. } | Output::HandOver { .. } | Output::PauseReplay { .. } => {}
+                Output::Quiet(shards) => self.quiet.extend(shards),
+                Output::Dropped(delivery) => self.dropped.push(delivery),
                 Output::HeldSent { webhook, .. } => self.held_sent.push(webhook),
                 Output::Pause { webhook, cause } => self.pauses.push((webhook, cause)),
             }
@@ -154,7 +164,7 @@ impl Bench {
         let (_, request) = build_request(&self.policy, start, &event, self.now);
         let started_at = self.now;
         self.now = self.now.plus(outcome.duration);
-        let ended = Ended { delivery: start.due.delivery, request, started_at, outcome };
+        let ended = Ended { delivery: start.due.delivery, request, started_at, outcome, epoch: start.epoch };
         self.take(Input::Ended(Box::new(ended)));
     }
 
@@ -454,7 +464,8 @@ fn what_a_load_brings_of_a_delivery_settled_meanwhile_is_not_sent_again() {
         trace: None,
     };
     let (_, request) = build_request(&policy, &start, &event, START);
-    let ended = Ended { delivery: due.delivery, request, started_at: START, outcome: answered(200, 1) };
+    let ended =
+        Ended { delivery: due.delivery, request, started_at: START, outcome: answered(200, 1), epoch: Epoch::SOLE };
     let outputs = scheduler.step(START, Input::Ended(Box::new(ended)));
     let Some(Output::Settle(settlement)) = outputs.into_iter().next() else { panic!("it is recorded") };
     assert!(scheduler.step(START, Input::Fact(Fact::Settled(Arc::from(settlement)))).is_empty());

@@ -1,0 +1,150 @@
+//! One node among many: what it has while it holds a shard, and what becomes of that.
+
+use super::*;
+use domain::shard::Lease;
+
+const SHARDS: u16 = 4;
+
+/// A node that holds nothing yet.
+fn one_of_many() -> Bench {
+    let mut bench = Bench::new(Policy::default());
+    bench.scheduler = Scheduler::new(Arc::clone(&bench.policy), 7, START).sharing(SHARDS);
+    bench.take(Input::Tick);
+    bench
+}
+
+/// The webhook of this number of account 1, and the lease of its shard.
+fn held(number: u32, epoch: u64) -> (Arc<Webhook>, Lease) {
+    (Arc::new(webhook(number, 1)), Lease { shard: Shard::among(SHARDS, 1, number), epoch: Epoch(epoch) })
+}
+
+/// Two webhooks that are in different shards.
+fn two() -> (u32, u32) {
+    let other = |number: &u32| Shard::among(SHARDS, 1, *number) != Shard::among(SHARDS, 1, 1);
+    (1, (2..).find(other).expect("webhooks are spread"))
+}
+
+impl Bench {
+    fn hold(&mut self, number: u32, epoch: u64) -> Lease {
+        let (webhook, lease) = held(number, epoch);
+        self.take(Input::Hold { leases: vec![lease], webhooks: vec![webhook] });
+        lease
+    }
+
+    fn retry(&mut self, webhook: u32, in_seconds: u64) -> DeliveryId {
+        self.events += 1;
+        let delivery = DeliveryId { event: EventId::first_at(START.0 - 60_000_000 + self.events), place: 0 };
+        let due_at = self.now.plus(Duration::from_secs(in_seconds));
+        let (attempts_made, retries_made) = (1, 1);
+        self.on_disk.push(Due { delivery, webhook, due_at, attempts_made, retries_made, reason: Reason::Retry });
+        delivery
+    }
+
+    fn started(&mut self) -> Vec<(u32, Epoch)> {
+        self.starts.drain(..).map(|start| (start.due.webhook, start.epoch)).collect()
+    }
+}
+
+#[test]
+fn a_node_sends_what_is_in_its_shards_and_nothing_else() {
+    let mut bench = one_of_many();
+    let (ours, theirs) = two();
+    for number in [ours, theirs] {
+        bench.take(Input::Fact(Fact::Webhook(held(number, 0).0)));
+    }
+    bench.event(vec![ours, theirs], false);
+    assert_eq!((bench.started(), bench.scheduler.known()), (vec![], 0));
+    bench.retry(ours, 0);
+    bench.hold(ours, 3);
+    assert_eq!(bench.started(), [(ours, Epoch(3))], "what was due already is read from the disk");
+    bench.event(vec![ours, theirs], false);
+    assert_eq!(bench.started(), [(ours, Epoch(3))]);
+    assert_eq!(bench.scheduler.lane(theirs), None, "no memory is spent on others' webhooks");
+}
+
+#[test]
+fn what_is_planned_is_found_by_whoever_takes_the_shard() {
+    let mut bench = one_of_many();
+    let (ours, theirs) = two();
+    bench.hold(ours, 1);
+    let planned = bench.retry(theirs, 30);
+    let loads = bench.loads;
+    bench.hold(theirs, 1);
+    assert_eq!((bench.loads, bench.scheduler.known()), (loads + 1, 1));
+    bench.now = bench.now.plus(Duration::from_secs(30));
+    bench.take(Input::Tick);
+    assert_eq!(bench.starts.last().map(|start| start.due.delivery), Some(planned));
+}
+
+#[test]
+fn a_lost_shard_is_forgotten_and_what_was_in_flight_is_not_recorded() {
+    let mut bench = one_of_many();
+    let (lost, kept) = two();
+    let lease = bench.hold(lost, 1);
+    bench.hold(kept, 1);
+    bench.event(vec![lost, kept], false);
+    bench.retry(lost, 60);
+    bench.event(vec![lost], false);
+    let starts: Vec<_> = bench.starts.drain(..).collect();
+    assert_eq!(starts.len(), 3);
+    bench.end(&starts[2], answered(200, 1));
+    bench.take(Input::LetGo(vec![lease.shard]));
+    assert_eq!((bench.scheduler.in_flight(), bench.scheduler.known(), bench.scheduler.recorded()), (1, 1, true));
+    bench.end(&starts[0], answered(200, 1));
+    assert_eq!(bench.dropped, [starts[0].due.delivery]);
+    bench.settlements.clear();
+    bench.end(&starts[1], answered(200, 1));
+    assert_eq!(bench.record().len(), 1, "the other shard goes on");
+    assert!(bench.scheduler.idle());
+}
+
+#[test]
+fn an_attempt_from_before_a_loss_changes_nothing_of_what_is_sent_since() {
+    let mut bench = one_of_many();
+    let lease = bench.hold(1, 1);
+    let delivery = bench.retry(1, 0);
+    bench.take(Input::LetGo(vec![lease.shard]));
+    bench.hold(1, 1);
+    let before = bench.starts.pop().expect("an attempt");
+    bench.end(&before, answered(500, 1));
+    // Recorded just in time by the one that lost it; the word of it comes after the shard was taken again.
+    let late = bench.settlements.pop().expect("its end");
+    bench.take(Input::LetGo(vec![lease.shard]));
+    bench.hold(1, 5);
+    let again = bench.starts.pop().expect("the same again");
+    assert_eq!((again.due.delivery, again.epoch), (delivery, Epoch(5)));
+    bench.take(Input::Fact(Fact::Settled(Arc::new(late))));
+    bench.end(&before, answered(200, 1));
+    assert_eq!((bench.dropped.len(), bench.settlements.len(), bench.scheduler.in_flight()), (1, 0, 1));
+    bench.end(&again, answered(200, 1));
+    assert_eq!(bench.record().iter().map(|it| it.epoch).collect::<Vec<_>>(), [Epoch(5)]);
+    assert!(bench.scheduler.idle());
+}
+
+#[test]
+fn a_shard_that_is_wound_down_comes_to_rest_once_everything_is_recorded() {
+    let mut bench = one_of_many();
+    let (ours, idle) = two();
+    let (busy, quiet) = (bench.hold(ours, 1), bench.hold(idle, 1));
+    bench.event(vec![ours], false);
+    let start = bench.starts.pop().expect("an attempt");
+    bench.take(Input::WindDown(vec![busy.shard, quiet.shard]));
+    assert_eq!(bench.quiet, [quiet.shard]);
+    bench.event(vec![ours, idle], false);
+    bench.end(&start, answered(200, 1));
+    assert_eq!((bench.starts.len(), &bench.quiet[..]), (0, &[quiet.shard][..]), "the end is not recorded yet");
+    bench.record();
+    assert_eq!((bench.starts.len(), &bench.quiet[..]), (0, &[quiet.shard, busy.shard][..]));
+}
+
+#[test]
+fn nothing_starts_while_the_leases_are_about_to_end() {
+    let mut bench = one_of_many();
+    bench.hold(1, 1);
+    bench.scheduler.may_start(false);
+    bench.event(vec![1], false);
+    assert_eq!(bench.starts.len(), 0);
+    bench.scheduler.may_start(true);
+    bench.take(Input::Tick);
+    assert_eq!(bench.starts.len(), 1);
+}

@@ -105,6 +105,8 @@ fn read_all(scheduler: &mut Scheduler, now: Timestamp, mut outputs: Vec<Output>,
                 }
                 Output::Settle(_)
                 | Output::Pause { .. }
+                | Output::Quiet(_)
+                | Output::Dropped(_)
                 | Output::HandOver { .. }
                 | Output::PauseReplay { .. }
                 | Output::HeldSent { .. }

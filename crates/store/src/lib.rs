@@ -2,4 +2,5 @@
 
 pub mod conformance;
 pub mod postgres;
+mod rows;
 pub mod sqlite;

@@ -4,6 +4,8 @@ use domain::store::{AcceptError, ChangeError, NoSpace, StoreError};
 use domain::vault::Unopened;
 use tokio_postgres::error::SqlState;
 
+use crate::rows::damaged::Damaged;
+
 /// The store could not be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -117,6 +119,12 @@ impl From<tokio_postgres::Error> for Fault {
             SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => Self::Damaged(said(&error)),
             _ => Self::Refused(said(&error)),
         }
+    }
+}
+
+impl From<Damaged> for Fault {
+    fn from(Damaged(row): Damaged) -> Self {
+        Self::Damaged(row)
     }
 }
 

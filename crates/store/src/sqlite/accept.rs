@@ -18,7 +18,7 @@ use super::fault::Fault;
 use super::fresh::FreshDelivery;
 use super::idempotency::{self, Found, Kept};
 use super::stamps::Stamp;
-use super::{deliveries, due, events, marks, sizes};
+use super::{deliveries, due, event_types, events, marks, sizes};
 
 /// How many of the oldest deliveries without a row get theirs in one transaction, when they are too far behind.
 const SPILLED_AT_ONCE: usize = 512;
@@ -91,7 +91,7 @@ impl Engine {
             let known = shared.types().number(&new.event_type);
             let event_type = match known {
                 Some(number) => number,
-                None => shared.types_mut().add(conn, &new.event_type)?,
+                None => event_types::add(&mut shared.types_mut(), conn, &new.event_type)?,
             };
             let stamp = stamps.next(now, new.account);
             *turn += 1;

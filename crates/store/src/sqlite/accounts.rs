@@ -1,15 +1,11 @@
 //! Rows of accounts.
 
-use domain::key::{Account, AccountLimits, LogRules};
+use domain::key::Account;
 use domain::time::Timestamp;
 use rusqlite::{Connection, params};
-use serde::{Deserialize, Serialize};
 
-use super::checksum::Checksum;
 use super::fault::Fault;
-
-/// The profile of an account that says nothing.
-const NO_PROFILE: &str = "{}";
+use crate::rows::account;
 
 /// All accounts.
 pub(super) fn load(conn: &Connection) -> Result<Vec<Account>, Fault> {
@@ -20,9 +16,8 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<Account>, Fault> {
     let mut accounts = Vec::new();
     while let Some(row) = rows.next()? {
         let (number, id, profile): (u32, String, String) = (row.get(0)?, row.get(1)?, row.get(7)?);
-        let Profile { log, limits } =
-            serde_json::from_str(&profile).map_err(|error| Fault::damaged(format_args!("account {id}"), error))?;
-        let account = Account {
+        let (log, limits) = account::read_profile(&id, &profile)?;
+        let read = Account {
             number,
             id: id.parse().map_err(|error| Fault::damaged(format_args!("account {number}"), error))?,
             name: row.get(2)?,
@@ -32,8 +27,8 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<Account>, Fault> {
             log,
             limits,
         };
-        sum(&account, &profile).verify(row.get(6)?, || format!("account {id}"))?;
-        accounts.push(account);
+        account::sum(&read, &profile).verify(row.get(6)?, || format!("account {id}"))?;
+        accounts.push(read);
     }
     Ok(accounts)
 }
@@ -51,7 +46,7 @@ pub(super) fn insert(conn: &Connection, account: &mut Account) -> Result<(), Fau
 
 /// Writes an account in place of the one of the same number.
 pub(super) fn update(conn: &Connection, account: &Account) -> Result<(), Fault> {
-    let profile = write_profile(account)?;
+    let profile = account::write_profile(account)?;
     conn.prepare_cached(
         "UPDATE accounts SET name = ?2, created_at = ?3, updated_at = ?4, version = ?5, crc = ?6, profile = ?7
          WHERE number = ?1",
@@ -62,7 +57,7 @@ pub(super) fn update(conn: &Connection, account: &Account) -> Result<(), Fault> 
         account.created_at.0,
         account.updated_at.0,
         account.version as i64,
-        sum(account, &profile).sum(),
+        account::sum(account, &profile).sum(),
         profile
     ])?;
     Ok(())
@@ -72,28 +67,4 @@ pub(super) fn update(conn: &Connection, account: &Account) -> Result<(), Fault> 
 pub(super) fn delete(conn: &Connection, number: u32) -> Result<(), Fault> {
     conn.prepare_cached("DELETE FROM accounts WHERE number = ?1")?.execute([number])?;
     Ok(())
-}
-
-/// What an account has beyond its name, as JSON; `{}` where it says nothing.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Profile {
-    #[serde(flatten)]
-    log: LogRules,
-    #[serde(flatten)]
-    limits: AccountLimits,
-}
-
-fn write_profile(account: &Account) -> Result<String, Fault> {
-    let profile = Profile { log: account.log.clone(), limits: account.limits };
-    serde_json::to_string(&profile).map_err(|error| Fault::damaged(format_args!("account {}", account.id), error))
-}
-
-fn sum(account: &Account, profile: &str) -> Checksum {
-    let sum = Checksum::of("accounts")
-        .numbers([account.number.into(), account.created_at.0, account.updated_at.0, account.version as i64])
-        .text(account.id.as_str())
-        .text(&account.name);
-    // Rows of layout 1 had no profile.
-    if profile == NO_PROFILE { sum } else { sum.text(profile) }
 }

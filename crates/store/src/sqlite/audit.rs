@@ -1,14 +1,12 @@
 //! Rows of the audit log: written with the change that they tell of, never changed.
 
-use std::net::IpAddr;
-
-use domain::audit::{Act, Action, Actor, ActorKind, AuditQuery, By, Entry};
+use domain::audit::{Act, AuditQuery, By, Entry};
 use domain::id::AuditId;
 use domain::time::Timestamp;
 use rusqlite::{Connection, Row, ToSql, params};
 
-use super::checksum::Checksum;
 use super::fault::Fault;
+use crate::rows::audit::Columns;
 
 /// What [`read`] reads, in its order.
 const COLUMNS: &str =
@@ -18,19 +16,7 @@ const COLUMNS: &str =
 pub(super) fn insert(conn: &Connection, now: Timestamp, by: &By, act: Act) -> Result<(), Fault> {
     let newest: Option<i64> = conn.prepare_cached("SELECT max(key) FROM audit")?.query_row([], |row| row.get(0))?;
     let id = AuditId::first_at(now).max(newest.map_or(AuditId(0), |key| AuditId(key as u64 + 1)));
-    let columns = Columns {
-        key: id.0 as i64,
-        account: act.account,
-        action: act.action.as_str().to_owned(),
-        actor: by.actor.kind.as_str().to_owned(),
-        actor_id: by.actor.id.clone(),
-        actor_name: by.actor.name.clone(),
-        target: act.target,
-        target_name: act.name,
-        request: by.request.clone(),
-        address: by.address.map(|address| address.to_string()),
-        detail: serde_json::Value::Object(act.detail).to_string(),
-    };
+    let columns = Columns::of(id, by, act);
     conn.prepare_cached(&format!(
         "INSERT INTO audit ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
     ))?
@@ -106,40 +92,6 @@ pub(super) fn delete_of_account(conn: &Connection, account: u32) -> Result<(), F
     Ok(())
 }
 
-/// The columns that the checksum covers.
-struct Columns {
-    key: i64,
-    account: Option<u32>,
-    action: String,
-    actor: String,
-    actor_id: Option<String>,
-    actor_name: String,
-    target: String,
-    target_name: Option<String>,
-    request: Option<String>,
-    address: Option<String>,
-    detail: String,
-}
-
-impl Columns {
-    fn sum(&self) -> i64 {
-        let optional =
-            |text: &Option<String>| text.as_ref().map_or_else(Vec::new, |text| [b"=", text.as_bytes()].concat());
-        Checksum::of("audit")
-            .numbers([self.key, self.account.map_or(-1, i64::from)])
-            .text(&self.action)
-            .text(&self.actor)
-            .bytes(&optional(&self.actor_id))
-            .text(&self.actor_name)
-            .text(&self.target)
-            .bytes(&optional(&self.target_name))
-            .bytes(&optional(&self.request))
-            .bytes(&optional(&self.address))
-            .text(&self.detail)
-            .sum()
-    }
-}
-
 fn read(row: &Row<'_>) -> Result<Entry, Fault> {
     let columns = Columns {
         key: row.get(0)?,
@@ -154,21 +106,5 @@ fn read(row: &Row<'_>) -> Result<Entry, Fault> {
         address: row.get(9)?,
         detail: row.get(10)?,
     };
-    let id = AuditId(columns.key as u64);
-    let damaged = |what: &str| Fault::damaged(format_args!("audit entry {id}"), what);
-    if columns.sum() != row.get::<_, i64>(11)? {
-        return Err(damaged("its checksum does not fit"));
-    }
-    let address: Option<Result<IpAddr, _>> = columns.address.map(|text| text.parse());
-    let address = address.transpose().map_err(|_| damaged("not an address"))?;
-    let kind = ActorKind::parse(&columns.actor).ok_or_else(|| damaged("an unknown actor"))?;
-    let actor = Actor { kind, id: columns.actor_id, name: columns.actor_name };
-    let act = Act {
-        action: Action::parse(&columns.action).ok_or_else(|| damaged("an unknown action"))?,
-        account: columns.account,
-        target: columns.target,
-        name: columns.target_name,
-        detail: serde_json::from_str(&columns.detail).map_err(|_| damaged("not its particulars"))?,
-    };
-    Ok(Entry { id, by: By { actor, request: columns.request, address }, act })
+    columns.entry(row.get(11)?).map_err(Fault::from)
 }

@@ -6,12 +6,11 @@ use domain::attempt::Attempt;
 use domain::id::{DeliveryId, EventId};
 use rusqlite::{Connection, OpenFlags};
 
-use super::event_types::EventTypes;
 use super::fault::{Fault, OpenError};
 use super::figures::{self, Table};
 use super::{
-    accounts, attempts, audit, cancelling, deliveries, due, erase, events, idempotency, keys, marks, replayed, replays,
-    schema, sessions, webhooks,
+    accounts, attempts, audit, cancelling, deliveries, due, erase, event_types, events, idempotency, keys, marks,
+    replayed, replays, schema, sessions, webhooks,
 };
 
 /// What a file holds.
@@ -35,7 +34,7 @@ pub(super) const TABLES: &[(&str, Rows)] = &[
     ("webhooks_gone", |conn| Ok(webhooks::load_gone(conn)?.len() as u64)),
     ("keys", |conn| Ok(keys::load(conn)?.len() as u64)),
     ("sessions", |conn| Ok(sessions::load(conn)?.len() as u64)),
-    ("event_types", |conn| Ok(EventTypes::load(conn)?.len() as u64)),
+    ("event_types", |conn| Ok(event_types::load(conn)?.len() as u64)),
     ("events", events_rows),
     ("deliveries", deliveries_rows),
     ("attempts", attempts_rows),
@@ -111,7 +110,7 @@ pub(super) fn open_unchanging(file: &Path) -> Result<Connection, rusqlite::Error
 }
 
 fn events_rows(conn: &Connection) -> Result<u64, Fault> {
-    let types = EventTypes::load(conn)?;
+    let types = event_types::load(conn)?;
     let mut count = 0;
     events::each_from(conn, &types, 0, |_| {
         count += 1;

@@ -10,10 +10,9 @@ use rusqlite::{CachedStatement, Connection, Rows, ToSql};
 
 use super::deliveries::{self, DeliveryRow, State, columns};
 use super::fault::Fault;
-use super::list::LEAD_MAX;
 use super::reader::Reader;
 use super::view::View;
-use super::wanted;
+use crate::rows::wanted::{self, LEAD_MAX};
 
 /// How many deliveries are listed at once.
 const AT_ONCE: usize = 20 * super::replays::PAGE;
@@ -79,7 +78,7 @@ fn go_through(
             *(if gone { &mut passed_over.webhook_deleted } else { &mut passed_over.unfinished }) += 1;
         }
     }
-    let mut statements = statements(&snapshot, scope, reader.cancelling(scope.account))?;
+    let mut statements = statements(&snapshot, scope, reader.shared.cancels_in(scope.account))?;
     let mut streams = Vec::new();
     for (statement, state) in &mut statements {
         streams.push(Stream::start(statement, scope, *state)?);

@@ -2,129 +2,15 @@
 
 use std::time::Duration;
 
-use domain::attempt::{Attempt, ErrorCode, Reason};
-use domain::delivery::{Due, Next, Settlement};
+use domain::attempt::Attempt;
 use domain::id::{DeliveryId, EventId};
 use domain::time::Timestamp;
 use rusqlite::{CachedStatement, Connection, Row, ToSql, params};
 
-use super::checksum::Checksum;
 use super::counted::Counted;
 use super::fault::Fault;
 use super::{attempts, replayed};
-
-/// What of a delivery's status is stored. `held` and `sending` are ways to wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    Waiting = 0,
-    Delivered = 1,
-    Failed = 2,
-    Cancelled = 3,
-}
-
-impl State {
-    pub(super) fn read(number: i64) -> Option<Self> {
-        [Self::Waiting, Self::Delivered, Self::Failed, Self::Cancelled]
-            .into_iter()
-            .find(|state| *state as i64 == number)
-    }
-}
-
-/// A row, less its first attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct DeliveryRow {
-    pub(super) id: DeliveryId,
-    pub(super) account: u32,
-    pub(super) webhook: u32,
-    pub(super) event_type: u32,
-    pub(super) lead: i64,
-    pub(super) state: State,
-    pub(super) test: bool,
-    pub(super) attempts_made: u16,
-    /// As in [`Due`]: a planned retry counts.
-    pub(super) retries_made: u16,
-    pub(super) code: Option<u16>,
-    pub(super) error: Option<ErrorCode>,
-    pub(super) duration: Option<Duration>,
-    pub(super) due_at: Option<Timestamp>,
-    pub(super) ended_at: Option<Timestamp>,
-    /// The state of the row as it was read; `None` if it was not.
-    pub(super) was: Option<State>,
-}
-
-impl DeliveryRow {
-    /// Takes what an attempt's end says about the delivery.
-    pub(super) fn apply(&mut self, settlement: &Settlement, now: Timestamp) {
-        let ended_at = settlement.attempt.as_ref().map_or(now, Attempt::ended_at);
-        match settlement.next {
-            Next::Delivered => self.end(State::Delivered, ended_at),
-            Next::Failed => self.end(State::Failed, ended_at),
-            Next::Retry { due_at, retries_made, .. } => self.wait(due_at, retries_made),
-        }
-    }
-
-    /// Takes what an attempt was, under the number that it is kept by.
-    pub(super) fn count(&mut self, attempt: &Attempt, number: u16) {
-        self.attempts_made = number;
-        self.code = attempt.status_code();
-        self.error = attempt.failure.as_ref().map(|failure| failure.code);
-        self.duration = Some(attempt.duration);
-    }
-
-    /// It has ended.
-    pub(super) const fn end(&mut self, state: State, at: Timestamp) {
-        self.state = state;
-        self.due_at = None;
-        self.ended_at = Some(at);
-    }
-
-    /// It is to be tried.
-    pub(super) const fn wait(&mut self, due_at: Timestamp, retries_made: u16) {
-        self.state = State::Waiting;
-        self.due_at = Some(due_at);
-        self.ended_at = None;
-        self.retries_made = retries_made;
-    }
-
-    /// The work that a waiting row means.
-    pub(super) fn due(&self, reason: Reason) -> Due {
-        Due {
-            delivery: self.id,
-            webhook: self.webhook,
-            due_at: self.due_at.unwrap_or_default(),
-            attempts_made: self.attempts_made,
-            retries_made: self.retries_made,
-            reason,
-        }
-    }
-
-    fn duration_micros(&self) -> Option<i64> {
-        self.duration.map(|duration| duration.as_micros() as i64)
-    }
-
-    fn sum(&self) -> i64 {
-        let or = |number: Option<i64>| number.unwrap_or(i64::MIN);
-        Checksum::of("deliveries")
-            .numbers([
-                self.id.event.0 as i64,
-                self.id.place.into(),
-                self.account.into(),
-                self.webhook.into(),
-                self.event_type.into(),
-                self.lead,
-                self.state as i64,
-                self.test.into(),
-                self.attempts_made.into(),
-                self.retries_made.into(),
-                or(self.code.map(i64::from)),
-                or(self.error.map(error_number)),
-                or(self.duration_micros()),
-                or(self.due_at.map(|at| at.0)),
-                or(self.ended_at.map(|at| at.0)),
-            ])
-            .sum()
-    }
-}
+pub(super) use crate::rows::delivery::{DeliveryRow, State, error_code, error_number};
 
 /// What [`read`] reads, in its order.
 macro_rules! columns {
@@ -246,7 +132,7 @@ pub(super) fn first_attempt(conn: &Connection, id: DeliveryId) -> Result<Option<
     let mut rows = statement.query(params![id.event.0 as i64, id.place])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let record = row.get_ref(0)?.as_blob_or_null().map_err(|error| Fault::damaged(id, error))?;
-    record.map(|record| attempts::decode(id, 1, record)).transpose()
+    Ok(record.map(|record| attempts::decode(id, 1, record)).transpose()?)
 }
 
 /// How many bytes the records of an event's attempts have.
@@ -288,30 +174,4 @@ pub(super) fn read(row: &Row<'_>) -> Result<DeliveryRow, Fault> {
         was: Some(state),
     };
     if read.sum() == row.get::<_, i64>(15)? { Ok(read) } else { Err(damaged()) }
-}
-
-/// The numbers by which errors are stored: they never change.
-pub(super) const fn error_number(code: ErrorCode) -> i64 {
-    match code {
-        ErrorCode::DnsNotFound => 1,
-        ErrorCode::DnsTimeout => 2,
-        ErrorCode::DnsFailed => 3,
-        ErrorCode::ConnectRefused => 4,
-        ErrorCode::ConnectTimeout => 5,
-        ErrorCode::AddressBlocked => 6,
-        ErrorCode::TlsExpired => 7,
-        ErrorCode::TlsNameMismatch => 8,
-        ErrorCode::TlsUnknownIssuer => 9,
-        ErrorCode::TlsOther => 10,
-        ErrorCode::ResponseTimeout => 11,
-        ErrorCode::ConnectionReset => 12,
-        ErrorCode::BadHttp => 13,
-        ErrorCode::Http3xx => 14,
-        ErrorCode::Http4xx => 15,
-        ErrorCode::Http5xx => 16,
-    }
-}
-
-pub(super) fn error_code(number: i64) -> Option<ErrorCode> {
-    ErrorCode::ALL.into_iter().find(|code| error_number(*code) == number)
 }

@@ -8,6 +8,7 @@ use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::checksum::Checksum;
 use super::fault::Fault;
+use crate::rows::delivery::{reason, reason_number};
 
 /// At how many of the oldest rows [`oldest`] looks one by one.
 const LOOKED_AT: usize = 1_000;
@@ -197,20 +198,4 @@ fn sum(due: &Due) -> Checksum {
         due.retries_made.into(),
         reason_number(due.reason),
     ])
-}
-
-/// The numbers by which reasons are stored: they never change.
-const fn reason_number(reason: Reason) -> i64 {
-    match reason {
-        Reason::First => 0,
-        Reason::Retry => 1,
-        Reason::Replay => 2,
-        Reason::Test => 3,
-    }
-}
-
-fn reason(number: i64) -> Option<Reason> {
-    [Reason::First, Reason::Retry, Reason::Replay, Reason::Test]
-        .into_iter()
-        .find(|reason| reason_number(*reason) == number)
 }

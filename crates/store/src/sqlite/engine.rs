@@ -22,7 +22,6 @@ use rusqlite::Connection;
 
 use super::counted::{self, Counted};
 use super::data_dir::DataDir;
-use super::event_types::EventTypes;
 use super::fault::{Fault, OpenError};
 use super::figures::Key;
 use super::fresh::FreshDelivery;
@@ -34,7 +33,7 @@ use super::retain::Shrinking;
 use super::shared::Shared;
 use super::sizes::Sizes;
 use super::stamps::Stamps;
-use super::{events, marks, schema};
+use super::{event_types, events, marks, schema};
 
 /// Fills a slice with chance bytes: the nonces under which secrets are sealed.
 pub type Chance = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -240,7 +239,7 @@ impl Engine {
         self.stamps.reload(reserved);
         self.rolled = counted::rolled(&self.conn)?.unwrap_or_default();
         self.marked_turn = 0;
-        *self.shared.types_mut() = EventTypes::load(&self.conn)?;
+        *self.shared.types_mut() = event_types::load(&self.conn)?;
         Ok(())
     }
 

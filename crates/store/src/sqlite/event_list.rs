@@ -14,6 +14,7 @@ use super::fault::Fault;
 use super::list;
 use super::reader::Reader;
 use super::search::{Patience, Search};
+use crate::rows::wanted::keys;
 
 /// How many keys are read at first, and at most, at once.
 const AT_ONCE: [usize; 2] = [32, 512];
@@ -22,11 +23,11 @@ type Found = Page<Arc<Event>, EventId>;
 
 /// A page of events.
 pub(super) fn events(reader: &Reader, query: &EventQuery) -> Result<Found, Fault> {
-    let redaction = reader.redaction(query.account);
+    let redaction = reader.shared.redaction(query.account);
     let search = query.q.as_deref().map(|text| Search::new(text, &redaction));
     let patience = Patience::of(query.patience);
     let types = reader.shared.types();
-    let (from, until) = list::keys(query.since, query.until);
+    let (from, until) = keys(query.since, query.until);
     let below = query.before.into_iter().chain(until).min().map_or(u64::MAX, |id| id.0);
     let snapshot = reader.snapshot()?;
     let mut keys: Vec<Keys> = if let Some(id) = search.as_ref().and_then(Search::event) {
@@ -63,7 +64,7 @@ pub(super) fn events(reader: &Reader, query: &EventQuery) -> Result<Found, Fault
             && query.since.is_none_or(|since| event.timestamp >= since)
             && query.until.is_none_or(|until| event.timestamp < until)
             && match &search {
-                Some(search) => search.finds_event(&snapshot, next)?,
+                Some(search) => list::finds_event(search, &snapshot, next)?,
                 None => true,
             };
         if wanted {

@@ -2,19 +2,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use domain::event::Event;
 use domain::id::EventId;
 use domain::trace::TraceParent;
 use rusqlite::{CachedStatement, Connection, Row, params};
 
-use super::checksum::Checksum;
 use super::event_types::EventTypes;
 use super::fault::Fault;
-use super::stamps::{Stamp, micros};
-
-const TEST: i64 = 1;
-const FLAGGED: i64 = 2;
+pub(super) use crate::rows::event::lead;
+use crate::rows::event::{self, Columns};
 
 /// What [`read`] reads, in its order.
 macro_rules! columns {
@@ -37,21 +33,20 @@ pub(super) fn insert(
     lead: i64,
     buffer: &mut Vec<u8>,
 ) -> Result<(), Fault> {
-    buffer.clear();
-    for target in &event.targets {
-        buffer.extend_from_slice(&target.to_le_bytes());
-    }
-    let marked = if event.test { TEST } else { 0 } | if event.flagged { FLAGGED } else { 0 };
-    let key = event.id.0 as i64;
+    event::write_targets(event, buffer);
     let trace = event.trace.map(TraceParent::to_bytes);
-    let crc = sum(
-        [key, event.account.into(), event_type.into(), lead, marked],
-        buffer,
-        &event.data,
-        trace.as_ref().map(|trace| &trace[..]),
-    )
-    .sum();
-    statement.execute(params![key, event.account, event_type, lead, marked, crc, &*buffer, &event.data[..], trace])?;
+    let columns = Columns {
+        key: event.id.0 as i64,
+        account: event.account,
+        event_type,
+        lead,
+        marked: event::marked(event),
+        targets: buffer,
+        data: &event.data,
+        trace: trace.as_ref().map(|trace| &trace[..]),
+    };
+    let Columns { key, account, marked, targets, data, .. } = columns;
+    statement.execute(params![key, account, event_type, lead, marked, columns.sum(), targets, data, trace])?;
     Ok(())
 }
 
@@ -167,38 +162,17 @@ pub(super) fn with_data<T>(conn: &Connection, id: EventId, look: impl FnOnce(&[u
 }
 
 fn read(row: &Row<'_>, types: &EventTypes) -> Result<Arc<Event>, Fault> {
-    let (key, account, event_type): (i64, u32, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let (lead, marked, crc): (i64, i64, i64) = (row.get(3)?, row.get(4)?, row.get(5)?);
-    let id = EventId(key as u64);
-    let (targets, data) = (row.get_ref(6)?.as_blob(), row.get_ref(7)?.as_blob());
-    let (Ok(targets), Ok(data)) = (targets, data) else { return Err(Fault::damaged(id, "not a row of an event")) };
-    let trace = row.get_ref(8)?.as_blob_or_null().map_err(|error| Fault::damaged(id, error))?;
-    sum([key, account.into(), event_type.into(), lead, marked], targets, data, trace)
-        .verify(crc, || format!("event {id}"))?;
-    let targets = targets.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
-    Ok(Arc::new(Event {
-        id,
-        account,
-        event_type: Arc::clone(types.name(event_type)?),
-        timestamp: Stamp { key: id, lead }.timestamp(),
-        data: Bytes::copy_from_slice(data),
-        targets,
-        test: marked & TEST != 0,
-        flagged: marked & FLAGGED != 0,
-        trace: trace.and_then(TraceParent::from_bytes),
-    }))
-}
-
-/// How far an event's timestamp lies after its key's microsecond.
-pub(super) fn lead(event: &Event) -> i64 {
-    event.timestamp.0 - micros(event.id).0
-}
-
-/// Rows without a trace have the sum that layout 1 gave them.
-fn sum(numbers: [i64; 5], targets: &[u8], data: &[u8], trace: Option<&[u8]>) -> Checksum {
-    let sum = Checksum::of("events").numbers(numbers).bytes(targets).bytes(data);
-    match trace {
-        Some(trace) => sum.bytes(trace),
-        None => sum,
-    }
+    let key: i64 = row.get(0)?;
+    let damaged = |error| Fault::damaged(format_args!("event {}", EventId(key as u64)), error);
+    let columns = Columns {
+        key,
+        account: row.get(1)?,
+        event_type: row.get(2)?,
+        lead: row.get(3)?,
+        marked: row.get(4)?,
+        targets: row.get_ref(6)?.as_blob().map_err(damaged)?,
+        data: row.get_ref(7)?.as_blob().map_err(damaged)?,
+        trace: row.get_ref(8)?.as_blob_or_null().map_err(damaged)?,
+    };
+    Ok(columns.event(row.get(5)?, types)?)
 }

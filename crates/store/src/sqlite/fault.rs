@@ -6,6 +6,8 @@ use domain::store::{AcceptError, ChangeError, NoSpace, StoreError};
 use domain::vault::Unopened;
 use rusqlite::ErrorCode;
 
+use crate::rows::damaged::Damaged;
+
 /// The store could not be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -81,6 +83,12 @@ impl From<rusqlite::Error> for Fault {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
             _ => Self::Sqlite(error),
         }
+    }
+}
+
+impl From<Damaged> for Fault {
+    fn from(Damaged(row): Damaged) -> Self {
+        Self::Damaged(row)
     }
 }
 

@@ -7,30 +7,11 @@ use domain::time::Timestamp;
 use domain::vault::Vault;
 use rusqlite::{CachedStatement, Connection, params};
 
-use super::checksum::Checksum;
 use super::fault::Fault;
 use super::reseal::Keys;
 use super::stamps::Stamp;
-
-/// What a key was answered.
-#[derive(Debug)]
-pub(super) enum Kept {
-    /// The event that it had accepted, and to how many webhooks that goes.
-    Event(Stamp, usize),
-    /// The answer's bytes.
-    Answer(Vec<u8>),
-}
-
-/// What became of a key.
-#[derive(Debug)]
-pub(super) enum Found {
-    /// It never came, or so long ago that it is forgotten.
-    New,
-    /// It came with the same request.
-    Same(Kept),
-    /// It came with another request.
-    OtherRequest,
-}
+use crate::rows::idempotency::{Columns, context};
+pub(super) use crate::rows::idempotency::{Found, Kept};
 
 /// What a key was answered.
 pub(super) fn find(
@@ -161,35 +142,4 @@ fn put(statement: &mut CachedStatement<'_>, idempotency: &Idempotency, columns: 
         columns.sum(key, request).sum()
     ])?;
     Ok(())
-}
-
-/// The columns beside key and request.
-struct Columns<'a> {
-    at: i64,
-    event: Option<i64>,
-    lead: Option<i64>,
-    deliveries: Option<i64>,
-    answer: Option<&'a [u8]>,
-}
-
-impl Columns<'_> {
-    fn sum(&self, key: &[u8; 32], request: &[u8; 32]) -> Checksum {
-        let or = |number: Option<i64>| number.unwrap_or(i64::MIN);
-        Checksum::of("idempotency")
-            .bytes(key)
-            .bytes(request)
-            .numbers([self.at, or(self.event), or(self.lead), or(self.deliveries)])
-            .bytes(self.answer.unwrap_or_default())
-    }
-}
-
-/// What a sealed answer belongs to.
-fn context(key: &[u8; 32]) -> String {
-    use std::fmt::Write as _;
-    let mut context = "idempotency/".to_owned();
-    for byte in key {
-        // Writing to memory does not fail.
-        let _ = write!(context, "{byte:02x}");
-    }
-    context
 }

@@ -1,12 +1,12 @@
 //! Rows of API keys: their hashes, never the keys.
 
 use domain::id::KeyId;
-use domain::key::{ApiKey, Scope};
+use domain::key::ApiKey;
 use domain::time::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::checksum::Checksum;
 use super::fault::Fault;
+use crate::rows::key::{scopes_text, sum};
 
 /// All keys.
 pub(super) fn load(conn: &Connection) -> Result<Vec<ApiKey>, Fault> {
@@ -77,24 +77,4 @@ pub(super) fn delete(conn: &Connection, id: &KeyId) -> Result<(), Fault> {
 pub(super) fn delete_of_account(conn: &Connection, account: u32) -> Result<(), Fault> {
     conn.prepare_cached("DELETE FROM keys WHERE account = ?1")?.execute([account])?;
     Ok(())
-}
-
-fn scopes_text(scopes: &[Scope]) -> Result<String, Fault> {
-    serde_json::to_string(scopes).map_err(|error| Fault::damaged("scopes of a key", error))
-}
-
-fn sum(key: &ApiKey, scopes: &str) -> Checksum {
-    let expires_at = key.expires_at.map_or(i64::MIN, |at| at.0);
-    let sum = Checksum::of("keys")
-        .numbers([key.account.map_or(-1, i64::from), key.created_at.0, expires_at])
-        .bytes(&key.hash)
-        .text(key.id.as_str())
-        .text(&key.name)
-        .text(scopes)
-        .text(&key.hint);
-    match key.last_used_at {
-        Some(at) => sum.numbers([at.0]),
-        // As in layout 1, which did not know of it.
-        None => sum,
-    }
 }

@@ -3,23 +3,23 @@
 //! A page is exact as far as it has looked. Where several plans would find what is wanted, each gets a share of the time,
 //! and the page that comes furthest is the answer.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use domain::delivery::Delivery;
 use domain::id::{DeliveryId, EventId};
 use domain::redaction::Redaction;
 use domain::store::{DeliveryQuery, Page};
-use domain::time::Timestamp;
 use rusqlite::Connection;
 
 use super::deliveries::{self, DeliveryRow};
+use super::events;
 use super::fault::Fault;
+use super::plans;
 use super::reader::Reader;
 use super::search::{Patience, Search};
 use super::streams::{Entry, Source, Stream};
 use super::view::{View, timestamp};
-use super::wanted::Wanted;
+use crate::rows::wanted::{Wanted, keys};
 
 /// How many candidates without a row are taken beyond a page's size, since some may get their row meanwhile.
 const FRESH_SPARE: usize = 64;
@@ -29,8 +29,6 @@ const FRESH_SEARCHED: usize = 5_000;
 const FRESH_AT_ONCE: usize = 256;
 /// How many that it does not want a page looks at, whatever the time.
 const LEAST: usize = 32;
-/// How far a timestamp may lie after its key's microsecond, generously: see `stamps`.
-pub(super) const LEAD_MAX: Duration = Duration::from_secs(1);
 /// After every delivery.
 const END: DeliveryId = DeliveryId { event: EventId(i64::MAX as u64), place: u16::MAX };
 
@@ -38,7 +36,7 @@ type Found = Page<Delivery, DeliveryId>;
 
 /// A page of deliveries.
 pub(super) fn deliveries(reader: &Reader, query: &DeliveryQuery) -> Result<Found, Fault> {
-    let redaction = reader.redaction(query.account);
+    let redaction = reader.shared.redaction(query.account);
     let search = query.filter.q.as_deref().map(|text| Search::new(text, &redaction));
     let mut query = query.clone();
     if let Some(event) = search.as_ref().and_then(Search::event) {
@@ -48,13 +46,13 @@ pub(super) fn deliveries(reader: &Reader, query: &DeliveryQuery) -> Result<Found
         query.event = Some(event);
     }
     let patience = Patience::of(query.patience);
-    let cancelling = reader.cancelling(query.account);
+    let cancelling = reader.shared.cancels_in(query.account);
     let wanted = Wanted::new(&query, &reader.shared.types(), cancelling);
     let mut view = View::new(&reader.shared, query.account, query.now, &query.sending);
     let bounds = Bounds::of(&query);
     let fresh = Fresh::of(reader, &query, &wanted, &bounds, &mut view, patience.share(2))?;
     let snapshot = reader.snapshot()?;
-    let plans = wanted.plans(&snapshot, &query)?;
+    let plans = plans::plans(&wanted, &snapshot, &query)?;
     let number = plans.len();
     let mut furthest: Option<Found> = None;
     for (tried, plan) in plans.into_iter().enumerate() {
@@ -85,7 +83,7 @@ struct Listing<'a> {
 impl Listing<'_> {
     fn page(&self, plan: &[Source], bounds: &Bounds, fresh: &Fresh, view: &mut View<'_>) -> Result<Found, Fault> {
         let mut search = self.query.filter.q.as_deref().map(|text| Search::new(text, self.redaction));
-        let named = search.as_ref().map(|search| self.reader.webhooks_named(self.query.account, search));
+        let named = search.as_ref().map(|search| self.reader.shared.webhooks_named(self.query.account, search));
         let mut streams: Vec<_> = plan.iter().map(|&source| Stream::new(source, bounds.from, bounds.below)).collect();
         let mut unstored = fresh.rows.iter().peekable();
         let mut page = Page::empty();
@@ -123,7 +121,7 @@ impl Listing<'_> {
                 let webhook = entry.and_then(|entry| entry.webhook).or(row.map(|row| row.webhook));
                 let is_named =
                     webhook.is_some_and(|number| named.as_ref().is_some_and(|named| named.contains(&number)));
-                if !is_named && !search.finds(self.conn, next)? {
+                if !is_named && !finds(search, self.conn, next)? {
                     continue;
                 }
             }
@@ -235,28 +233,20 @@ impl Bounds {
     }
 }
 
-/// The keys between which events of these times lie: from the first one on, below the second.
-pub(super) fn keys(since: Option<Timestamp>, until: Option<Timestamp>) -> (i64, Option<EventId>) {
-    let key = |at: Timestamp| EventId::first_at(at.0.max(0));
-    (since.map_or(0, |since| key(since.minus(LEAD_MAX)).0 as i64), until.map(key))
+/// Whether an id of the delivery, or its event's body, holds what is searched for.
+fn finds(search: &mut Search<'_>, conn: &Connection, delivery: DeliveryId) -> Result<bool, Fault> {
+    if let Some(found) = search.finds_by_id(delivery) {
+        return Ok(found);
+    }
+    let found = finds_event(search, conn, delivery.event)?;
+    search.remember(delivery.event, found);
+    Ok(found)
 }
 
-impl Reader {
-    /// The numbers of an account's webhooks whose ids hold what is searched for.
-    fn webhooks_named(&self, account: u32, search: &Search<'_>) -> HashSet<u32> {
-        let directory = self.shared.directory.read();
-        let live = directory.webhooks_of(account).filter(|webhook| search.is_in_id(webhook.id.as_str()));
-        let mut named: HashSet<u32> = live.map(|webhook| webhook.number).collect();
-        drop(directory);
-        let gone = self.shared.gone();
-        let gone = gone.iter().filter(|(_, (of, id))| *of == account && search.is_in_id(id.as_str()));
-        named.extend(gone.map(|(number, _)| *number));
-        named
+/// Whether the event's id or body holds what is searched for.
+pub(super) fn finds_event(search: &Search<'_>, conn: &Connection, event: EventId) -> Result<bool, Fault> {
+    if let Some(found) = search.finds_event_by_id(event) {
+        return Ok(found);
     }
-
-    /// What of the account's data is not shown.
-    pub(super) fn redaction(&self, account: u32) -> Redaction {
-        let directory = self.shared.directory.read();
-        directory.account_numbered(account).map(|account| account.log.redact.clone()).unwrap_or_default()
-    }
+    Ok(events::with_data(conn, event, |data| search.is_in(data))?.unwrap_or(false))
 }

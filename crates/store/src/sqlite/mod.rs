@@ -14,7 +14,6 @@ mod cancelling;
 mod change;
 mod check;
 mod checkpoint;
-mod checksum;
 mod counted;
 mod coverage;
 mod data_dir;
@@ -34,6 +33,7 @@ mod keys;
 mod limits;
 mod list;
 mod marks;
+mod plans;
 mod reader;
 mod readers;
 mod recover;
@@ -43,22 +43,20 @@ mod replays;
 mod reseal;
 mod retain;
 mod schema;
-mod search;
 mod sessions;
 mod settle;
 mod shared;
 mod sizes;
-mod stamps;
 mod stats;
 mod store;
 mod streams;
-mod view;
-mod wanted;
 mod webhooks;
 mod writer;
 
 #[cfg(test)]
 mod tests;
+
+use crate::rows::{checksum, search, stamps, view};
 
 pub use backup::{copy, opens_with};
 pub use cancelling::HeldUntil;

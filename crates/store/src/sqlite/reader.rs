@@ -51,7 +51,7 @@ impl Reader {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Due>, StoreError> {
-        Ok(due::by_time(&self.conn, after, until, limit, |webhook| self.is_active(webhook))?)
+        Ok(due::by_time(&self.conn, after, until, limit, |webhook| self.shared.is_active(webhook))?)
     }
 
     /// As [`domain::store::Store::backlog`].
@@ -75,7 +75,7 @@ impl Reader {
     pub fn load(&self, account: Option<u32>, ids: &[EventId]) -> Result<Vec<Arc<Event>>, StoreError> {
         let mut found = Vec::with_capacity(ids.len());
         let types = self.shared.types();
-        let wanted = |of: u32| account.is_none_or(|account| account == of) && self.is_open(of);
+        let wanted = |of: u32| account.is_none_or(|account| account == of) && self.shared.is_open(of);
         for id in ids {
             found.extend(events::get(&self.conn, &types, *id)?.filter(|event| wanted(event.account)));
         }
@@ -88,7 +88,7 @@ impl Reader {
     /// [`StoreError`].
     pub fn event(&self, account: u32, id: EventId) -> Result<Option<Arc<Event>>, StoreError> {
         let found = events::get(&self.conn, &self.shared.types(), id)?;
-        Ok(found.filter(|event| event.account == account && self.is_open(account)))
+        Ok(found.filter(|event| event.account == account && self.shared.is_open(account)))
     }
 
     /// As [`domain::store::Store::events`].
@@ -96,7 +96,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn events(&self, query: &EventQuery) -> Result<Page<Arc<Event>, EventId>, StoreError> {
-        if !self.is_open(query.account) {
+        if !self.shared.is_open(query.account) {
             return Ok(Page::empty());
         }
         Ok(event_list::events(self, query)?)
@@ -117,7 +117,7 @@ impl Reader {
         let stored = deliveries::get(&snapshot, id)?;
         let has_row = stored.is_some();
         let Some(row) = stored.or(fresh).filter(|row| row.account == account) else { return Ok(None) };
-        if !self.is_open(account) {
+        if !self.shared.is_open(account) {
             return Ok(None);
         }
         let mut made = Vec::new();
@@ -166,7 +166,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn deliveries(&self, query: &DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError> {
-        if !self.is_open(query.account) {
+        if !self.shared.is_open(query.account) {
             return Ok(Page::empty());
         }
         Ok(list::deliveries(self, query)?)
@@ -215,28 +215,14 @@ impl Reader {
         let there = fresh.iter().filter(|(_, delivery)| directory.webhook_numbered(delivery.webhook).is_some());
         let first = there.map(|(_, delivery)| delivery.due_at).find(|at| *at <= now);
         drop((fresh, directory));
-        let stored = due::oldest(&self.conn, now, |webhook| self.is_active(webhook))?;
+        let stored = due::oldest(&self.conn, now, |webhook| self.shared.is_active(webhook))?;
         Ok(first.into_iter().chain(stored).min())
-    }
-
-    /// Whether the account is there: what is left of a closed one until it is erased is shown to nobody.
-    fn is_open(&self, account: u32) -> bool {
-        self.shared.directory.read().account_numbered(account).is_some()
-    }
-
-    /// Whether some of what waits in this account is shown as cancelled.
-    pub(super) fn cancelling(&self, account: u32) -> bool {
-        self.shared.cancelling().values().any(|(of, _)| *of == account)
     }
 
     /// Whether deliveries of these statuses, or of all if there are none, may have no row.
     pub(super) fn may_be_unstored(&self, account: u32, statuses: &[DeliveryStatus]) -> bool {
         statuses.is_empty()
             || [DeliveryStatus::Pending, DeliveryStatus::Sending].iter().any(|status| statuses.contains(status))
-            || (statuses.contains(&DeliveryStatus::Cancelled) && self.cancelling(account))
-    }
-
-    fn is_active(&self, webhook: u32) -> bool {
-        self.shared.directory.read().webhook_numbered(webhook).is_some_and(|webhook| webhook.pause.is_none())
+            || (statuses.contains(&DeliveryStatus::Cancelled) && self.shared.cancels_in(account))
     }
 }

@@ -3,28 +3,22 @@
 use std::sync::Arc;
 
 use domain::id::DeliveryId;
-use domain::key::Account;
 use domain::store::Fact;
-use domain::time::Timestamp;
-use domain::vault::Vault;
 use rusqlite::Connection;
 
 use super::data_dir::DataDir;
 use super::engine::{Engine, Parts, Staged, fresh_delivery, nonce};
-use super::event_types::EventTypes;
 use super::fault::Fault;
 use super::retain::Shrinking;
 use super::shared::Shared;
 use super::sizes::Sizes;
 use super::stamps::{Stamps, micros};
-use super::{accounts, cancelling, counted, deliveries, due, events, first_figures, keys, marks, sessions, webhooks};
-
-/// The text that is sealed to know the encryption key again.
-const KEY_CHECK: &[u8] = b"posthaste";
-/// What it belongs to.
-const KEY_CHECK_CONTEXT: &str = "store/encryption_key_check";
-/// The account that exists from the first start on.
-const DEFAULT_ACCOUNT: &str = "default";
+use super::{
+    accounts, cancelling, counted, deliveries, due, event_types, events, first_figures, keys, marks, sessions, webhooks,
+};
+use crate::rows::first::first_account;
+pub(super) use crate::rows::first::{opens, seal_key_check};
+use crate::rows::names::Names;
 
 impl Engine {
     /// The engine over an open file, and what a scheduler has to know first.
@@ -37,7 +31,7 @@ impl Engine {
                 let first = conn.unchecked_transaction().map_err(Fault::from)?;
                 let nonce = nonce(&mut chance);
                 marks::set(&first, marks::KEY_CHECK, &seal_key_check(&vault, nonce))?;
-                let mut account = first_account(now)?;
+                let mut account = first_account(now).map_err(Fault::from)?;
                 accounts::insert(&first, &mut account)?;
                 first.commit().map_err(Fault::from)?;
             }
@@ -48,10 +42,10 @@ impl Engine {
             Some(rolled) => rolled,
             None => first_figures::build(&conn, now)?,
         };
-        let types = EventTypes::load(&conn)?;
+        let types = event_types::load(&conn)?;
         let gone =
             webhooks::load_gone(&conn)?.into_iter().map(|(number, account, id)| (number, (account, id))).collect();
-        let shared = Arc::new(Shared::new(dir.database.clone(), vault, directory, types, gone));
+        let shared = Arc::new(Shared::new(dir.database.clone(), vault, Names::new(directory, types, gone)));
         let stamps = Stamps::after(marks::number(&conn, marks::RESERVED)?.unwrap_or(0));
         let sizes = Sizes::load(&conn)?;
         let mut engine = Self {
@@ -147,21 +141,6 @@ impl Engine {
             Ok(())
         })
     }
-}
-
-/// The text by which a key is known again.
-pub(super) fn seal_key_check(vault: &Vault, nonce: [u8; 24]) -> Vec<u8> {
-    vault.seal(KEY_CHECK_CONTEXT, KEY_CHECK, nonce)
-}
-
-/// Whether this key sealed that text.
-pub(super) fn opens(vault: &Vault, sealed: &[u8]) -> bool {
-    vault.open(KEY_CHECK_CONTEXT, sealed).is_ok()
-}
-
-fn first_account(now: Timestamp) -> Result<Account, Fault> {
-    let id = DEFAULT_ACCOUNT.parse().map_err(|error| Fault::damaged(DEFAULT_ACCOUNT, error))?;
-    Ok(Account::new(id, "Default", now))
 }
 
 /// Why a store could not be recovered.

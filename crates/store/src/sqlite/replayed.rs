@@ -1,45 +1,14 @@
 //! Rows of deliveries that a replay in bulk has handed over: which attempts are its own, and what came of them.
 
-use domain::attempt::{Attempt, ErrorCode, LoggedAttempt, Reason};
-use domain::id::{DeliveryId, EventId, ReplayId};
-use domain::replay::Standing;
+use domain::attempt::{Attempt, LoggedAttempt};
+use domain::id::{DeliveryId, EventId};
 use rusqlite::{CachedStatement, Connection, Row, params};
 
-use super::checksum::Checksum;
 use super::deliveries::{error_code, error_number};
 use super::fault::Fault;
-use super::{attempts, replays};
-
-/// A delivery in a replay.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Link {
-    pub(super) delivery: DeliveryId,
-    /// The replay's number.
-    pub(super) replay: u32,
-    /// Attempts made before it was handed over.
-    pub(super) before: u16,
-    pub(super) standing: Standing,
-    /// Its last error, unless it is delivered.
-    pub(super) error: Option<ErrorCode>,
-}
-
-impl Link {
-    /// Whether nothing more will come of it.
-    pub(super) const fn ended(&self) -> bool {
-        matches!(self.standing, Standing::Delivered | Standing::Failed | Standing::Cancelled)
-    }
-
-    fn sum(&self) -> Checksum {
-        Checksum::of("replayed").numbers([
-            self.delivery.event.0 as i64,
-            self.delivery.place.into(),
-            self.replay.into(),
-            self.before.into(),
-            standing_number(self.standing),
-            self.error.map_or(0, error_number),
-        ])
-    }
-}
+use super::replays;
+pub(super) use crate::rows::replayed::Link;
+use crate::rows::replayed::{part_of, standing, standing_number};
 
 /// What [`read`] reads after the delivery's id, in its order.
 macro_rules! columns {
@@ -93,23 +62,11 @@ pub(super) fn logged(conn: &Connection, id: DeliveryId, made: Vec<Attempt>) -> R
     while let Some(row) = rows.next()? {
         links.push(read(id, row)?);
     }
-    let mut links = links.into_iter().peekable();
-    let mut present: Option<ReplayId> = None;
-    let mut logged = Vec::with_capacity(made.len());
-    for attempt in made {
-        match attempt.reason {
-            Reason::Replay => {
-                present = match links.next_if(|link| link.before < attempt.number) {
-                    Some(link) => replays::id_of(conn, link.replay)?,
-                    None => None,
-                };
-            }
-            Reason::First | Reason::Test => present = None,
-            Reason::Retry => {}
-        }
-        logged.push(attempts::logged(id, attempt, present.clone()));
+    let mut ids = std::collections::HashMap::new();
+    for link in &links {
+        ids.extend(replays::id_of(conn, link.replay)?.map(|id| (link.replay, id)));
     }
-    Ok(logged)
+    Ok(part_of(id, made, &links, &ids))
 }
 
 /// Compares the checksum of every row.
@@ -141,20 +98,4 @@ fn read(delivery: DeliveryId, row: &Row<'_>) -> Result<Link, Fault> {
     };
     link.sum().verify(row.get(4)?, || format!("replay of delivery {delivery}"))?;
     Ok(link)
-}
-
-/// The numbers by which standings are stored: they never change.
-const fn standing_number(standing: Standing) -> i64 {
-    match standing {
-        Standing::Waiting => 0,
-        Standing::Delivered => 1,
-        Standing::Retrying => 2,
-        Standing::Failed => 3,
-        Standing::Cancelled => 4,
-    }
-}
-
-fn standing(number: i64) -> Option<Standing> {
-    let all = [Standing::Waiting, Standing::Delivered, Standing::Retrying, Standing::Failed, Standing::Cancelled];
-    all.into_iter().find(|standing| standing_number(*standing) == number)
 }

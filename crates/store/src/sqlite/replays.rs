@@ -1,27 +1,13 @@
 //! Rows of replays in bulk, and the pages that list what they are still to hand over.
 
-use domain::id::{DeliveryId, EventId, ReplayId};
+use domain::id::{DeliveryId, ReplayId};
 use domain::replay::{Replay, State};
 use domain::time::Timestamp;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 
-use super::checksum::Checksum;
 use super::fault::Fault;
-
-/// How many deliveries a page lists.
-pub(super) const PAGE: usize = 1_000;
-/// How many bytes a delivery takes in a page.
-const ID: usize = 10;
-
-/// A replay, and how far it has come in its list.
-#[derive(Debug, Clone)]
-pub(super) struct ReplayRow {
-    pub(super) replay: Replay,
-    /// The page that is handed over next.
-    pub(super) page: u32,
-    /// How many of it have had their turn.
-    pub(super) skip: u32,
-}
+pub(super) use crate::rows::replay::{PAGE, ReplayRow};
+use crate::rows::replay::{read_page, sum_page, write_page};
 
 /// What [`read`] reads, in its order.
 macro_rules! columns {
@@ -43,14 +29,11 @@ pub(super) fn insert(conn: &Connection, replay: &mut Replay) -> Result<(), Fault
 /// Writes a row in place of the one of the same number.
 pub(super) fn put(conn: &Connection, row: &ReplayRow) -> Result<(), Fault> {
     let ReplayRow { replay, page, skip } = row;
-    let record =
-        serde_json::to_string(replay).map_err(|error| Fault::damaged(format_args!("replay {}", replay.id), error))?;
-    let state = state_number(&replay.state);
-    let sum = sum(replay.number, replay.id.as_str(), replay.account, [state, (*page).into(), (*skip).into()], &record);
+    let (state, record, sum) = row.write()?;
     conn.prepare_cached(
         "UPDATE replays SET state = ?2, page = ?3, skip = ?4, record = ?5, crc = ?6 WHERE number = ?1",
     )?
-    .execute(params![replay.number, state, page, skip, record, sum.sum()])?;
+    .execute(params![replay.number, state, page, skip, record, sum])?;
     Ok(())
 }
 
@@ -187,12 +170,8 @@ pub(super) fn put_page(
     page: u32,
     ids: &[DeliveryId],
 ) -> Result<(), Fault> {
-    let mut bytes = Vec::with_capacity(ids.len() * ID);
-    for id in ids {
-        bytes.extend_from_slice(&id.event.0.to_be_bytes());
-        bytes.extend_from_slice(&id.place.to_be_bytes());
-    }
-    statement.execute(params![key(replay, page), bytes, sum_page(replay, page, &bytes).sum()])?;
+    let bytes = write_page(ids);
+    statement.execute(params![key(replay, page), bytes, sum_page(replay, page, &bytes)])?;
     Ok(())
 }
 
@@ -204,15 +183,7 @@ pub(super) fn page(conn: &Connection, replay: u32, page: u32) -> Result<Vec<Deli
         .query_row([key(replay, page)], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?
         .ok_or_else(damaged)?;
-    sum_page(replay, page, &bytes).verify(crc, || format!("page {page} of the list of replay {replay}"))?;
-    let read = |id: &[u8]| {
-        let (event, place) = id.split_first_chunk::<8>()?;
-        Some(DeliveryId {
-            event: EventId(u64::from_be_bytes(*event)),
-            place: u16::from_be_bytes(place.try_into().ok()?),
-        })
-    };
-    bytes.chunks(ID).map(read).collect::<Option<_>>().ok_or_else(damaged)
+    Ok(read_page(replay, page, &bytes, crc)?)
 }
 
 /// A page has been handed over.
@@ -231,31 +202,9 @@ pub(super) fn delete_pages(conn: &Connection, replay: u32) -> Result<(), Fault> 
 fn read(row: &Row<'_>) -> Result<ReplayRow, Fault> {
     let (number, id, account): (u32, String, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
     let (state, page, skip, record): (i64, u32, u32, String) = (row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?);
-    sum(number, &id, account, [state, page.into(), skip.into()], &record)
-        .verify(row.get(7)?, || format!("replay {id}"))?;
-    let replay = serde_json::from_str(&record).map_err(|error| Fault::damaged(format_args!("replay {id}"), error))?;
-    Ok(ReplayRow { replay, page, skip })
+    Ok(ReplayRow::read((number, &id, account), [state, page.into(), skip.into()], &record, row.get(7)?)?)
 }
 
 const fn key(replay: u32, page: u32) -> i64 {
     (replay as i64) << 32 | page as i64
-}
-
-fn sum(number: u32, id: &str, account: u32, [state, page, skip]: [i64; 3], record: &str) -> Checksum {
-    Checksum::of("replays").numbers([number.into(), account.into(), state, page, skip]).text(id).text(record)
-}
-
-fn sum_page(replay: u32, page: u32, ids: &[u8]) -> Checksum {
-    Checksum::of("replay_pages").numbers([replay.into(), page.into()]).bytes(ids)
-}
-
-/// The numbers by which states are stored: they never change.
-const fn state_number(state: &State) -> i64 {
-    match state {
-        State::Preparing => 0,
-        State::Running => 1,
-        State::Paused { .. } => 2,
-        State::Stopped { .. } => 3,
-        State::Done { .. } => 4,
-    }
 }

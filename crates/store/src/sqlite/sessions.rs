@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use domain::audit::{Act, Action};
 use domain::id::{KeyId, SessionId};
-use domain::session::{Session, SessionKind};
+use domain::session::Session;
 use domain::store::ChangeError;
 use domain::time::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::checksum::Checksum;
 use super::engine::{Engine, Entry};
 use super::fault::Fault;
+use crate::rows::session::{code, kind, micros, sum};
 
 impl Engine {
     /// Writes new sessions, spends the link that they are opened by, and forgets those that ended long ago.
@@ -98,12 +98,7 @@ fn get(conn: &Connection, id: &SessionId) -> Result<Option<Session>, Fault> {
 fn read(row: &rusqlite::Row<'_>) -> Result<Session, Fault> {
     let (id, scopes): (String, String) = (row.get(0)?, row.get(6)?);
     let damaged = |why: &dyn std::fmt::Display| Fault::damaged(format_args!("session {id}"), why);
-    let kind = match row.get::<_, i64>(1)? {
-        0 => SessionKind::Link,
-        1 => SessionKind::Browser,
-        2 => SessionKind::Embed,
-        other => return Err(damaged(&format_args!("kind {other}"))),
-    };
+    let kind = kind(row.get(1)?).ok_or_else(|| damaged(&"of an unknown kind"))?;
     let session = Session {
         id: id.parse().map_err(|error| damaged(&error))?,
         kind,
@@ -156,34 +151,4 @@ fn delete_ended(conn: &Connection, until: Timestamp) -> Result<Vec<SessionId>, F
         ids.push(id.parse().map_err(|error| Fault::damaged(format_args!("session {id}"), error))?);
     }
     Ok(ids)
-}
-
-const fn code(kind: SessionKind) -> i64 {
-    match kind {
-        SessionKind::Link => 0,
-        SessionKind::Browser => 1,
-        SessionKind::Embed => 2,
-    }
-}
-
-fn micros(span: Duration) -> i64 {
-    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
-}
-
-fn sum(session: &Session, scopes: &str) -> Checksum {
-    Checksum::of("sessions")
-        .numbers([
-            code(session.kind),
-            session.account.map_or(-1, i64::from),
-            session.portal.into(),
-            session.created_at.0,
-            session.expires_at.0,
-            micros(session.opens_for),
-            session.spent.into(),
-        ])
-        .bytes(&session.hash)
-        .bytes(&session.key)
-        .text(session.id.as_str())
-        .text(scopes)
-        .text(&session.name)
 }

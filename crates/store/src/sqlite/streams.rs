@@ -11,7 +11,8 @@ use rusqlite::{Connection, params};
 use super::deliveries::State;
 use super::fault::Fault;
 use super::search::Patience;
-use super::wanted::Wanted;
+pub(super) use crate::rows::wanted::Entry;
+use crate::rows::wanted::Wanted;
 
 /// How many entries a stream reads at first, and at most, at once.
 const AT_ONCE: [usize; 2] = [32, 512];
@@ -27,7 +28,7 @@ pub(super) enum Source {
     WebhookState(u32, State),
     /// An account's of a type, in a state that is not `Delivered`.
     TypeState(u32, u32, State),
-    /// An account's whose last attempt came to this, which is not 200: see [`Wanted::outcomes`].
+    /// An account's whose last attempt came to this, which is not 200: see [`plans`](super::plans).
     Outcome(u32, i64),
     /// An account's of a type.
     Type(u32, u32),
@@ -36,19 +37,6 @@ pub(super) enum Source {
     /// An account's.
     Account(u32),
 }
-
-/// What an index says about a delivery; `None` is what this index does not know.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Entry {
-    pub(super) id: DeliveryId,
-    pub(super) webhook: Option<u32>,
-    pub(super) event_type: Option<u32>,
-    pub(super) state: Option<State>,
-    pub(super) outcome: Option<Outcome>,
-}
-
-/// A code, or the error of an attempt without an answer, negative; `None` before the first attempt.
-pub(super) type Outcome = Option<i64>;
 
 impl Source {
     /// The statement, over `?1` to `?3` as [`Self::keys`] gives them, ids from `?6` to below `(?4, ?5)`, and `?7` rows.

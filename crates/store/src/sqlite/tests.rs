@@ -25,12 +25,12 @@ use tokio::sync::oneshot;
 use super::checkpoint::Checkpoints;
 use super::deliveries::State;
 use super::engine::{Engine, Parts};
-use super::event_types::EventTypes;
+use super::event_types::{self, EventTypes};
 use super::events;
 use super::limits::Limits;
 use super::streams::Source;
-use super::wanted::Wanted;
 use super::writer::{self, Figures, Message, Retention, Writer};
+use crate::rows::wanted::Wanted;
 
 const NOW: Timestamp = Timestamp(1_795_464_000_123_456);
 
@@ -267,7 +267,7 @@ fn plans(line: &str) -> Vec<Vec<Source>> {
     let types = ["alert.rule_created", "alert.rule_deleted", "enrichment.failed"];
     let mut known = EventTypes::default();
     for name in types {
-        known.add(conn, &name.into()).expect("a new name");
+        event_types::add(&mut known, conn, &name.into()).expect("a new name");
     }
     let filter = DeliveryFilter::parse_line(line, NOW).expect("a filter");
     let webhook = filter.webhook.as_ref().map(|_| 1);
@@ -278,7 +278,7 @@ fn plans(line: &str) -> Vec<Vec<Source>> {
         writer.engine.conn.execute(sql, [code, state]).expect("it is written");
     }
     writer.engine.begin().expect("it begins");
-    Wanted::new(&query, &known, false).plans(&writer.engine.conn, &query).expect("plans")
+    super::plans::plans(&Wanted::new(&query, &known, false), &writer.engine.conn, &query).expect("plans")
 }
 
 #[test]

@@ -6,9 +6,9 @@ use domain::delivery::{Delivery, DeliveryStatus};
 use domain::id::{AccountId, DeliveryId, WebhookId};
 use domain::time::Timestamp;
 
-use super::deliveries::{DeliveryRow, State};
-use super::fault::Fault;
-use super::shared::Shared;
+use super::damaged::Damaged;
+use super::delivery::{DeliveryRow, State};
+use super::names::Names;
 use super::stamps::Stamp;
 
 /// A webhook as its deliveries need it.
@@ -20,8 +20,8 @@ struct Met {
 }
 
 /// How the deliveries of one account look at one instant.
-pub(super) struct View<'a> {
-    shared: &'a Shared,
+pub(crate) struct View<'a> {
+    names: &'a Names,
     account: Option<AccountId>,
     now: Timestamp,
     sending: HashSet<DeliveryId>,
@@ -30,15 +30,15 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(shared: &'a Shared, account: u32, now: Timestamp, sending: &[DeliveryId]) -> Self {
-        let account = shared.directory.read().account_numbered(account).map(|account| account.id.clone());
+    pub(crate) fn new(names: &'a Names, account: u32, now: Timestamp, sending: &[DeliveryId]) -> Self {
+        let account = names.directory.read().account_numbered(account).map(|account| account.id.clone());
         let sending = sending.iter().copied().collect();
-        Self { shared, account, now, sending, webhooks: HashMap::new() }
+        Self { names, account, now, sending, webhooks: HashMap::new() }
     }
 
     /// The delivery of a row; `None` if its account was erased meanwhile.
-    pub(super) fn show(&mut self, row: &DeliveryRow) -> Result<Option<Delivery>, Fault> {
-        let webhook = self.webhooks.entry(row.webhook).or_insert_with(|| find(self.shared, row.webhook, self.now));
+    pub(crate) fn show(&mut self, row: &DeliveryRow) -> Result<Option<Delivery>, Damaged> {
+        let webhook = self.webhooks.entry(row.webhook).or_insert_with(|| find(self.names, row.webhook, self.now));
         let (Some(account), Some(webhook)) = (&self.account, webhook) else { return Ok(None) };
         // What is left of a deleted webhook gets its row as cancelled by and by.
         let cancelled_at = webhook.cancelled_at.filter(|_| row.state == State::Waiting);
@@ -59,7 +59,7 @@ impl<'a> View<'a> {
             id: row.id,
             account: account.clone(),
             webhook: webhook.id.clone(),
-            event_type: std::sync::Arc::clone(self.shared.types().name(row.event_type)?),
+            event_type: std::sync::Arc::clone(self.names.types().name(row.event_type)?),
             timestamp: timestamp(row),
             status,
             test: row.test,
@@ -75,18 +75,18 @@ impl<'a> View<'a> {
 }
 
 /// The timestamp of a delivery's event.
-pub(super) fn timestamp(row: &DeliveryRow) -> Timestamp {
+pub(crate) fn timestamp(row: &DeliveryRow) -> Timestamp {
     Stamp { key: row.id.event, lead: row.lead }.timestamp()
 }
 
-fn find(shared: &Shared, number: u32, now: Timestamp) -> Option<Met> {
-    let directory = shared.directory.read();
+fn find(names: &Names, number: u32, now: Timestamp) -> Option<Met> {
+    let directory = names.directory.read();
     let live = directory.webhook_numbered(number);
     let live = live.map(|it| Met { id: it.id.clone(), paused: it.pause.is_some(), cancelled_at: None });
     drop(directory);
     live.or_else(|| {
-        let id = shared.gone().get(&number).map(|(_, id)| id.clone())?;
-        let cancelled_at = shared.cancelling().get(&number).map_or(now, |(_, at)| *at);
+        let id = names.gone().get(&number).map(|(_, id)| id.clone())?;
+        let cancelled_at = names.cancelling().get(&number).map_or(now, |(_, at)| *at);
         Some(Met { id, paused: false, cancelled_at: Some(cancelled_at) })
     })
 }

@@ -1,21 +1,21 @@
 //! The checksum that every row carries: what was read is what was written, or it is not served.
 
-use super::fault::Fault;
+use super::damaged::Damaged;
 
 /// CRC-32 over the columns of a row, in their order.
 #[derive(Debug, Clone)]
-pub(super) struct Checksum(crc32fast::Hasher);
+pub(crate) struct Checksum(crc32fast::Hasher);
 
 impl Checksum {
     /// The checksum of a row of `table`: a row read in place of another table's has another one.
-    pub(super) fn of(table: &str) -> Self {
+    pub(crate) fn of(table: &str) -> Self {
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(table.as_bytes());
         Self(hasher)
     }
 
     /// Adds whole numbers.
-    pub(super) fn numbers<const N: usize>(mut self, numbers: [i64; N]) -> Self {
+    pub(crate) fn numbers<const N: usize>(mut self, numbers: [i64; N]) -> Self {
         let mut bytes = [0u8; 128];
         let used = N * 8;
         for (slot, number) in bytes.chunks_exact_mut(8).zip(numbers) {
@@ -26,28 +26,28 @@ impl Checksum {
     }
 
     /// Adds bytes, and how many they are, so that what belongs to one column cannot pass for the next one's.
-    pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
         self.0.update(&(bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
         self
     }
 
     /// Adds a text.
-    pub(super) fn text(self, text: &str) -> Self {
+    pub(crate) fn text(self, text: &str) -> Self {
         self.bytes(text.as_bytes())
     }
 
     /// The sum, as it is stored.
-    pub(super) fn sum(self) -> i64 {
+    pub(crate) fn sum(self) -> i64 {
         i64::from(self.0.finalize())
     }
 
     /// Compares with what is stored.
     ///
     /// # Errors
-    /// [`Fault::Damaged`], naming the row.
-    pub(super) fn verify(self, stored: i64, row: impl FnOnce() -> String) -> Result<(), Fault> {
-        if self.sum() == stored { Ok(()) } else { Err(Fault::Damaged(row())) }
+    /// [`Damaged`], naming the row.
+    pub(crate) fn verify(self, stored: i64, row: impl FnOnce() -> String) -> Result<(), Damaged> {
+        if self.sum() == stored { Ok(()) } else { Err(Damaged(row())) }
     }
 }
 
@@ -65,6 +65,6 @@ mod tests {
         assert_ne!(right, Checksum::of("t").numbers([1, 3]).bytes(b"ab").bytes(b"c").sum());
         let checked =
             Checksum::of("t").numbers([1, 2]).bytes(b"ab").bytes(b"c").verify(right + 1, || "row 1".to_owned());
-        assert!(matches!(checked, Err(Fault::Damaged(row)) if row == "row 1"));
+        assert!(matches!(checked, Err(Damaged(row)) if row == "row 1"));
     }
 }

@@ -5,38 +5,34 @@ use std::time::{Duration, Instant};
 
 use domain::id::{AttemptId, DeliveryId, EventId};
 use domain::redaction::Redaction;
-use rusqlite::Connection;
-
-use super::events;
-use super::fault::Fault;
 
 /// For how long a page looks: by the monotonic clock.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     until: Option<Instant>,
 }
 
 impl Patience {
     /// From now on for so long.
-    pub(super) fn of(span: Duration) -> Self {
+    pub(crate) fn of(span: Duration) -> Self {
         Self { until: Instant::now().checked_add(span) }
     }
 
     /// A part of the time that is left: one of `shares` that have to do with it.
-    pub(super) fn share(&self, shares: usize) -> Self {
+    pub(crate) fn share(&self, shares: usize) -> Self {
         let shares = u32::try_from(shares).unwrap_or(u32::MAX).max(1);
         let now = Instant::now();
         Self { until: self.until.and_then(|until| now.checked_add(until.saturating_duration_since(now) / shares)) }
     }
 
     /// Whether the time is over.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() >= until)
     }
 }
 
 /// One page's search. Letters of the basic alphabet are found in either case.
-pub(super) struct Search<'a> {
+pub(crate) struct Search<'a> {
     /// In lower case.
     wanted: String,
     /// Set if the text is an id: that is looked up, not searched for.
@@ -56,7 +52,7 @@ enum Wanted {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(text: &str, redaction: &'a Redaction) -> Self {
+    pub(crate) fn new(text: &str, redaction: &'a Redaction) -> Self {
         let event = text.parse().map(Wanted::Event);
         let delivery = || text.parse().map(Wanted::Delivery);
         let attempt = || text.parse::<AttemptId>().map(|attempt| Wanted::Delivery(attempt.delivery));
@@ -66,7 +62,7 @@ impl<'a> Search<'a> {
     }
 
     /// The one event that is meant, or whose deliveries are, if the text is an id.
-    pub(super) fn event(&self) -> Option<EventId> {
+    pub(crate) fn event(&self) -> Option<EventId> {
         self.id.as_ref().map(|id| match id {
             Wanted::Event(event) => *event,
             Wanted::Delivery(delivery) => delivery.event,
@@ -74,43 +70,39 @@ impl<'a> Search<'a> {
     }
 
     /// Whether an id that is written so holds the text.
-    pub(super) fn is_in_id(&self, id: &str) -> bool {
+    pub(crate) fn is_in_id(&self, id: &str) -> bool {
         self.part_of_id && id.to_ascii_lowercase().contains(&self.wanted)
     }
 
-    /// Whether an id of the delivery, or its event's body, holds the text. Its webhook's id is the caller's to compare.
-    pub(super) fn finds(&mut self, conn: &Connection, delivery: DeliveryId) -> Result<bool, Fault> {
+    /// Whether an id of the delivery holds the text, or the body of its event, if that can be said without the body. Its
+    /// webhook's id is the caller's to compare.
+    pub(crate) fn finds_by_id(&self, delivery: DeliveryId) -> Option<bool> {
         match &self.id {
-            Some(Wanted::Event(event)) => return Ok(delivery.event == *event),
-            Some(Wanted::Delivery(id)) => return Ok(delivery == *id),
+            Some(Wanted::Event(event)) => return Some(delivery.event == *event),
+            Some(Wanted::Delivery(id)) => return Some(delivery == *id),
             None => {}
         }
         if self.part_of_id && delivery.to_string().contains(&self.wanted) {
-            return Ok(true);
+            return Some(true);
         }
-        if let Some((event, found)) = self.last
-            && event == delivery.event
-        {
-            return Ok(found);
-        }
-        let found = self.finds_event(conn, delivery.event)?;
-        self.last = Some((delivery.event, found));
-        Ok(found)
+        self.last.filter(|(event, _)| *event == delivery.event).map(|(_, found)| found)
     }
 
-    /// Whether the event's id or body holds the text.
-    pub(super) fn finds_event(&self, conn: &Connection, event: EventId) -> Result<bool, Fault> {
+    /// Remembers what [`Self::finds_event_by_id`] and [`Self::is_in`] have said of an event: its other deliveries come next.
+    pub(crate) const fn remember(&mut self, event: EventId, found: bool) {
+        self.last = Some((event, found));
+    }
+
+    /// Whether the event's id or body holds the text, if that can be said without the body.
+    pub(crate) fn finds_event_by_id(&self, event: EventId) -> Option<bool> {
         if let Some(id) = self.event() {
-            return Ok(event == id);
+            return Some(event == id);
         }
-        if self.part_of_id && event.to_string().contains(&self.wanted) {
-            return Ok(true);
-        }
-        let found = events::with_data(conn, event, |data| self.is_in(data))?;
-        Ok(found.unwrap_or(false))
+        (self.part_of_id && event.to_string().contains(&self.wanted)).then_some(true)
     }
 
-    fn is_in(&self, data: &[u8]) -> bool {
+    /// Whether a body holds the text, as far as it is shown.
+    pub(crate) fn is_in(&self, data: &[u8]) -> bool {
         let wanted = self.wanted.as_bytes();
         if !holds(data, wanted) {
             return false;

@@ -20,7 +20,7 @@ const LEAD_WARNED: i64 = 5_000 * MS;
 
 /// Gives keys and timestamps.
 #[derive(Debug)]
-pub(super) struct Stamps {
+pub(crate) struct Stamps {
     last_key: u64,
     /// The last timestamp of each account that has posted since the start.
     last: HashMap<u32, i64>,
@@ -31,42 +31,42 @@ pub(super) struct Stamps {
 
 /// A key, and how far the timestamp lies after its microsecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) key: EventId,
-    pub(super) lead: i64,
+pub(crate) struct Stamp {
+    pub(crate) key: EventId,
+    pub(crate) lead: i64,
 }
 
 impl Stamp {
     /// The event's timestamp.
-    pub(super) fn timestamp(self) -> Timestamp {
+    pub(crate) fn timestamp(self) -> Timestamp {
         Timestamp(micros(self.key).0.saturating_add(self.lead))
     }
 }
 
 /// The microsecond that a key carries.
-pub(super) fn micros(key: EventId) -> Timestamp {
+pub(crate) fn micros(key: EventId) -> Timestamp {
     Timestamp((key.0 >> EVENT_RESIDUE_BITS) as i64)
 }
 
 impl Stamps {
     /// Goes on after a store whose mark is `reserved`.
-    pub(super) fn after(reserved: i64) -> Self {
+    pub(crate) fn after(reserved: i64) -> Self {
         let floor = EventId::first_at(reserved.max(0)).0;
         Self { last_key: floor.saturating_sub(1), last: HashMap::new(), reserved, warned: false }
     }
 
     /// The mark as the store has it: nothing beyond it counts as reserved.
-    pub(super) const fn reload(&mut self, reserved: i64) {
+    pub(crate) const fn reload(&mut self, reserved: i64) {
         self.reserved = reserved;
     }
 
     /// The key that comes next at the earliest.
-    pub(super) const fn next_key(&self) -> u64 {
+    pub(crate) const fn next_key(&self) -> u64 {
         self.last_key + 1
     }
 
     /// The stamp of an event of `account` that is accepted at `now`.
-    pub(super) fn next(&mut self, now: Timestamp, account: u32) -> Stamp {
+    pub(crate) fn next(&mut self, now: Timestamp, account: u32) -> Stamp {
         let key = EventId::first_at(now.0.max(0)).0.max(self.last_key + 1);
         self.last_key = key;
         let at = micros(EventId(key)).0;
@@ -84,7 +84,7 @@ impl Stamps {
     }
 
     /// The mark to write, if what was given since the last one goes beyond it.
-    pub(super) fn reserve(&mut self, given: Timestamp) -> Option<i64> {
+    pub(crate) fn reserve(&mut self, given: Timestamp) -> Option<i64> {
         if given.0 < self.reserved {
             return None;
         }

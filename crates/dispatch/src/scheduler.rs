@@ -59,7 +59,7 @@ impl Default for Bounds {
 const UNRECORDED_MAX: usize = 10_000;
 /// For how long a webhook must fail before the store is told.
 const FAILING_RECORDED_AFTER: Duration = Duration::from_secs(60);
-/// How long after the end of its schedule a delivery that could not be sent is given up (settled question 11).
+/// How long after the end of its schedule a delivery that could not be sent is given up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(86_400);
 /// Over how long at most that is spread which came due while the process was down.
 const SPREAD_MAX: Duration = Duration::from_secs(600);
@@ -73,8 +73,8 @@ enum Known {
     Planned(Timestamp),
     /// Being sent.
     Sending { due: Due, lease: Lease, slot: Slot, again: Option<Due>, cancelled: bool },
-    /// Ended, and not recorded yet; what follows once it is. The slot is held until then: a crash now would send again, so
-    /// this is in flight still (settled question 14), and the caps bound what a crash repeats.
+    /// Ended, and not recorded yet; what follows once it is. The slot is held until then: what was sent and whose
+    /// outcome is not on disk is in flight still, since a crash now would send it again. So the caps bound what a crash repeats.
     Recording { due: Due, lease: Lease, then: Option<Job>, slot: Option<Slot> },
 }
 

@@ -272,7 +272,7 @@ text_id!(
     |text| token(text, "")
 );
 text_id!(
-    /// A webhook, `wh_…`; a platform may bring its own (settled question 19).
+    /// A webhook, `wh_…`; a platform that moves in may bring its own, which its receivers know.
     WebhookId,
     |text| token(text, "wh_")
 );

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::attempt::{ErrorCode, Failure, Outcome};
 use crate::time::{Timestamp, parse_span, write_span};
 
-/// The longest jitter, however long the delay (settled question 2).
+/// The longest jitter, however long the delay: a tenth of six hours would make a schedule that people go by 36 minutes late.
 const JITTER_MAX: Duration = Duration::from_secs(30);
 /// The longest delay of a schedule.
 const DELAY_MAX: Duration = Duration::from_secs(7 * 86_400);

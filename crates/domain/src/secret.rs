@@ -24,7 +24,7 @@ impl SigningSecret {
         Self(Zeroizing::new(format!("{PREFIX}{}", BASE64.encode(bytes))))
     }
 
-    /// Reads a secret that a platform brings along (settled question 19).
+    /// Reads a secret that a platform brings along, so that its receivers notice nothing when it moves in.
     ///
     /// # Errors
     /// [`BadSecret`] unless it reads `whsec_` and the base64 of 24–64 bytes.

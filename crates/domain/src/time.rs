@@ -36,7 +36,7 @@ impl Timestamp {
     }
 }
 
-/// RFC 3339 in UTC with exactly six digits and `Z` (settled question 4).
+/// RFC 3339 in UTC with exactly six digits and `Z`: one length, so that texts sort as instants do.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Written by hand, since every body has one and a general formatter costs more than the signature.

@@ -25,7 +25,7 @@ const COPIED_MAX: usize = 16 * 1024;
 const INTERIM_AT_ONCE: usize = 32;
 /// The most bytes of interim answers (1xx) that are read past.
 const INTERIM_MAX: usize = 512 * 1024;
-/// A connection is used for this long at most (settled question 12).
+/// A connection is used for this long at most, so that a receiver that moves or takes a server out is followed within a minute.
 pub(crate) const LIFETIME_MAX: Duration = Duration::from_secs(60);
 
 /// A connection that can carry one request after the other.

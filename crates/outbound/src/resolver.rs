@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::guard::Guard;
 
-/// The longest that an answer is kept (settled question 12).
+/// The longest that an answer is kept, whatever its time to live: a receiver that moves is followed within a minute.
 const KEPT_MAX: Duration = Duration::from_secs(60);
 /// How many names are kept.
 const NAMES_MAX: usize = 10_000;
@@ -270,7 +270,7 @@ mod tests {
         HostName::Name(text.to_owned())
     }
 
-    /// Settled question 12: the TTL is honoured, and is 60 s at most.
+    /// The TTL is honoured, and is 60 s at most.
     #[tokio::test]
     async fn answers_are_kept_for_a_minute_at_most() {
         let (resolver, now) = (resolver(), Instant::now());

@@ -14,8 +14,9 @@ use super::{Ended, FAILING_RECORDED_AFTER, GIVEN_UP_AFTER, Known, Output, Ration
 use crate::lane::{Job, Lane, overload};
 
 impl Scheduler {
-    /// Whether a delivery could not be sent for so long that its schedule is over: settled question 11. Time during which
-    /// it could not be sent through no fault of its receiver does not count.
+    /// Whether a delivery could not be sent for so long that its schedule is over: behind a receiver that takes less than it
+    /// gets, nothing would ever end otherwise. Time during which it could not be sent through no fault of its receiver does
+    /// not count.
     pub(super) fn too_old(&self, now: Timestamp, job: &Job) -> bool {
         let due = &job.due;
         if due.reason == Reason::Test {

@@ -21,7 +21,8 @@ pub const FAULTS_MAX: usize = 20;
 /// How long a type's name may be, in characters.
 pub const NAME_LEN_MAX: usize = 100;
 
-/// What becomes of an event whose data breaks its type's schema (settled question 3).
+/// What becomes of an event whose data breaks its type's schema. The operator's choice: schemas
+/// may be stricter than what a platform has sent so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Enforcement {

@@ -1,4 +1,5 @@
-//! A check of a URL before it is saved: the rules and a look-up, and no request (settled question 21).
+//! A check of a URL before it is saved: the rules and a look-up, and no request: nobody uses us to reach
+//! a stranger's server by typing.
 
 use std::net::IpAddr;
 use std::sync::Arc;

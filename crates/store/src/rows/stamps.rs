@@ -3,7 +3,8 @@
 //! A key is the microsecond of acceptance and a residue; an event's timestamp is that microsecond, or as far after it as
 //! it takes to be unique in its account: whole milliseconds while they lead by less than [`LEAD_MAX`] (many receivers keep
 //! no more), then microseconds. A mark reserved ahead in the accepting transaction is the floor after a restart, so
-//! neither a crash nor a clock that was set back meanwhile can bring one out twice (settled question 4).
+//! neither a crash nor a clock that was set back meanwhile can bring one out twice: receivers tell
+//! events of a webhook apart by it.
 
 use std::collections::HashMap;
 

@@ -11,7 +11,6 @@ mod verdict;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::secret::SigningSecret;
 use domain::time::Clock;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,10 +20,10 @@ use tokio_rustls::TlsAcceptor;
 
 use answer::Answer;
 use log::Log;
-pub(crate) use verdict::Verdict;
+pub(crate) use verdict::{Signers, Verdict};
 
-/// The secrets of a webhook, by its id: those that may sign now. Empty for a webhook that is not known.
-pub(crate) type Secrets = Arc<dyn Fn(&str) -> Vec<SigningSecret> + Send + Sync>;
+/// What signs for a webhook now, by its id; `None` for one that is not known.
+pub(crate) type KnownSigners = Arc<dyn Fn(&str) -> Option<Signers> + Send + Sync>;
 
 /// The address of a box.
 pub(crate) fn url(port: u16, name: &str) -> String {
@@ -34,7 +33,7 @@ pub(crate) fn url(port: u16, name: &str) -> String {
 /// The inbox: boxes by name.
 pub(crate) struct Inbox {
     boxes: BTreeMap<String, Mutex<Log>>,
-    secrets: Secrets,
+    signers: KnownSigners,
     signature_header: String,
     headers_start: String,
     port: u16,
@@ -46,13 +45,13 @@ impl Inbox {
     pub(crate) fn new(
         boxes: &[(&str, Answer)],
         port: u16,
-        secrets: Secrets,
+        signers: KnownSigners,
         prefix: &str,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let boxes = boxes.iter().map(|(name, answer)| ((*name).to_owned(), Mutex::new(Log::new(*answer)))).collect();
         let prefix = prefix.to_ascii_lowercase();
-        Self { boxes, secrets, signature_header: format!("{prefix}-signature"), headers_start: prefix, port, clock }
+        Self { boxes, signers, signature_header: format!("{prefix}-signature"), headers_start: prefix, port, clock }
     }
 
     /// What the inbox found when it checked this attempt's signature; `None` if the attempt did not come here.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::Args;
 use domain::directory::SharedDirectory;
 use domain::id::EventId;
-use domain::secret::SigningSecret;
+use domain::key_pair::KeyPair;
 use domain::store::Fact;
 use domain::time::Clock;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -30,7 +30,7 @@ use crate::commands::dashboard;
 use crate::commands::serve::drain;
 use crate::exit::{Ended, Stop};
 use crate::inbox::answer::Answer;
-use crate::inbox::{Inbox, Secrets, authority};
+use crate::inbox::{Inbox, KnownSigners, Signers, authority};
 use crate::output::Console;
 use crate::service_manager::ServiceManager;
 use crate::settings::source::Environment;
@@ -122,7 +122,7 @@ async fn start(options: &Options, mut settings: Settings) -> Result<Running, Sto
     let inbox = Arc::new(Inbox::new(
         &boxes,
         inbox_bound.address.port(),
-        secrets(directory.clone()),
+        signers(directory.clone()),
         prefix,
         Arc::new(SystemClock),
     ));
@@ -176,16 +176,15 @@ async fn key(settings: &Settings, service: &Service, data: &Path) -> Result<Zero
     }
 }
 
-/// The inbox checks signatures with the secrets that sign, the new one and the old.
-fn secrets(directory: SharedDirectory) -> Secrets {
+/// The inbox checks signatures with what signs: secrets and key pairs, the new ones and the old.
+fn signers(directory: SharedDirectory) -> KnownSigners {
     Arc::new(move |id: &str| {
-        let directory = directory.read();
-        let found = directory.webhooks().find(|webhook| webhook.id.as_str() == id);
-        let both = |secrets: &domain::signature::SigningSecrets| -> Vec<SigningSecret> {
-            let old = secrets.overlapping(SystemClock.now()).cloned();
-            old.into_iter().chain(Some(secrets.current.clone())).collect()
-        };
-        found.map(|webhook| both(&webhook.secrets)).unwrap_or_default()
+        let (now, directory) = (SystemClock.now(), directory.read());
+        let secrets = &directory.webhooks().find(|webhook| webhook.id.as_str() == id)?.secrets;
+        Some(Signers {
+            secrets: secrets.overlapping(now).into_iter().chain([&secrets.current]).cloned().collect(),
+            keys: secrets.pairs_at(now).map(KeyPair::public).collect(),
+        })
     })
 }
 

@@ -8,6 +8,7 @@ mod explain;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use domain::key_pair::{PublicKey, Signing};
 use domain::secret::SigningSecret;
 use domain::signature::{self, Check, Received};
 use serde_json::json;
@@ -15,6 +16,7 @@ use serde_json::json;
 use crate::cli::Session;
 use crate::client::known::Server;
 use crate::commands::verify::example::Language;
+use crate::commands::verify::explain::Given;
 use crate::exit::{Ended, Exit, Stop};
 
 /// What to check.
@@ -23,24 +25,27 @@ pub(crate) struct Options {
     /// The body as it was received: a file, or - for stdin
     #[arg(long, value_name = "FILE")]
     body: Option<PathBuf>,
-    /// The signature header's value: sha256=…; with --public-key that of webhook-signature
+    /// The signature header's value: sha256=…; that of webhook-signature with --public-key, or to be explained
     #[arg(long, value_name = "HEADER")]
     signature: Option<String>,
     /// The signing secret, whsec_…; given twice, either may fit [env: POSTHASTE_SECRET]
     #[arg(long, value_name = "SECRET")]
     secret: Vec<String>,
     /// The public key of a webhook that signs with ed25519, whpk_…; given twice, either may fit
-    #[arg(long, value_name = "KEY", requires_all = ["id", "timestamp"], conflicts_with_all = ["secret", "explain"])]
+    #[arg(long, value_name = "KEY")]
     public_key: Vec<String>,
     /// The header webhook-id
-    #[arg(long, requires = "public_key")]
+    #[arg(long, requires = "public_key", conflicts_with = "explain")]
     id: Option<String>,
     /// The header webhook-timestamp
-    #[arg(long, value_name = "SECONDS", requires = "public_key")]
+    #[arg(long, value_name = "SECONDS", requires = "public_key", conflicts_with = "explain")]
     timestamp: Option<String>,
     /// Show code that checks signatures
     #[arg(long, value_enum, value_name = "LANGUAGE", conflicts_with_all = ["body", "signature", "secret", "public_key", "explain"])]
     example: Option<Language>,
+    /// What the code that is shown checks: hmac, with the secret, or ed25519, with the public key
+    #[arg(long, requires = "example", default_value = "hmac", value_parser = ["hmac", "ed25519"])]
+    signing: String,
     /// Compare what was received with what this attempt sent
     #[arg(long, value_name = "ATTEMPT", requires = "body")]
     explain: Option<String>,
@@ -51,7 +56,7 @@ pub(crate) struct Options {
 /// Checks, explains, or shows.
 pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     if let Some(language) = options.example {
-        return Ok(example::show(language, session));
+        return example::show(language, Signing::parse(&options.signing), session);
     }
     let Some(file) = &options.body else {
         return Err(Stop::usage(
@@ -59,9 +64,16 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
         ));
     };
     let body = read(file)?;
-    if let (Some(id), Some(timestamp)) = (&options.id, &options.timestamp) {
-        let signatures = options.signature.as_deref();
-        let signatures = signatures.ok_or_else(|| Stop::usage("Give webhook-signature: --signature \"v1a,…\""))?;
+    if options.explain.is_none() && !options.public_key.is_empty() {
+        if !options.secret.is_empty() {
+            return Err(Stop::usage("Check with --secret or with --public-key, one after the other."));
+        }
+        let headers = (&options.id, &options.timestamp, options.signature.as_deref());
+        let (Some(id), Some(timestamp), Some(signatures)) = headers else {
+            return Err(Stop::usage(
+                "Give what a public key checks: --id DLV --timestamp SECONDS --signature \"v1a,…\", as the headers webhook-… have it",
+            ));
+        };
         let received = Received { body: &body, id, timestamp, signatures };
         return asymmetric::check(received, &options.public_key, session);
     }
@@ -70,7 +82,15 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
         secrets.extend(session.environment.get("POSTHASTE_SECRET").map(str::to_owned));
     }
     match &options.explain {
-        Some(attempt) => explain::run(attempt, &body, options.signature.as_deref(), &secrets, session).await,
+        Some(attempt) => {
+            let given = Given {
+                body: &body,
+                header: options.signature.as_deref(),
+                secrets: &secrets,
+                public_keys: &options.public_key,
+            };
+            explain::run(attempt, &given, session).await
+        }
         None => check(&body, options.signature.as_deref(), &secrets, session),
     }
 }
@@ -130,6 +150,14 @@ fn changed(body: &[u8]) -> Option<&'static str> {
 pub(super) fn secret(text: &str) -> Result<SigningSecret, Stop> {
     SigningSecret::parse(text.trim())
         .map_err(|error| Stop::usage(format!("Give the whole secret, whsec_ included: {error}.")))
+}
+
+/// Reads a public key of ours.
+///
+/// # Errors
+/// When it is none.
+fn public_key(text: &str) -> Result<PublicKey, Stop> {
+    text.trim().parse().map_err(|error| Stop::usage(format!("Give the whole public key: {error}.")))
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Stop> {

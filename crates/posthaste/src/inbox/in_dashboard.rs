@@ -4,7 +4,7 @@ use server::{InboxBox, InboxRequest};
 
 use crate::inbox::answer::Answer;
 use crate::inbox::log::{Log, Received};
-use crate::inbox::{Inbox, Verdict, url};
+use crate::inbox::{Inbox, url};
 
 /// How many requests are shown.
 const SHOWN: usize = 100;
@@ -47,7 +47,7 @@ fn request(received: Received) -> InboxRequest {
         event: received.event,
         delivery: received.delivery,
         attempt: received.attempt,
-        verified: received.signature == Verdict::Verified,
+        verified: received.signature.fits(),
         signature: received.signature_said.to_owned(),
         answered: received.answered,
     }

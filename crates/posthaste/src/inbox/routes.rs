@@ -8,9 +8,10 @@ use hyper::body::{Bytes, Incoming};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::inbox::Inbox;
 use crate::inbox::answer::{Answer, Reply};
 use crate::inbox::log::Received;
-use crate::inbox::{Inbox, Verdict};
+use crate::inbox::verdict::{Came, Verdict};
 
 /// The largest body that is read: above any event that can be accepted.
 const BODY_MAX: usize = 1 << 20;
@@ -48,7 +49,16 @@ impl Inbox {
     fn receive(&self, name: &str, headers: &HeaderMap, body: &Bytes) -> Reply {
         let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
         let ours = |name: &str| text(&format!("{}-{name}", self.headers_start));
-        let signature = Verdict::of(body, text(&self.signature_header).as_deref(), &*self.secrets);
+        let [page, id, timestamp, signatures] =
+            [&self.signature_header, "webhook-id", "webhook-timestamp", "webhook-signature"].map(text);
+        let came = Came {
+            body,
+            page: page.as_deref(),
+            id: id.as_deref().unwrap_or_default(),
+            timestamp: timestamp.as_deref().unwrap_or_default(),
+            signatures: signatures.as_deref().unwrap_or_default(),
+        };
+        let signature = Verdict::of(&came, &*self.signers);
         let lossy = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let received = Received {
             number: 0,

@@ -29,4 +29,5 @@ mod terminal;
 mod tidy;
 #[cfg(feature = "otel")]
 mod traces;
+mod verifying;
 mod wait;

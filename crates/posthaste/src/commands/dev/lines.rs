@@ -146,7 +146,7 @@ impl Line<'_> {
     }
 
     fn bad_signature(&self) -> bool {
-        self.verdict.is_some_and(|verdict| verdict != Verdict::Verified)
+        self.verdict.is_some_and(|verdict| !verdict.fits())
     }
 
     fn since_accepted(&self) -> String {

@@ -1,19 +1,16 @@
 //! Checking a signature `v1a` with a public key.
 
-use domain::key_pair::PublicKey;
 use domain::signature::{Check, Received};
 
-use super::{changed, say};
+use super::{changed, public_key, say};
 use crate::cli::Session;
-use crate::exit::{Ended, Stop};
+use crate::exit::Ended;
 
 /// Checks what came with each key; one that fits is enough.
 pub(super) fn check(received: Received<'_>, keys: &[String], session: &Session<'_>) -> Ended {
     let mut checks = Vec::new();
     for text in keys {
-        let key: PublicKey =
-            text.trim().parse().map_err(|error| Stop::usage(format!("Give the whole public key: {error}.")))?;
-        checks.push(received.verify(&key));
+        checks.push(received.verify(&public_key(text)?));
     }
     let (verdict, said) = if checks.contains(&Check::Valid) {
         (

@@ -2,7 +2,7 @@
 
 use data_encoding::HEXLOWER;
 use domain::id::AttemptId;
-use domain::signature::{self, Check};
+use domain::signature::{self, Check, Received};
 use serde_json::{Value, json};
 
 use super::difference::Difference;
@@ -14,20 +14,95 @@ use crate::output::value::{number, text};
 /// What the advice for each kind of difference starts with.
 const RAW: &str = "Verify the raw bytes before parsing them. Flask: request.get_data(); Express: express.raw({type:'application/json'})";
 
+/// What somebody has received, and checks it with.
+pub(super) struct Given<'a> {
+    pub(super) body: &'a [u8],
+    /// The value of a signature header: the brand's, or `webhook-signature`.
+    pub(super) header: Option<&'a str>,
+    pub(super) secrets: &'a [String],
+    pub(super) public_keys: &'a [String],
+}
+
 /// What the attempt sent.
 struct Sent {
     webhook: String,
     header_name: String,
     header: String,
     body: String,
+    /// `webhook-id`, `webhook-timestamp` and `webhook-signature`.
+    standard: [String; 3],
+}
+
+impl Sent {
+    /// What the public key's holder has to check.
+    fn for_key(&self) -> Received<'_> {
+        let [id, timestamp, signatures] = &self.standard;
+        Received { body: self.body.as_bytes(), id, timestamp, signatures }
+    }
+
+    /// Whether a key pair has signed it.
+    fn has_key_signature(&self) -> bool {
+        self.standard[2].split_ascii_whitespace().any(|one| one.starts_with("v1a,"))
+    }
+
+    /// The header that one was taken from, by how it reads.
+    fn header_like(&self, received: &str) -> &str {
+        if received.starts_with("v1") { &self.standard[2] } else { &self.header }
+    }
 }
 
 /// What was found, piece by piece.
 struct Found {
     secret: Secret,
+    key: Key,
     /// Whether the received header is the one that was sent; `None` if it was not given.
     header_fits: Option<bool>,
     body: Difference,
+}
+
+/// What is known of the public key.
+enum Key {
+    /// None has signed, and nobody asked about one.
+    None,
+    /// None has signed, though one was given.
+    NotSigned,
+    /// It was given, and it fits, or not.
+    Given(bool),
+    /// The webhook's key that fits: which one, and the key.
+    Fits(&'static str, String),
+    /// It was not given, and is none that the webhook has today.
+    Unknown,
+}
+
+impl Key {
+    /// Whether one that was given fits.
+    const fn given(&self) -> Option<bool> {
+        match self {
+            Self::Given(fits) => Some(*fits),
+            Self::NotSigned => Some(false),
+            Self::None | Self::Fits(..) | Self::Unknown => None,
+        }
+    }
+
+    /// It in words.
+    fn said(&self, webhook: &str) -> Option<String> {
+        Some(match self {
+            Self::None => return None,
+            Self::NotSigned => format!(
+                "{webhook} did not sign this with a key pair: `posthaste webhooks edit {webhook} --signing ed25519` turns it on"
+            ),
+            Self::Given(true) => format!("yours fits v1a in webhook-signature: it is {webhook}'s"),
+            Self::Given(false) => {
+                format!(
+                    "yours does not fit v1a in webhook-signature: `posthaste webhooks show {webhook}` shows the right one"
+                )
+            }
+            Self::Fits(which, key) => {
+                format!("{key}     {which} public key of {webhook}: it fits v1a in webhook-signature")
+            }
+            Self::Unknown => format!("none of {webhook}'s public keys of today: they were rotated since"),
+        })
+    }
 }
 
 /// What is known of the secret.
@@ -38,12 +113,17 @@ enum Secret {
     Signed(&'static str, String),
     /// It was not given, and cannot be shown here.
     Unknown,
+    /// A public key was given in its place.
+    NotAsked,
 }
 
 impl Found {
     fn fits(&self) -> bool {
         let secret_fits = !matches!(self.secret, Secret::Given(false));
-        secret_fits && self.header_fits != Some(false) && self.body == Difference::None
+        secret_fits
+            && self.key.given() != Some(false)
+            && self.header_fits != Some(false)
+            && self.body == Difference::None
     }
 
     /// What to do about it.
@@ -58,6 +138,9 @@ impl Found {
             Difference::None if matches!(self.secret, Secret::Given(false)) => {
                 Some("Put the whole secret into your configuration, whsec_ included.")
             }
+            Difference::None if self.key.given() == Some(false) => {
+                Some("Take the webhook's public key, whpk_ included, and fetch it anew after a rotation.")
+            }
             Difference::None if self.header_fits == Some(false) => {
                 Some("Take the header of the same request as the body.")
             }
@@ -67,27 +150,32 @@ impl Found {
 }
 
 /// Compares, and says what is wrong.
-pub(super) async fn run(
-    attempt: &str,
-    received: &[u8],
-    header: Option<&str>,
-    secrets: &[String],
-    session: &Session<'_>,
-) -> Ended {
+pub(super) async fn run(attempt: &str, given: &Given<'_>, session: &Session<'_>) -> Ended {
+    let received = given.body;
     let sent = fetch(attempt, session).await?;
     if sent.body.is_empty() {
         let said = "The body of this attempt was removed by retention: nothing to compare with.";
         return Err(Stop::new(Exit::NotFound, said));
     }
     let found = Found {
-        secret: secret(&sent, secrets, session).await?,
-        header_fits: header.map(|header| header == sent.header),
+        // Who checks with a public key has no secret.
+        secret: if given.secrets.is_empty() && !given.public_keys.is_empty() {
+            Secret::NotAsked
+        } else {
+            secret(&sent, given.secrets, session).await?
+        },
+        key: key(&sent, given.public_keys, session).await?,
+        header_fits: given.header.map(|header| header.trim() == sent.header_like(header)),
         body: Difference::between(received, sent.body.as_bytes()),
     };
     if session.console.json() {
         session.console.value(&json!({
             "verdict": if found.fits() { "valid" } else { "mismatch" }, "webhook_id": sent.webhook,
-            "secret_fits": match &found.secret { Secret::Given(fits) => Some(*fits), Secret::Signed(..) | Secret::Unknown => None },
+            "secret_fits": match &found.secret {
+                Secret::Given(fits) => Some(*fits),
+                Secret::Signed(..) | Secret::Unknown | Secret::NotAsked => None,
+            },
+            "public_key_fits": found.key.given(), "webhook_signature": sent.standard[2],
             "header_fits": found.header_fits, "header": sent.header,
             "body": {"received_bytes": received.len(), "signed_bytes": sent.body.len(), "difference": found.body.said()},
         }));
@@ -117,15 +205,39 @@ async fn secret(sent: &Sent, given: &[String], session: &Session<'_>) -> Result<
     Ok(Secret::Unknown)
 }
 
+/// Whether a public key that was given fits, or else which of the webhook's does.
+async fn key(sent: &Sent, given: &[String], session: &Session<'_>) -> Result<Key, Stop> {
+    let received = sent.for_key();
+    let fits = |text: &str| Ok::<_, Stop>(received.verify(&super::public_key(text)?) == Check::Valid);
+    let all: Vec<bool> = given.iter().map(|text| fits(text)).collect::<Result<_, _>>()?;
+    match (sent.has_key_signature(), given.is_empty()) {
+        (false, true) => return Ok(Key::None),
+        (false, false) => return Ok(Key::NotSigned),
+        (true, false) => return Ok(Key::Given(all.contains(&true))),
+        (true, true) => {}
+    }
+    // It is open to all, so nobody's key for the API is in the way.
+    let set = session.client.get(&format!("/.well-known/webhooks/{}/keys", sent.webhook)).await;
+    let Ok(set) = set.and_then(|answer| answer.value()) else { return Ok(Key::Unknown) };
+    let keys = set["keys"].as_array().into_iter().flatten().map(|key| text(key, "public_key"));
+    for (which, key) in ["current", "previous"].into_iter().zip(keys) {
+        if fits(key)? {
+            return Ok(Key::Fits(which, key.to_owned()));
+        }
+    }
+    Ok(Key::Unknown)
+}
+
 fn say(sent: &Sent, received: usize, found: &Found, session: &Session<'_>) {
     let say = |text: &str| session.console.line(text);
     let webhook = &sent.webhook;
+    let header = if matches!(found.secret, Secret::NotAsked) { "webhook-signature" } else { &sent.header_name };
     if found.fits() {
-        say(&format!("✓ {} fits.", sent.header_name));
+        say(&format!("✓ {header} fits."));
     } else {
-        say(&format!("✕ {} does not match.", sent.header_name));
+        say(&format!("✕ {header} does not match."));
     }
-    say(&match &found.secret {
+    let secret = match &found.secret {
         Secret::Given(true) => format!("  secret   yours signed it, whole string as key: it is {webhook}'s"),
         Secret::Given(false) => {
             format!("  secret   yours did not sign it: `posthaste webhooks secret {webhook}` shows the right one")
@@ -136,9 +248,15 @@ fn say(sent: &Sent, received: usize, found: &Found, session: &Session<'_>) {
         Secret::Unknown => format!(
             "  secret   none of {webhook}'s secrets of today: it was rotated since, or cannot be seen with this key"
         ),
-    });
+        Secret::NotAsked => String::new(),
+    };
+    let key = found.key.said(webhook).map(|said| format!("  key      {said}"));
+    for line in [secret].into_iter().filter(|secret| !secret.is_empty()).chain(key) {
+        say(&line);
+    }
     let what = if found.header_fits == Some(false) { "what we sent; yours is another" } else { "what we sent" };
-    say(&format!("  header   {}…     {what}", sent.header.chars().take(16).collect::<String>()));
+    let shown = if header == sent.header_name { &sent.header } else { &sent.standard[2] };
+    say(&format!("  header   {}…     {what}", shown.chars().take(16).collect::<String>()));
     let sizes = format!("your copy has {received} bytes, we signed {}", sent.body.len());
     say(&format!("  body     {sizes}: {}", found.body.said()));
     if let Some(advice) = found.advice() {
@@ -159,7 +277,12 @@ async fn fetch(attempt: &str, session: &Session<'_>) -> Result<Sent, Stop> {
     let (header_name, header) = signature_header(request)
         .ok_or_else(|| Stop::failure("The server's answer has no signature header: is it posthaste?"))?;
     let (webhook, body) = (text(&found, "webhook_id").to_owned(), text(request, "body").to_owned());
-    Ok(Sent { webhook, header_name, header, body })
+    let value = |name: &str| -> String {
+        let mut headers = request["headers"].as_array().into_iter().flatten();
+        headers.find(|header| text(header, "name") == name).map_or("", |header| text(header, "value")).to_owned()
+    };
+    let standard = ["webhook-id", "webhook-timestamp", "webhook-signature"].map(value);
+    Ok(Sent { webhook, header_name, header, body, standard })
 }
 
 /// The brand's signature header: the one whose value is `sha256=` and 64 hex digits.

@@ -61,7 +61,7 @@ enum What {
         /// The label
         name: String,
     },
-    /// Change what of an account's log is kept and shown; what is not named stays
+    /// What of an account's log is kept and shown; options change it, and what is not named stays
     Log {
         /// Its id
         id: String,
@@ -152,10 +152,13 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
             if let Some(redact) = redact {
                 body["redact"] = if *redact == ["none"] { json!([]) } else { json!(redact) };
             }
-            if body == json!({}) {
-                return Err(Stop::usage("Name what to change: --retention, --retention-size or --redact.".to_owned()));
-            }
-            show(session, &client.send(Method::PATCH, &path(&["accounts", id]), Sending::json(&body)).await?)?;
+            let asked = path(&["accounts", id]);
+            let account = if body == json!({}) {
+                client.get(&asked).await?
+            } else {
+                client.send(Method::PATCH, &asked, Sending::json(&body)).await?
+            };
+            show_log(session, &account)?;
         }
         What::Delete { id, confirm } => {
             if confirm.as_ref() != Some(id) {
@@ -176,6 +179,25 @@ fn show(session: &Session<'_>, account: &Answer) -> Result<(), Stop> {
     } else {
         table(&[account.value()?]).print(session.console, "");
     }
+    Ok(())
+}
+
+/// What of an account's log is kept and shown, in words.
+fn show_log(session: &Session<'_>, account: &Answer) -> Result<(), Stop> {
+    let console = session.console;
+    if console.json() {
+        console.line(&account.text());
+        return Ok(());
+    }
+    let account = account.value()?;
+    let kept = |name: &str, default: &str| match account[name].as_str() {
+        Some(value) => value.to_owned(),
+        None => default.to_owned(),
+    };
+    let redacted = redacted(&account);
+    console.line(&format!("retention       {}", kept("retention", "the operator's (`config show`)")));
+    console.line(&format!("retention size  {}", kept("retention_size", "as much as the operator's leaves")));
+    console.line(&format!("not shown       {}", if redacted.is_empty() { "nothing: all of data is" } else { &redacted }));
     Ok(())
 }
 

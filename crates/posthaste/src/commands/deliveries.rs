@@ -73,7 +73,7 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     let Session { console, client, account, .. } = session;
     match &options.what {
         What::List { filter, paging } => {
-            let pairs = filter.iter().map(|word| pair(word)).collect::<Result<_, _>>()?;
+            let pairs = pairs(filter, &KEYS)?;
             let rows = list::fetch(client, &["accounts", account, "deliveries"], pairs, paging).await?;
             let nothing = if filter.is_empty() {
                 "There are no deliveries yet. `posthaste send alert.rule_created` sends an event.".to_owned()
@@ -85,8 +85,7 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
             Ok(Exit::Ok)
         }
         What::Export { filter, how } => {
-            let pairs = filter.iter().map(|word| pair(word)).collect::<Result<_, _>>()?;
-            export::run(session, pairs, how).await
+            export::run(session, pairs(filter, &KEYS)?, how).await
         }
         What::Show { id } => {
             let found = client.get(&path(&["accounts", account, "deliveries", id])).await?;
@@ -102,12 +101,25 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     }
 }
 
-/// A word of the filter grammar.
-pub(super) fn pair(word: &str) -> Result<(String, String), Stop> {
-    match word.split_once('=') {
-        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-        None => Err(Stop::usage(format!("Write filters as KEY=VALUE, such as status=failed, not {word:?}."))),
-    }
+/// The keys of the filter of deliveries.
+const KEYS: [&str; 8] = ["status", "event", "code", "error", "webhook", "since", "until", "q"];
+
+/// The words of a filter that has these keys.
+///
+/// # Errors
+/// For a word that is no pair, or of another key: the server's own words would be about the query that is made of it.
+pub(super) fn pairs(words: &[String], keys: &[&str]) -> Result<Vec<(String, String)>, Stop> {
+    let pair = |word: &String| match word.split_once('=') {
+        None => Err(Stop::usage(format!("Write filters as KEY=VALUE, such as {}=…, not {word:?}.", keys[0]))),
+        Some((key @ ("limit" | "cursor"), value)) => {
+            Err(Stop::usage(format!("Write --{key} {value}: it is an option, not a part of the filter.")))
+        }
+        Some((key, value)) if keys.contains(&key) => Ok((key.to_owned(), value.to_owned())),
+        Some((key, _)) => {
+            Err(Stop::usage(format!("Filter by {}: there is no key {key:?} here.", keys.join(", "))))
+        }
+    };
+    words.iter().map(pair).collect()
 }
 
 pub(super) fn said_replayed(delivery: &Value) -> String {
@@ -124,7 +136,15 @@ mod tests {
 
     #[test]
     fn filters_are_key_and_value() {
-        assert_eq!(pair("q=a=b"), Ok(("q".to_owned(), "a=b".to_owned())));
-        assert_eq!(pair("failed").map_err(|stop| stop.exit), Err(Exit::Usage));
+        let read = |words: &[&str]| pairs(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>(), &KEYS);
+        assert_eq!(read(&["q=a=b"]), Ok(vec![("q".to_owned(), "a=b".to_owned())]));
+        for (words, said) in [
+            (&["failed"][..], "KEY=VALUE"),
+            (&["status=failed", "limit=3"], "--limit 3"),
+            (&["actor=me"], "there is no key \"actor\""),
+        ] {
+            let stop = read(words).expect_err("it is refused");
+            assert!(stop.exit == Exit::Usage && stop.said.contains(said), "{}", stop.said);
+        }
     }
 }

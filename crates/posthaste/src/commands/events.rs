@@ -12,7 +12,7 @@ use crate::client::known::Server;
 use crate::client::list::{self, Paging};
 use crate::client::path::path;
 use crate::clock::SystemClock;
-use crate::commands::deliveries::pair;
+use crate::commands::deliveries::pairs;
 use crate::commands::webhooks;
 use crate::exit::{Ended, Exit, Stop};
 use crate::output::table::Table;
@@ -53,7 +53,7 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     let Session { console, client, account, .. } = session;
     match &options.what {
         What::List { filter, paging } => {
-            let pairs = filter.iter().map(|word| pair(word)).collect::<Result<_, _>>()?;
+            let pairs = pairs(filter, &["event", "since", "until", "q"])?;
             let events = list::fetch(client, &["accounts", account, "events"], pairs, paging).await?;
             let nothing = if filter.is_empty() {
                 "There are no events yet. `posthaste send alert.rule_created` sends one.".to_owned()

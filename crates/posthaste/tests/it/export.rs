@@ -62,6 +62,7 @@ async fn a_log_is_exported_and_an_interrupted_file_gone_on_with() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("90 deliveries"), "{said}");
     assert_eq!(ids(&std::fs::read_to_string(&file).expect("it is there")), ids(&whole));
-    let (code, _, _) = export(&["status=lost"]).await;
-    assert_eq!(code, Some(5));
+    let refused = folder.path().join("refused.ndjson");
+    let (code, _, _) = export(&["status=lost", "--out", refused.to_str().expect("a plain path")]).await;
+    assert_eq!((code, refused.exists()), (Some(5), false), "what is refused leaves no file behind");
 }

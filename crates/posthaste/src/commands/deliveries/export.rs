@@ -96,33 +96,46 @@ fn bar(quiet: bool) -> ProgressBar {
 }
 
 /// Where the lines go.
-struct Out {
+struct Out<'a> {
+    /// The file that is made for the first line: a request that is refused leaves none behind.
+    new: Option<&'a Path>,
     file: Option<File>,
     /// The id of the last line.
     last: Option<String>,
     written: u64,
 }
 
-impl Out {
-    fn open(how: &How) -> Result<Self, Stop> {
-        let Some(path) = &how.out else { return Ok(Self { file: None, last: None, written: 0 }) };
-        let failed = |error: io::Error| Stop::failure(format!("{}: {error}.", path.display()));
-        if how.resume {
-            let (file, last) = resume(path).map_err(failed)?;
-            return Ok(Self { file: Some(file), last, written: 0 });
+impl<'a> Out<'a> {
+    fn open(how: &'a How) -> Result<Self, Stop> {
+        let new = how.out.as_deref();
+        let out = Self { new, file: None, last: None, written: 0 };
+        match new {
+            Some(path) if how.resume => {
+                let (file, last) = resume(path).map_err(|error| Stop::failure(format!("{}: {error}.", path.display())))?;
+                Ok(Self { new: None, file: Some(file), last, ..out })
+            }
+            Some(path) if path.exists() => Err(exists(path)),
+            Some(_) | None => Ok(out),
         }
-        match OpenOptions::new().write(true).create_new(true).open(path) {
-            Ok(file) => Ok(Self { file: Some(file), last: None, written: 0 }),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Stop::new(
-                Exit::Refused,
-                format!("Take another file, or go on where it ends with --resume: {} exists.", path.display()),
-            )),
-            Err(error) => Err(failed(error)),
-        }
+    }
+
+    fn make(&mut self) -> Result<(), Stop> {
+        let Some(path) = self.new.take() else { return Ok(()) };
+        let made = OpenOptions::new().write(true).create_new(true).open(path);
+        let taken = |error: io::Error| {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                exists(path)
+            } else {
+                Stop::failure(format!("{}: {error}.", path.display()))
+            }
+        };
+        self.file = Some(made.map_err(taken)?);
+        Ok(())
     }
 
     /// Writes whole lines; how many there were.
     fn take(&mut self, session: &Session<'_>, text: &[u8]) -> Result<u64, Stop> {
+        self.make()?;
         match &mut self.file {
             Some(file) => file.write_all(text).map_err(|error| Stop::failure(format!("The file: {error}.")))?,
             None => session.console.bytes(text),
@@ -130,22 +143,29 @@ impl Out {
         let mut lines = text.split_inclusive(|byte| *byte == b'\n');
         let count = lines.clone().count() as u64;
         if let Some(line) = lines.next_back() {
-            self.last = Some(id(line)?);
+            let last = id(line).map_err(|error| {
+                Stop::failure(format!("Check the URL: a line is not what posthaste sends ({error})."))
+            })?;
+            self.last = Some(last);
         }
         self.written += count;
         Ok(count)
     }
 
-    fn end(&self) -> Result<(), Stop> {
+    fn end(&mut self) -> Result<(), Stop> {
+        self.make()?;
         let synced = self.file.as_ref().map_or(Ok(()), File::sync_all);
         synced.map_err(|error| Stop::failure(format!("The file: {error}.")))
     }
 }
 
-fn id(line: &[u8]) -> Result<String, Stop> {
-    let row: Row = serde_json::from_slice(line)
-        .map_err(|error| Stop::failure(format!("Check the URL: a line is not what posthaste sends ({error}).")))?;
-    Ok(row.id)
+fn exists(path: &Path) -> Stop {
+    let said = format!("Take another file, or go on where it ends with --resume: {} exists.", path.display());
+    Stop::new(Exit::Refused, said)
+}
+
+fn id(line: &[u8]) -> serde_json::Result<String> {
+    Ok(serde_json::from_slice::<Row>(line)?.id)
 }
 
 /// Opens a file to go on after its last whole line, whose id is returned; what came of another line is cut off.
@@ -162,9 +182,11 @@ fn resume(path: &Path) -> io::Result<(File, Option<String>)> {
         whole += read as u64;
         last = Some(line.clone());
     }
+    // Before anything is cut off: it may be another file than was meant.
+    let last = last.map(|line| id(&line)).transpose();
+    let last = last.map_err(|error| io::Error::other(format!("it is no export: its last line has no id ({error})")))?;
     file.set_len(whole)?;
     file.seek(SeekFrom::Start(whole))?;
-    let last = last.map(|line| id(&line)).transpose().map_err(|stop| io::Error::other(stop.said))?;
     Ok((file, last))
 }
 
@@ -188,7 +210,10 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&path).expect("it is read"), format!("{kept}x"));
         }
         std::fs::write(&path, "no JSON\n").expect("it is written");
+        assert!(resume(&path).is_err_and(|error| error.to_string().starts_with("it is no export")));
+        std::fs::write(&path, "no JSON\nnor this").expect("it is written");
         assert!(resume(&path).is_err());
+        assert_eq!(std::fs::read_to_string(&path).expect("it is read"), "no JSON\nnor this", "nothing is cut off");
         std::fs::remove_file(&path).expect("it is ours");
     }
 }

@@ -197,7 +197,8 @@ fn show_log(session: &Session<'_>, account: &Answer) -> Result<(), Stop> {
     let redacted = redacted(&account);
     console.line(&format!("retention       {}", kept("retention", "the operator's (`config show`)")));
     console.line(&format!("retention size  {}", kept("retention_size", "as much as the operator's leaves")));
-    console.line(&format!("not shown       {}", if redacted.is_empty() { "nothing: all of data is" } else { &redacted }));
+    console
+        .line(&format!("not shown       {}", if redacted.is_empty() { "nothing: all of data is" } else { &redacted }));
     Ok(())
 }
 

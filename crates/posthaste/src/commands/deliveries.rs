@@ -84,9 +84,7 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
             rows.show(console, |rows| delivery::table(rows, &names, SystemClock.now()), &nothing);
             Ok(Exit::Ok)
         }
-        What::Export { filter, how } => {
-            export::run(session, pairs(filter, &KEYS)?, how).await
-        }
+        What::Export { filter, how } => export::run(session, pairs(filter, &KEYS)?, how).await,
         What::Show { id } => {
             let found = client.get(&path(&["accounts", account, "deliveries", id])).await?;
             if console.json() {
@@ -115,9 +113,7 @@ pub(super) fn pairs(words: &[String], keys: &[&str]) -> Result<Vec<(String, Stri
             Err(Stop::usage(format!("Write --{key} {value}: it is an option, not a part of the filter.")))
         }
         Some((key, value)) if keys.contains(&key) => Ok((key.to_owned(), value.to_owned())),
-        Some((key, _)) => {
-            Err(Stop::usage(format!("Filter by {}: there is no key {key:?} here.", keys.join(", "))))
-        }
+        Some((key, _)) => Err(Stop::usage(format!("Filter by {}: there is no key {key:?} here.", keys.join(", ")))),
     };
     words.iter().map(pair).collect()
 }

@@ -111,7 +111,8 @@ impl<'a> Out<'a> {
         let out = Self { new, file: None, last: None, written: 0 };
         match new {
             Some(path) if how.resume => {
-                let (file, last) = resume(path).map_err(|error| Stop::failure(format!("{}: {error}.", path.display())))?;
+                let (file, last) =
+                    resume(path).map_err(|error| Stop::failure(format!("{}: {error}.", path.display())))?;
                 Ok(Self { new: None, file: Some(file), last, ..out })
             }
             Some(path) if path.exists() => Err(exists(path)),

@@ -27,8 +27,8 @@ const MARKED_EVERY: u64 = 10_000;
 
 /// The statements of one call.
 struct Statements<'c> {
-    event: CachedStatement<'c>,
-    delivery: CachedStatement<'c>,
+    event: events::Insert<'c>,
+    delivery: deliveries::Insert<'c>,
     due: CachedStatement<'c>,
     idempotency: CachedStatement<'c>,
 }
@@ -108,6 +108,7 @@ impl Engine {
             });
             *staged.sizes.entry(event.account).or_default() += sizes::of_event(event.data.len(), event.targets.len());
             events::insert(&mut statements.event, &event, event_type, stamp.lead, buffer)?;
+            staged.events += 1;
             let mut on_disk = vec![false; event.targets.len()];
             for (place, (&webhook, on_disk)) in (0u16..).zip(event.targets.iter().zip(&mut on_disk)) {
                 let id = DeliveryId { event: event.id, place };
@@ -192,7 +193,7 @@ impl Engine {
 
 /// Writes the row of a delivery that waits, and what it waits for.
 pub(super) fn write_waiting(
-    delivery_statement: &mut CachedStatement<'_>,
+    delivery_statement: &mut deliveries::Insert<'_>,
     due_statement: &mut CachedStatement<'_>,
     counted: &mut Counted,
     row: &DeliveryRow,

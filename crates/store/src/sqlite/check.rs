@@ -9,8 +9,8 @@ use rusqlite::{Connection, OpenFlags};
 use super::fault::{Fault, OpenError};
 use super::figures::{self, Table};
 use super::{
-    accounts, attempts, audit, cancelling, deliveries, due, erase, event_types, events, idempotency, keys, marks,
-    replayed, replays, schema, sessions, webhooks,
+    accounts, attempts, audit, cancelling, deliveries, due, erase, event_types, events, idempotency, journal, keys,
+    marks, replayed, replays, schema, sessions, webhooks, young,
 };
 
 /// What a file holds.
@@ -51,6 +51,11 @@ pub(super) const TABLES: &[(&str, Rows)] = &[
     ("audit", audit::verify),
     ("stats_minutes", |conn| figures::verify(conn, Table::Minutes)),
     ("stats_hours", |conn| figures::verify(conn, Table::Hours)),
+    ("stats_journal", journal::verify),
+    ("events_young", |conn| young::verify(conn, "events_young")),
+    ("events_by_type", |conn| young::verify(conn, "events_by_type")),
+    ("deliveries_young", |conn| young::verify(conn, "deliveries_young")),
+    ("deliveries_by_webhook", |conn| young::verify(conn, "deliveries_by_webhook")),
 ];
 
 /// Checks the store of a data directory, while it is served or not, as it is at this moment.
@@ -91,6 +96,9 @@ fn check_all(conn: &Connection, file: &Path) -> Result<Checked, OpenError> {
         } else if schema::has_table(&snapshot, table).map_err(|error| at_open(error.into()))? {
             rows.push((*table, schema::count(&snapshot, table).map_err(|error| at_open(error.into()))?));
         }
+    }
+    if sums {
+        young::verify_all(&snapshot).map_err(at_open)?;
     }
     Ok(Checked { layout, rows, sums })
 }

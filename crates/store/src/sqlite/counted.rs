@@ -15,7 +15,7 @@ use super::deliveries::{DeliveryRow, State};
 use super::engine::Engine;
 use super::fault::Fault;
 use super::figures::{self, Key, Table, WHOLE_ACCOUNT};
-use super::marks;
+use super::{journal, marks};
 
 /// How many rows by the minute are added to those by the hour in one transaction.
 const ROLLED_AT_ONCE: usize = 500;
@@ -27,6 +27,7 @@ const OPEN_MINUTES: i64 = 1;
 pub(super) struct Counted {
     figures: BTreeMap<Key, Figures>,
     waiting: HashMap<u32, i64>,
+    inserted: usize,
 }
 
 impl Counted {
@@ -35,6 +36,12 @@ impl Counted {
         if !row.test {
             self.at(row, attempt.ended_at()).attempted(attempt);
         }
+    }
+
+    /// Counts a delivery's new row.
+    pub(super) fn inserted(&mut self, row: &DeliveryRow) {
+        self.inserted += 1;
+        self.written(row);
     }
 
     /// Counts what has become of a delivery whose row is written.
@@ -67,6 +74,11 @@ impl Counted {
         std::mem::take(&mut self.figures)
     }
 
+    /// How many deliveries have got their rows.
+    pub(super) fn take_inserted(&mut self) -> usize {
+        std::mem::take(&mut self.inserted)
+    }
+
     /// By how many the deliveries that wait on disk become more, for each webhook.
     pub(super) fn take_waiting(&mut self) -> HashMap<u32, i64> {
         std::mem::take(&mut self.waiting)
@@ -76,12 +88,20 @@ impl Counted {
 impl Engine {
     /// Writes what the present transaction changes of the figures.
     pub(super) fn write_counted(&mut self) -> Result<(), Fault> {
-        for (key, figures) in self.staged.counted.take_figures() {
-            figures::add(&self.conn, Table::Minutes, key, &figures)?;
-            // The hour has this minute already: a clock was set back, or somebody was very slow.
-            if key < self.rolled {
-                add_to_hours(&self.conn, key, &figures)?;
-            }
+        let counted = self.staged.counted.take_figures();
+        if counted.is_empty() {
+            return Ok(());
+        }
+        journal::insert(&self.conn, &counted)?;
+        self.journaled += 1;
+        if self.journaled >= journal::FOLDED_FROM { self.fold() } else { Ok(()) }
+    }
+
+    /// Adds what the journal has to its minutes. In a transaction.
+    pub(super) fn fold(&mut self) -> Result<(), Fault> {
+        if self.journaled > 0 {
+            journal::fold(&self.conn, self.rolled)?;
+            self.journaled = 0;
         }
         Ok(())
     }
@@ -92,6 +112,7 @@ impl Engine {
     /// # Errors
     /// [`StoreError`], after which the transaction cannot be committed.
     pub fn keep_figures(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        self.fold()?;
         // What is deleted has to be in its hours first.
         Ok(self.roll(minute(now) - OPEN_MINUTES, ROLLED_AT_ONCE)? || self.prune(now)?)
     }

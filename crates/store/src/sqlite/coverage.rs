@@ -138,29 +138,38 @@ fn statements<'c>(
     {
         states.push(State::Waiting);
     }
-    if scope.webhook.is_none()
-        && let Some(states) = states
-    {
-        let sql = concat!(
-            "SELECT ",
-            columns!(),
-            " FROM deliveries INDEXED BY deliveries_of_state
-             WHERE account = ?1 AND ?2 IS ?2 AND state = ?5 AND state <> 1 AND event >= ?3 AND event < ?4
-             ORDER BY event, place"
-        );
+    if let Some(states) = states {
+        let sql = match scope.webhook {
+            None => concat!(
+                "SELECT ",
+                columns!(),
+                " FROM deliveries INDEXED BY deliveries_of_state
+                 WHERE account = ?1 AND ?2 IS ?2 AND state = ?5 AND state <> 1 AND event >= ?3 AND event < ?4
+                 ORDER BY event, place"
+            ),
+            Some(_) => concat!(
+                "SELECT ",
+                columns!(),
+                " FROM deliveries INDEXED BY deliveries_of_webhook_state
+                 WHERE ?1 = ?1 AND webhook = ?2 AND state = ?5 AND state <> 1 AND event >= ?3 AND event < ?4
+                 ORDER BY event, place"
+            ),
+        };
         return states.into_iter().map(|state| Ok((conn.prepare_cached(sql)?, Some(state)))).collect();
     }
     if scope.webhook.is_some() {
-        // The index has the state, so rows in others are passed over without being read.
         let sql = concat!(
             "SELECT ",
             columns!(),
-            " FROM deliveries INDEXED BY deliveries_of_webhook
-             WHERE ?1 = ?1 AND webhook = ?2 AND event >= ?3 AND event < ?4 AND state = coalesce(?5, state)
+            " FROM deliveries_by_webhook CROSS JOIN deliveries USING (event, place, webhook)
+             WHERE ?1 = ?1 AND webhook = ?2 AND event >= ?3 AND event < ?4 AND ?5 IS ?5
+             UNION ALL SELECT ",
+            columns!(),
+            " FROM deliveries_young CROSS JOIN deliveries USING (event, place, webhook)
+             WHERE ?1 = ?1 AND webhook = ?2 AND event >= ?3 AND event < ?4 AND ?5 IS ?5
              ORDER BY event, place"
         );
-        let only = states.filter(|states| states.len() == 1).and_then(|states| states.first().copied());
-        return Ok(vec![(conn.prepare_cached(sql)?, only)]);
+        return Ok(vec![(conn.prepare_cached(sql)?, None)]);
     }
     let sql = concat!(
         "SELECT ",

@@ -9,7 +9,7 @@ use rusqlite::{CachedStatement, Connection, Row, ToSql, params};
 
 use super::counted::Counted;
 use super::fault::Fault;
-use super::{attempts, replayed};
+use super::{attempts, replayed, young};
 pub(super) use crate::rows::delivery::{DeliveryRow, State, error_code, error_number};
 
 /// What [`read`] reads, in its order.
@@ -21,24 +21,31 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// The statement for [`insert`].
-pub(super) fn prepare_insert(conn: &Connection) -> Result<CachedStatement<'_>, Fault> {
-    Ok(conn.prepare_cached(concat!(
+/// The statements for [`insert`].
+pub(super) struct Insert<'c> {
+    row: CachedStatement<'c>,
+    young: CachedStatement<'c>,
+}
+
+/// The statements for [`insert`].
+pub(super) fn prepare_insert(conn: &Connection) -> Result<Insert<'_>, Fault> {
+    let row = conn.prepare_cached(concat!(
         "INSERT INTO deliveries (",
         columns!(),
         ", record) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
          ON CONFLICT DO NOTHING"
-    ))?)
+    ))?;
+    Ok(Insert { row, young: young::prepare_delivery(conn)? })
 }
 
 /// Writes a new row and counts it, with its first attempt's record if there is one; returns whether there was none yet.
 pub(super) fn insert(
-    statement: &mut CachedStatement<'_>,
+    statements: &mut Insert<'_>,
     counted: &mut Counted,
     row: &DeliveryRow,
     record: Option<&[u8]>,
 ) -> Result<bool, Fault> {
-    let written = statement.execute(params![
+    let written = statements.row.execute(params![
         row.id.event.0 as i64,
         row.id.place,
         row.account,
@@ -58,7 +65,8 @@ pub(super) fn insert(
         record,
     ])? > 0;
     if written {
-        counted.written(row);
+        young::insert_delivery(&mut statements.young, row.id, row.webhook)?;
+        counted.inserted(row);
     }
     Ok(written)
 }
@@ -146,6 +154,7 @@ pub(super) fn record_bytes(conn: &Connection, event: EventId) -> Result<i64, Fau
 
 /// Deletes the deliveries of an event, with their attempts.
 pub(super) fn delete_of_event(conn: &Connection, event: EventId) -> Result<(), Fault> {
+    young::delete_deliveries(conn, event)?;
     conn.prepare_cached("DELETE FROM deliveries WHERE event = ?1")?.execute([event.0 as i64])?;
     conn.prepare_cached("DELETE FROM attempts WHERE event = ?1")?.execute([event.0 as i64])?;
     replayed::delete_of_event(conn, event.0 as i64)

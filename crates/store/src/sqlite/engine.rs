@@ -33,7 +33,8 @@ use super::retain::Shrinking;
 use super::shared::Shared;
 use super::sizes::Sizes;
 use super::stamps::Stamps;
-use super::{event_types, events, marks, schema};
+use super::young::Young;
+use super::{event_types, events, journal, marks, schema};
 
 /// Fills a slice with chance bytes: the nonces under which secrets are sealed.
 pub type Chance = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -56,6 +57,9 @@ pub struct Engine {
     pub(super) retained_after: u64,
     /// From where on figures by the minute are not yet in those by the hour.
     pub(super) rolled: Key,
+    /// How many rows of figures are in the journal.
+    pub(super) journaled: usize,
+    pub(super) young: Young,
     pub(super) sizes: Sizes,
     pub(super) shrinking: Shrinking,
     pub(super) buffer: Vec<u8>,
@@ -81,6 +85,8 @@ pub(super) struct Staged {
     pub(super) counted: Counted,
     /// Replays in bulk that are changed, and not written yet.
     pub(super) replays: ChangedReplays,
+    /// How many events it has accepted.
+    pub(super) events: usize,
     /// The last event accepted.
     pub(super) last_given: Option<Timestamp>,
     /// By how much what is kept of an account grows.
@@ -197,6 +203,9 @@ impl Engine {
     /// [`StoreError`]: nothing was committed, unless the disk failed in the very act; the next start will tell.
     pub fn commit(&mut self) -> Result<Vec<Fact>, StoreError> {
         self.write_counted()?;
+        let events = self.staged.events;
+        let deliveries = self.staged.counted.take_inserted();
+        self.young.grow(&self.conn, events, deliveries)?;
         self.execute("COMMIT")?;
         let mut staged = std::mem::take(&mut self.staged);
         if !staged.directory.is_empty() {
@@ -238,6 +247,8 @@ impl Engine {
         let reserved = marks::number(&self.conn, marks::RESERVED)?.unwrap_or(0);
         self.stamps.reload(reserved);
         self.rolled = counted::rolled(&self.conn)?.unwrap_or_default();
+        self.journaled = journal::rows(&self.conn)?;
+        self.young = Young::load(&self.conn)?;
         self.marked_turn = 0;
         *self.shared.types_mut() = event_types::load(&self.conn)?;
         Ok(())

@@ -62,6 +62,11 @@ const WITH_THE_ACCOUNT: &[&str] = &[
     "audit",
     "stats_minutes",
     "stats_hours",
+    "stats_journal",
+    "events_young",
+    "events_by_type",
+    "deliveries_young",
+    "deliveries_by_webhook",
     "replays",
     "replay_pages",
     "replayed",
@@ -141,6 +146,7 @@ impl Engine {
         if oldest.len() == budget {
             return Ok(Erased::Some);
         }
+        self.fold()?;
         figures::delete_of_account(&self.conn, account)?;
         webhooks::delete_gone_of_account(&self.conn, account)?;
         put(&self.conn, account, Step::Zeros)?;

@@ -9,6 +9,7 @@ use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::event_types::EventTypes;
 use super::fault::Fault;
+use super::young;
 pub(super) use crate::rows::event::lead;
 use crate::rows::event::{self, Columns};
 
@@ -19,15 +20,21 @@ macro_rules! columns {
     };
 }
 
-/// The statement for [`insert`].
-pub(super) fn prepare_insert(conn: &Connection) -> Result<CachedStatement<'_>, Fault> {
+/// The statements for [`insert`].
+pub(super) struct Insert<'c> {
+    row: CachedStatement<'c>,
+    young: CachedStatement<'c>,
+}
+
+/// The statements for [`insert`].
+pub(super) fn prepare_insert(conn: &Connection) -> Result<Insert<'_>, Fault> {
     let sql = concat!("INSERT INTO events (", columns!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
-    Ok(conn.prepare_cached(sql)?)
+    Ok(Insert { row: conn.prepare_cached(sql)?, young: young::prepare_event(conn)? })
 }
 
 /// Writes an event. `buffer` is only for its allocation.
 pub(super) fn insert(
-    statement: &mut CachedStatement<'_>,
+    statements: &mut Insert<'_>,
     event: &Event,
     event_type: u32,
     lead: i64,
@@ -46,7 +53,9 @@ pub(super) fn insert(
         trace: trace.as_ref().map(|trace| &trace[..]),
     };
     let Columns { key, account, marked, targets, data, .. } = columns;
-    statement.execute(params![key, account, event_type, lead, marked, columns.sum(), targets, data, trace])?;
+    let row = params![key, account, event_type, lead, marked, columns.sum(), targets, data, trace];
+    statements.row.execute(row)?;
+    young::insert_event(&mut statements.young, event.id, account, event_type)?;
     Ok(())
 }
 
@@ -79,8 +88,10 @@ pub(super) fn keys_below(
 /// The statements of [`keys_below`].
 pub(super) const KEYS_OF_ACCOUNT: &str = "SELECT key FROM events INDEXED BY events_of_account
     WHERE account = ?1 AND ?2 IS NULL AND key >= ?3 AND key < ?4 ORDER BY key DESC LIMIT ?5";
-pub(super) const KEYS_OF_TYPE: &str = "SELECT key FROM events INDEXED BY events_of_type
-    WHERE account = ?1 AND type = ?2 AND key >= ?3 AND key < ?4 ORDER BY key DESC LIMIT ?5";
+pub(super) const KEYS_OF_TYPE: &str = "SELECT key FROM events_by_type
+    WHERE account = ?1 AND type = ?2 AND key >= ?3 AND key < ?4
+    UNION ALL SELECT key FROM events_young WHERE account = ?1 AND type = ?2 AND key >= ?3 AND key < ?4
+    ORDER BY key DESC LIMIT ?5";
 
 /// Calls `each` with every event from a key on, oldest first.
 pub(super) fn each_from(
@@ -141,6 +152,7 @@ pub(super) fn between(
 
 /// Deletes an event's own row.
 pub(super) fn delete(conn: &Connection, id: EventId) -> Result<(), Fault> {
+    young::delete_event(conn, id)?;
     conn.prepare_cached("DELETE FROM events WHERE key = ?1")?.execute([id.0 as i64])?;
     Ok(())
 }

@@ -29,6 +29,7 @@ mod figures;
 mod first_figures;
 mod fresh;
 mod idempotency;
+mod journal;
 mod keys;
 mod limits;
 mod list;
@@ -52,6 +53,7 @@ mod store;
 mod streams;
 mod webhooks;
 mod writer;
+mod young;
 
 #[cfg(test)]
 mod tests;

@@ -13,8 +13,10 @@ use super::retain::Shrinking;
 use super::shared::Shared;
 use super::sizes::Sizes;
 use super::stamps::{Stamps, micros};
+use super::young::Young;
 use super::{
-    accounts, cancelling, counted, deliveries, due, event_types, events, first_figures, keys, marks, sessions, webhooks,
+    accounts, cancelling, counted, deliveries, due, event_types, events, first_figures, journal, keys, marks, sessions,
+    webhooks,
 };
 use crate::rows::first::first_account;
 pub(super) use crate::rows::first::{opens, seal_key_check};
@@ -48,6 +50,7 @@ impl Engine {
         let shared = Arc::new(Shared::new(dir.database.clone(), vault, Names::new(directory, types, gone)));
         let stamps = Stamps::after(marks::number(&conn, marks::RESERVED)?.unwrap_or(0));
         let sizes = Sizes::load(&conn)?;
+        let (journaled, young) = (journal::rows(&conn)?, Young::load(&conn)?);
         let mut engine = Self {
             conn,
             shared,
@@ -58,6 +61,8 @@ impl Engine {
             marked_turn: 0,
             retained_after: 0,
             rolled,
+            journaled,
+            young,
             sizes,
             shrinking: Shrinking::default(),
             buffer: Vec::new(),

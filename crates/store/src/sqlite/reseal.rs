@@ -118,7 +118,7 @@ mod tests {
     use crate::sqlite::schema::tests::{columns, empty};
 
     /// Columns of bytes that hold no secret, or no more of one than its hash.
-    const OPEN: [(&str, &str); 14] = [
+    const OPEN: [(&str, &str); 15] = [
         ("zeros", "filler"),
         ("keys", "hash"),
         ("sessions", "hash"),
@@ -132,6 +132,7 @@ mod tests {
         ("idempotency", "request"),
         ("stats_minutes", "figures"),
         ("stats_hours", "figures"),
+        ("stats_journal", "counted"),
         ("replay_pages", "ids"),
     ];
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::fault::{Fault, OpenError};
+use super::young;
 
 /// One step from each layout to the next; the first makes the tables in an empty file.
 const STEPS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
@@ -45,6 +46,9 @@ pub(super) fn open(file: &Path, durable: bool) -> Result<Connection, OpenError> 
     let size = std::fs::metadata(file).map_or(0, |metadata| metadata.len());
     if found > 0 && size <= CHECKED_WHOLE_MAX {
         check(&conn, file)?;
+        if found == LAYOUT {
+            young::verify_all(&conn).map_err(|fault| fault.at_open(file.to_owned()))?;
+        }
     }
     for (step, layout) in STEPS.iter().zip(1..).skip(usize::try_from(found).unwrap_or(0)) {
         conn.execute_batch(&format!("BEGIN IMMEDIATE; {step} PRAGMA user_version = {layout}; COMMIT;"))

@@ -34,7 +34,6 @@ ALTER TABLE accounts ADD COLUMN profile TEXT NOT NULL DEFAULT '{}';
 
 -- Lists: each index ends with the key, so that any of them can be entered at any time and merged with others, and holds what
 -- the filter asks for. The partial ones cost nothing where deliveries succeed at once.
-CREATE INDEX events_of_type ON events (account, type);
 DROP INDEX deliveries_undelivered;
 CREATE INDEX deliveries_of_state ON deliveries (account, state, event, place, webhook, type, code, error)
     WHERE state <> 1;
@@ -141,3 +140,40 @@ CREATE TABLE cancellings (
 -- Key pairs of ed25519, sealed: that of a webhook which signs with one, and the one before it while a rotation overlaps.
 ALTER TABLE webhooks ADD COLUMN key_pair BLOB;
 ALTER TABLE webhooks ADD COLUMN previous_key_pair BLOB;
+
+-- What was counted and is not in `stats_minutes` and `stats_hours` yet: a row for each transaction that counted something.
+-- `counted` is as `journal.rs` writes it.
+CREATE TABLE stats_journal (
+    number INTEGER PRIMARY KEY,
+    crc INTEGER NOT NULL,
+    counted BLOB NOT NULL
+) STRICT;
+
+-- Events by type, and deliveries by webhook. The newest are in the `young` tables, in their own order; from there they go
+-- over to the sorted ones, many at a time. Rows here only repeat what events and deliveries say.
+DROP INDEX deliveries_of_webhook;
+CREATE TABLE events_young (
+    key INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL,
+    type INTEGER NOT NULL
+) STRICT;
+CREATE TABLE events_by_type (
+    account INTEGER NOT NULL,
+    type INTEGER NOT NULL,
+    key INTEGER NOT NULL,
+    PRIMARY KEY (account, type, key)
+) WITHOUT ROWID, STRICT;
+CREATE TABLE deliveries_young (
+    event INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    webhook INTEGER NOT NULL,
+    PRIMARY KEY (event, place)
+) WITHOUT ROWID, STRICT;
+CREATE TABLE deliveries_by_webhook (
+    webhook INTEGER NOT NULL,
+    event INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    PRIMARY KEY (webhook, event, place)
+) WITHOUT ROWID, STRICT;
+INSERT INTO events_by_type SELECT account, type, key FROM events ORDER BY account, type, key;
+INSERT INTO deliveries_by_webhook SELECT webhook, event, place FROM deliveries ORDER BY webhook, event, place;

@@ -6,11 +6,10 @@ use domain::stats::{Bucket, Figures, Stats, StatsQuery, Subjects, Window, instan
 use domain::time::Timestamp;
 use rusqlite::Connection;
 
-use super::counted;
-use super::due;
 use super::fault::Fault;
 use super::figures::{self, Key, Table, WHOLE_ACCOUNT};
 use super::reader::Reader;
+use super::{counted, due, journal};
 
 /// How many waiting deliveries are looked at, in all, to find the oldest due one.
 const LOOKED_AT: usize = 10_000;
@@ -47,13 +46,16 @@ struct Summed<'a> {
     rolled: Key,
     /// The first minute of which some may not be.
     unrolled: Option<i64>,
+    /// What is in neither yet.
+    counted: BTreeMap<Key, Figures>,
 }
 
 impl<'a> Summed<'a> {
     fn new(conn: &'a Connection, query: &StatsQuery) -> Result<Self, Fault> {
         let rolled = counted::rolled(conn)?.unwrap_or_default();
         let unrolled = figures::first_start(conn, Table::Minutes, rolled.start)?;
-        Ok(Self { conn, account: query.account, window: query.window, rolled, unrolled })
+        let counted = journal::counted(conn)?;
+        Ok(Self { conn, account: query.account, window: query.window, rolled, unrolled, counted })
     }
 
     /// The steps in which something ended.
@@ -76,6 +78,12 @@ impl<'a> Summed<'a> {
                 for minute in unrolled.max(first)..=last {
                     self.of_minute(minute, webhook, self.rolled, |figures| add(minute, figures))?;
                 }
+            }
+        }
+        for (key, figures) in &self.counted {
+            let meant = key.account == self.account && (webhook == WHOLE_ACCOUNT || key.webhook == webhook);
+            if meant && (first..=last).contains(&key.start) {
+                add(key.start, figures);
             }
         }
         let bucket = |(start, figures)| Bucket { start: instant(start), figures };

@@ -75,14 +75,24 @@ impl Source {
                  ORDER BY event DESC, place DESC LIMIT ?7"
             }
             Self::Type(..) => {
-                "SELECT event, place, webhook, type, state, 1, ifnull(code, -error)
-                 FROM (SELECT key, account AS of, type AS its FROM events INDEXED BY events_of_type)
-                      CROSS JOIN deliveries ON event = key
-                 WHERE of = ?1 AND its = ?2 AND ?3 IS ?3 AND key <= ?4 AND key >= ?6 AND (event, place) < (?4, ?5)
-                 ORDER BY key DESC, place DESC LIMIT ?7"
+                "SELECT key AS event, place, webhook, deliveries.type, state, 1, ifnull(code, -error)
+                 FROM events_by_type AS listed CROSS JOIN deliveries ON deliveries.event = key
+                 WHERE listed.account = ?1 AND listed.type = ?2 AND ?3 IS ?3 AND key <= ?4 AND key >= ?6
+                   AND (deliveries.event, place) < (?4, ?5)
+                 UNION ALL
+                 SELECT key, place, webhook, deliveries.type, state, 1, ifnull(code, -error)
+                 FROM events_young AS listed CROSS JOIN deliveries ON deliveries.event = key
+                 WHERE listed.account = ?1 AND listed.type = ?2 AND ?3 IS ?3 AND key <= ?4 AND key >= ?6
+                   AND (deliveries.event, place) < (?4, ?5)
+                 ORDER BY event DESC, place DESC LIMIT ?7"
             }
             Self::Webhook(_) => {
-                "SELECT event, place, webhook, NULL, state, 0, NULL FROM deliveries INDEXED BY deliveries_of_webhook
+                "SELECT event, place, webhook, type, state, 1, ifnull(code, -error)
+                 FROM deliveries_by_webhook AS listed CROSS JOIN deliveries USING (event, place, webhook)
+                 WHERE webhook = ?1 AND ?2 IS ?2 AND ?3 IS ?3 AND (event, place) < (?4, ?5) AND event >= ?6
+                 UNION ALL
+                 SELECT event, place, webhook, type, state, 1, ifnull(code, -error)
+                 FROM deliveries_young AS listed CROSS JOIN deliveries USING (event, place, webhook)
                  WHERE webhook = ?1 AND ?2 IS ?2 AND ?3 IS ?3 AND (event, place) < (?4, ?5) AND event >= ?6
                  ORDER BY event DESC, place DESC LIMIT ?7"
             }

@@ -92,7 +92,8 @@ fn a_store_without_figures_gets_them_from_its_log() {
     drop(first);
     let conn = rusqlite::Connection::open(dir.database()).expect("it opens");
     conn.execute_batch(
-        "DELETE FROM stats_minutes; DELETE FROM stats_hours; DELETE FROM marks WHERE name = 'stats_rolled'",
+        "DELETE FROM stats_minutes; DELETE FROM stats_hours; DELETE FROM stats_journal;
+         DELETE FROM marks WHERE name = 'stats_rolled'",
     )
     .expect("they are gone");
     drop(conn);

@@ -23,7 +23,7 @@ use domain::waiting::Waiting;
 use prometheus_client::registry::Registry;
 
 use crate::api::Streams;
-use crate::body::Budget;
+use crate::body::Bodies;
 use crate::carrier::Carrier;
 use crate::dashboard::Dashboard;
 use crate::health::Health;
@@ -118,8 +118,8 @@ pub(crate) struct Api {
     pub(crate) event_rates: EventRates,
     /// Held while a webhook is created, so that no account gets more of them than it may have.
     pub(crate) creating: tokio::sync::Mutex<()>,
-    /// How many bytes of request bodies may be in memory.
-    pub(crate) budget: Budget,
+    /// How much of request bodies there may be at once.
+    pub(crate) bodies: Bodies,
     /// The OpenAPI document, built when first asked for.
     pub(crate) openapi: OnceLock<Bytes>,
     /// The page at `/docs`, built when first asked for.
@@ -146,7 +146,7 @@ impl Api {
             url_checks: Limits::new("url_checks", 30, Duration::from_secs(10)),
             event_rates: EventRates::default(),
             creating: tokio::sync::Mutex::default(),
-            budget: Budget::default(),
+            bodies: Bodies::default(),
             openapi: OnceLock::new(),
             docs: OnceLock::new(),
             streams: Streams::default(),

@@ -23,31 +23,54 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 /// Bodies up to this size come from the connection's own buffer and count as nothing.
 const FREE: usize = 16 * 1024;
 /// How many bytes of larger bodies may be in memory at once.
-const BUDGET: usize = 256 * 1024 * 1024;
+const BYTES: usize = 256 * 1024 * 1024;
+/// How many larger bodies may be read and not answered yet. Whoever sends the next one is told to come back: in a longer
+/// queue all would wait until nobody waits for them any more.
+const IN_HAND: usize = 64;
 
-/// How many bytes of bodies are in memory.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Budget(Arc<AtomicUsize>);
+/// What there may be of larger bodies at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Bodies {
+    bytes: Budget,
+    in_hand: Budget,
+}
 
-/// A part of the budget; it is given back when this is dropped.
+impl Default for Bodies {
+    fn default() -> Self {
+        Self { bytes: Budget::new(BYTES), in_hand: Budget::new(IN_HAND) }
+    }
+}
+
+/// Something of which there may be so much at once.
+#[derive(Debug, Clone)]
+struct Budget {
+    taken: Arc<AtomicUsize>,
+    most: usize,
+}
+
+/// A part of a budget; it is given back when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Share {
+struct Share {
     budget: Budget,
-    bytes: usize,
+    size: usize,
 }
 
 impl Budget {
-    fn take(&self, bytes: usize) -> Option<Share> {
-        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
-        let share = Share { budget: self.clone(), bytes };
+    fn new(most: usize) -> Self {
+        Self { taken: Arc::default(), most }
+    }
+
+    fn take(&self, size: usize) -> Option<Share> {
+        let before = self.taken.fetch_add(size, Ordering::Relaxed);
+        let share = Share { budget: self.clone(), size };
         // A share beyond the budget is given back by its drop.
-        if before + bytes > BUDGET { None } else { Some(share) }
+        if before + size > self.most { None } else { Some(share) }
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.budget.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.taken.fetch_sub(self.size, Ordering::Relaxed);
     }
 }
 
@@ -70,7 +93,7 @@ pub(crate) struct Read {
     /// What it says it is.
     pub(crate) kind: Kind,
     /// Held until the request is answered.
-    _share: Option<Share>,
+    _shares: [Option<Share>; 2],
 }
 
 /// Reads a body of at most `most` bytes.
@@ -84,7 +107,10 @@ pub(crate) async fn read(api: &Api, headers: &HeaderMap, body: Body, most: usize
         return Err(too_large(most));
     }
     match tokio::time::timeout(BODY_TIME, collect(api, body, most)).await {
-        Ok(Ok((bytes, share))) => Ok(Read { bytes, kind, _share: share }),
+        Ok(Ok((bytes, share))) => {
+            let in_hand = (bytes.len() > FREE).then(|| api.bodies.in_hand.take(1).ok_or_else(overloaded)).transpose()?;
+            Ok(Read { bytes, kind, _shares: [share, in_hand] })
+        }
         Ok(Err(problem)) => Err(problem),
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -98,6 +124,10 @@ pub(crate) async fn read(api: &Api, headers: &HeaderMap, body: Body, most: usize
 fn too_large(most: usize) -> Problem {
     let detail = format!("The request's body is over {} KiB. Send less at once.", most / 1024);
     Problem::too_large("body_too_large", detail).closing()
+}
+
+fn overloaded() -> Problem {
+    Problem::unavailable("overloaded", "Too many large requests are being read. Try again in a moment.")
 }
 
 async fn collect(api: &Api, mut body: Body, most: usize) -> Result<(Bytes, Option<Share>), Problem> {
@@ -114,10 +144,7 @@ async fn collect(api: &Api, mut body: Body, most: usize) -> Result<(Bytes, Optio
             return Err(too_large(most));
         }
         if whole.len() + data.len() > FREE {
-            let share = api.budget.take(data.len()).ok_or_else(|| {
-                Problem::unavailable("overloaded", "Too many large requests are being read. Try again in a moment.")
-                    .closing()
-            })?;
+            let share = api.bodies.bytes.take(data.len()).ok_or_else(|| overloaded().closing())?;
             shares = Some(join(shares, share));
         }
         whole.extend_from_slice(&data);
@@ -129,7 +156,7 @@ async fn collect(api: &Api, mut body: Body, most: usize) -> Result<(Bytes, Optio
 /// Two shares as one.
 fn join(first: Option<Share>, mut second: Share) -> Share {
     if let Some(mut first) = first {
-        second.bytes += std::mem::take(&mut first.bytes);
+        second.size += std::mem::take(&mut first.size);
     }
     second
 }
@@ -238,12 +265,12 @@ mod tests {
 
     #[test]
     fn the_budget_is_given_back() {
-        let budget = Budget::default();
-        let half = budget.take(BUDGET / 2).expect("half of it");
-        assert!(budget.take(BUDGET).is_none());
-        let rest = budget.take(BUDGET / 2).expect("the other half");
+        let budget = Budget::new(8);
+        let half = budget.take(4).expect("half of it");
+        assert!(budget.take(8).is_none());
+        let rest = budget.take(4).expect("the other half");
         assert!(budget.take(1).is_none());
         drop((half, rest));
-        assert!(budget.take(BUDGET).is_some());
+        assert!(budget.take(8).is_some());
     }
 }

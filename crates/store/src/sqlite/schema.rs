@@ -34,7 +34,7 @@ pub(super) fn open(file: &Path, durable: bool) -> Result<Connection, OpenError> 
          PRAGMA synchronous = {synchronous};
          PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_size_limit = 67108864;
-         PRAGMA cache_size = -65536;
+         PRAGMA cache_size = -16384;
          PRAGMA foreign_keys = OFF;
          PRAGMA secure_delete = FAST;
          PRAGMA temp_store = MEMORY;"

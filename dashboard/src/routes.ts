@@ -19,6 +19,7 @@ const list = () => import("./screens/webhooks/Webhooks.svelte");
 const deliveries = () => import("./screens/logs/Deliveries.svelte");
 const logs = () => import("./screens/webhook/Logs.svelte");
 const keys = () => import("./screens/keys/Keys.svelte");
+const audit = () => import("./screens/audit/Audit.svelte");
 
 const routes: Route[] = [
   { pattern: "/accounts/:account/webhooks", load: list },
@@ -41,6 +42,8 @@ const routes: Route[] = [
   { pattern: "/accounts/:account/replays/:replay", load: () => import("./screens/replays/ReplayPage.svelte") },
   { pattern: "/accounts/:account/keys", load: keys },
   { pattern: "/keys", load: keys },
+  { pattern: "/accounts/:account/audit", load: audit },
+  { pattern: "/audit", load: audit },
   { pattern: "/system", load: alone(() => import("./screens/system/System.svelte")) },
   { pattern: "/signature-check", load: alone(() => import("./screens/signature-check/SignatureCheck.svelte")) },
   { pattern: "/accounts", load: alone(() => import("./screens/accounts/Accounts.svelte")) },

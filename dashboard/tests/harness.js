@@ -132,11 +132,17 @@ export async function dev(t, ...flags) {
 /** A receiver on loopback. `answer` is called with each request and gives `{status, body?, headers?}`, or null to hang. */
 export async function receive(t) {
   const requests = [];
-  const receiver = { requests, answer: () => ({ status: 200, body: "ok" }) };
+  const receiver = { requests, answer: () => ({ status: 200, body: "ok" }), looks: 0, look: () => ({ status: 405 }) };
   const http = createServer((request, response) => {
     const chunks = [];
     request.on("data", (chunk) => chunks.push(chunk));
     request.on("end", () => {
+      // A look at the URL before it is saved is no request of a webhook.
+      if (request.method === "HEAD") {
+        receiver.looks += 1;
+        const { status, headers } = receiver.look();
+        return response.writeHead(status, headers ?? {}).end();
+      }
       const received = { url: request.url, headers: request.headers, body: Buffer.concat(chunks).toString() };
       requests.push(received);
       const answer = receiver.answer(received);
@@ -183,7 +189,7 @@ export const quit = async () => {
 };
 
 /**
- * A page on the server, signed in with the platform key (or `key`; null for nobody) at `path`. At the end of the test there must
+ * A page on the server, signed in with the platform key (or `key`; null for nobody) at `path` (null for nowhere yet). At the end of the test there must
  * have been no message of the console but those that `expects` allows, no exception, and no request to another host.
  */
 export async function browse(t, server, path = "/", { key = KEY, width = 1280, height = 800, theme = "light", expects = [], context: options = {} } = {}) {
@@ -194,11 +200,12 @@ export async function browse(t, server, path = "/", { key = KEY, width = 1280, h
   page.setDefaultTimeout(PATIENCE);
   watch(page, server, faults, expects);
   after(t, async () => {
+    await context.unrouteAll({ behavior: "ignoreErrors" });
     await context.close();
     assert.deepEqual(faults, [], "the page was quiet");
   });
   if (key !== null) await signIn(context, server, key);
-  await page.goto(server.url + path);
+  if (path !== null) await page.goto(server.url + path);
   return page;
 }
 
@@ -238,6 +245,27 @@ function watch(page, server, faults, expects) {
     const { origin, protocol } = new URL(request.url());
     if (origin !== server.url && !["data:", "blob:"].includes(protocol)) faults.push(`a request to ${request.url()}`);
   });
+}
+
+/** Presses Tab until the focus is on what is called like this; Shift+Tab with `back`. So it can be reached by keyboard. */
+export async function tabTo(page, name, { back = false, most = 120 } = {}) {
+  const called = () =>
+    page.evaluate(() => {
+      let element = document.activeElement;
+      while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
+      if (!element || element === document.body) return "";
+      const text = element.getAttribute("aria-label") ?? element.labels?.[0]?.textContent ?? element.textContent;
+      return text.replace(/\s+/g, " ").trim();
+    });
+  const fits = (text) => (name instanceof RegExp ? name.test(text) : text === name);
+  const passed = [];
+  for (let presses = 0; presses < most; presses += 1) {
+    const now = await called();
+    if (fits(now)) return;
+    passed.push(now.slice(0, 40));
+    await page.keyboard.press(back ? "Shift+Tab" : "Tab");
+  }
+  assert.fail(`${name} cannot be reached by keyboard; passed: ${passed.join(" | ")}`);
 }
 
 /** axe finds nothing (WCAG 2.2 AA), in light and dark, at 1280 and 390 px. The page comes back as it was. */

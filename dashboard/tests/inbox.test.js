@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { accessible, browse, dev, quit } from "./harness.js";
+import { accessible, browse, dev, KEY, quit } from "./harness.js";
 
 after(quit);
 
@@ -21,14 +21,21 @@ test("the inbox shows what it gets, checks it, and is switched to fail", async (
   assert.equal(await page.title(), "flaky · Inbox · CronDB");
 });
 
-test("event types show who gets them", async (t) => {
+test("event types show who gets them, how many there were, and how many broke the schema", async (t) => {
   const server = await dev(t, "--no-seed");
+  for (let i = 0; i < 3; i += 1) await server.event();
+  const refused = await fetch(`${server.url}/v1/events`, { method: "POST", headers: { authorization: `Bearer ${KEY}`, "content-type": "application/json" }, body: '{"event":"alert.domain_matched","data":{"domain":7}}' });
+  assert.equal(refused.status, 422);
   await server.webhook({ name: "Alerts only", url: "http://127.0.0.1:9/hook", events: ["alert.*"] });
   const page = await browse(t, server, "/accounts/default/event-types");
   await page.getByText("That is all: 16.").waitFor();
   await page.locator("summary", { hasText: "alert.domain_matched" }).click();
   await page.getByRole("link", { name: "Alerts only" }).waitFor();
+  await page.getByText(/3 events since .*1 more was refused \(422\)/).waitFor();
   await accessible(page, "event types");
+  // What comes in meanwhile is counted.
+  await server.event();
+  await page.getByText(/4 events since/).waitFor();
   await page.getByLabel("Search event types").fill("goal");
   await page.locator("summary", { hasText: "sequence.goal_achieved" }).click();
   await page.getByText("No webhook gets sequence.goal_achieved").waitFor();

@@ -76,3 +76,25 @@ test("what is typed survives a reload, pasted headers fill rows, and another web
   assert.equal(await page.getByLabel("Value of header 1").inputValue(), "Bearer a:b");
   assert.equal(await page.getByLabel("URL", { exact: true }).inputValue(), receiver.url);
 });
+
+test("once the URL is left it is connected to: a redirect is told, and its target taken over", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  const elsewhere = await receive(t);
+  receiver.look = () => ({ status: 308, headers: { location: elsewhere.url } });
+  const page = await browse(t, server, "/accounts/default/webhooks/new");
+  const url = page.getByLabel("URL", { exact: true });
+  await url.focus();
+  await page.keyboard.type(receiver.url);
+  await page.getByText("✓ Leads to 127.0.0.1").waitFor();
+  assert.equal(receiver.looks, 0, "nobody's server is bothered while somebody types");
+  await page.keyboard.press("Tab");
+  await page.getByText(`It redirects to ${elsewhere.url}; we do not follow. Use that URL.`).waitFor();
+  assert.deepEqual([receiver.looks, elsewhere.looks], [1, 0]);
+  await accessible(page, "new webhook, redirected");
+  await page.getByRole("button", { name: "Use it" }).click();
+  assert.equal(await url.inputValue(), elsewhere.url);
+  await page.getByText("It redirects to").waitFor({ state: "detached" });
+  await page.getByText("✓ Leads to 127.0.0.1").waitFor();
+  assert.equal(receiver.requests.length + elsewhere.requests.length, 0);
+});

@@ -65,3 +65,37 @@ test("a request that was received is judged, and its fault named, without a requ
   await page.getByText(/the same JSON written again/).first().waitFor();
   assert.equal(requests, 0);
 });
+
+test("a portal session is seen and ended, and the log of changes says by whom", async (t) => {
+  const server = await serve(t);
+  await server.post("/v1/accounts", { id: "acme", name: "Acme" });
+  const { token } = await server.call("POST", "/v1/accounts/acme/portal-sessions", { name: "jane@acme.example", access: "read" });
+  const status = async () => (await fetch(`${server.url}/v1/accounts/acme/webhooks`, { headers: { authorization: `Bearer ${token}` } })).status;
+  assert.equal(await status(), 200);
+  const page = await browse(t, server, "/accounts");
+  await page.getByRole("button", { name: "Actions for Acme" }).click();
+  await page.getByRole("menuitem", { name: "Portal link and embed token…" }).click();
+  await page.getByText("jane@acme.example").first().waitFor();
+  await accessible(page, "portal sessions");
+  await page.getByRole("button", { name: "End the token of jane@acme.example" }).click();
+  await page.getByRole("button", { name: "End the token of jane@acme.example" }).waitFor({ state: "detached" });
+  assert.equal(await status(), 401);
+  await page.keyboard.press("Escape");
+  await page.goto(`${server.url}/accounts/acme/audit`);
+  const ended = page.locator("tbody tr").filter({ hasText: "Session ended" });
+  await ended.getByText("jane@acme.example").waitFor();
+  await ended.getByText("platform").waitFor();
+  await accessible(page, "audit log");
+  await server.call("PATCH", "/v1/accounts/acme", { name: "Acme Inc." });
+  await page.getByLabel("What", { exact: true }).selectOption("account.*");
+  await page.getByText("name: Acme → Acme Inc.").waitFor();
+  assert.equal(await ended.count(), 0);
+  assert.equal(new URL(page.url()).search, "?action=account.*");
+  await page.getByLabel("By: the id of a key or session").fill("key_nobody");
+  await page.getByText("Nothing in the audit log matches.").waitFor();
+  await page.getByRole("button", { name: "Clear filters" }).last().click();
+  await ended.waitFor();
+  await page.goto(`${server.url}/audit`);
+  await page.getByText("in acme").first().waitFor();
+  await page.getByText("Acme Inc.").first().waitFor();
+});

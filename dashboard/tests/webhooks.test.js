@@ -39,3 +39,24 @@ test("webhooks that need somebody come first, and a change is shown as it happen
   await page.getByRole("link", { name: "Alpha" }).waitFor();
   assert.equal(new URL(page.url()).search, "");
 });
+
+test("the palette finds any of many webhooks, by name, URL or id", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  const first = await server.webhook({ name: "The very first", url: `${receiver.url}/first` });
+  for (let i = 0; i < 130; i += 1) await server.webhook({ name: `Webhook ${i}`, url: `${receiver.url}/${i}` });
+  const page = await browse(t, server);
+  await page.getByText("That is all: 131.").waitFor();
+  for (const text of ["very fir", "hook/first", first.id.slice(0, 12)]) {
+    await page.keyboard.press("ControlOrMeta+k");
+    await page.getByRole("combobox", { name: "Search webhooks, places and ids" }).waitFor();
+    await page.keyboard.type(text);
+    await page.getByRole("option", { name: /The very first/ }).waitFor();
+    await page.keyboard.press("Escape");
+  }
+  await page.keyboard.press("ControlOrMeta+k");
+  await page.keyboard.type("very first");
+  await page.getByRole("option", { name: /The very first/ }).waitFor();
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "The very first" }).waitFor();
+});

@@ -99,6 +99,11 @@ impl Directory {
         self.sessions.get(hash)
     }
 
+    /// The sessions that are limited to the account.
+    pub fn sessions_of(&self, account: u32) -> impl Iterator<Item = &Arc<Session>> {
+        self.sessions.values().filter(move |session| session.account == Some(account))
+    }
+
     /// The sessions that come from the key of this hash.
     pub fn sessions_from(&self, key: &[u8; 32]) -> impl Iterator<Item = &Arc<Session>> {
         self.sessions.values().filter(move |session| session.key == *key)

@@ -8,8 +8,10 @@ use crate::endpoint_url::EndpointUrl;
 use crate::id::DeliveryId;
 use crate::time::Timestamp;
 
+mod look;
 mod words;
 
+pub use look::explain_look;
 use words::{clock, day, excerpt, kibibytes, sentence, span, tame};
 
 /// A failed attempt, and what the sentences about it need.

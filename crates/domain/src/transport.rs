@@ -1,14 +1,15 @@
 //! The seam to the network: a request goes in, an outcome comes out.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::attempt::{ErrorCode, Outcome};
+use crate::attempt::{ErrorCode, Failure, Outcome};
 use crate::endpoint_url::EndpointUrl;
+use crate::time::Timestamp;
 
 /// A request as it is to go out.
 #[derive(Debug, Clone)]
@@ -32,7 +33,27 @@ pub trait Transport: Send + Sync {
     async fn send(&self, request: Outgoing) -> Outcome;
 }
 
-/// Looks names up, and judges addresses, when a URL is saved or checked.
+/// What a look at a URL found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// The address that was dialled, or would have been.
+    pub remote_address: Option<SocketAddr>,
+    /// When the certificate ends, if one was shown that holds.
+    pub certificate_ends_at: Option<Timestamp>,
+    /// What answered, or why nothing did.
+    pub result: Result<Seen, Failure>,
+}
+
+/// The head of an answer to a look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The status code, 200–599.
+    pub status: u16,
+    /// Where it leads elsewhere, as it was written.
+    pub location: Option<String>,
+}
+
+/// Looks names up, judges addresses, and looks at what answers, when a URL is saved or checked.
 #[async_trait]
 pub trait Names: Send + Sync {
     /// All addresses of `name`.
@@ -46,4 +67,8 @@ pub trait Names: Send + Sync {
 
     /// Whether `address` lies in a range that the operator opened.
     fn opened(&self, address: IpAddr) -> bool;
+
+    /// Connects to `url` as an attempt would, and asks for the head of an answer alone (`HEAD`), with these headers. Never
+    /// follows a redirect, and dials no address that an attempt would not.
+    async fn look(&self, url: &EndpointUrl, headers: &[(String, String)], within: Duration) -> Look;
 }

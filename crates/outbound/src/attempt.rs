@@ -1,6 +1,7 @@
 //! One attempt: its stages, and the one deadline over all of them.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::attempt::{Answer, ErrorCode, Failure, Outcome, Timing};
@@ -30,7 +31,7 @@ pub(crate) enum Stage {
 /// How far an attempt has come. It outlives the attempt's future, which the deadline may drop.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    stage: Stage,
+    pub(crate) stage: Stage,
     /// When the stage began.
     since: Instant,
     timing: Timing,
@@ -81,7 +82,7 @@ pub(crate) async fn attempt(network: &Inner, request: &Outgoing) -> Outcome {
     Outcome { result, remote_address: remote, timing, duration: started.elapsed() }
 }
 
-fn too_late(stage: Stage) -> Failure {
+pub(crate) fn too_late(stage: Stage) -> Failure {
     let code = match stage {
         Stage::Name => ErrorCode::DnsTimeout,
         Stage::Connection => ErrorCode::ConnectTimeout,
@@ -92,13 +93,7 @@ fn too_late(stage: Stage) -> Failure {
 
 async fn run(network: &Inner, request: &Outgoing, progress: &mut Progress) -> Result<(), Failure> {
     let url = &*request.url;
-    let addresses = match checked(network, url, progress).await? {
-        Checked::Dial(addresses) => addresses,
-        Checked::Blocked { address, why } => {
-            progress.remote = Some(SocketAddr::new(address, url.port()));
-            return Err(Failure { code: ErrorCode::AddressBlocked, detail: format!("{address} ({why})") });
-        }
-    };
+    let addresses = dialable(network, url, progress).await?;
     let offers_http2 = request.http2 && url.https();
     if offers_http2 && let Some(shared) = network.http2.take(url.origin(), &addresses, Instant::now()) {
         progress.remote = Some(shared.peer);
@@ -121,6 +116,21 @@ async fn run(network: &Inner, request: &Outgoing, progress: &mut Progress) -> Re
         Broken::Failed(failure) => failure,
         Broken::NotSent => plain(ErrorCode::ConnectionReset),
     })
+}
+
+/// The addresses that may be dialled: none of the host's may be one that may not.
+pub(crate) async fn dialable(
+    network: &Inner,
+    url: &EndpointUrl,
+    progress: &mut Progress,
+) -> Result<Arc<[IpAddr]>, Failure> {
+    match checked(network, url, progress).await? {
+        Checked::Dial(addresses) => Ok(addresses),
+        Checked::Blocked { address, why } => {
+            progress.remote = Some(SocketAddr::new(address, url.port()));
+            Err(Failure { code: ErrorCode::AddressBlocked, detail: format!("{address} ({why})") })
+        }
+    }
 }
 
 /// The host's addresses, from what is known or by asking; only asking is timed.
@@ -150,7 +160,7 @@ async fn over_http1(
 }
 
 /// A new connection to one of the addresses, with TLS if the URL asks for it; also says whether HTTP/2 was agreed on.
-async fn connect(
+pub(crate) async fn connect(
     network: &Inner,
     url: &EndpointUrl,
     addresses: &[IpAddr],

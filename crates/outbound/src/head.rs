@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
+use domain::endpoint_url::EndpointUrl;
 use domain::transport::Outgoing;
 use httparse::{ParserConfig, Response, Status};
 
@@ -16,10 +17,25 @@ const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 
 /// Appends the head of `request` to `out`: names as they are given, `Host` and `Content-Length` first.
 pub(crate) fn write_request(out: &mut Vec<u8>, request: &Outgoing) {
-    let (path, authority) = (request.url.path_and_query(), request.url.authority());
-    write!(out, "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Length: {}\r\n", request.body.len())
-        .expect("writing to memory does not fail");
-    for (name, value) in &request.headers {
+    write_start(out, "POST", &request.url);
+    write!(out, "Content-Length: {}\r\n", request.body.len()).expect("writing to memory does not fail");
+    write_headers(out, &request.headers);
+}
+
+/// Appends a request for the head of an answer alone, after which the connection is of no use.
+pub(crate) fn write_look(out: &mut Vec<u8>, url: &EndpointUrl, headers: &[(String, String)]) {
+    write_start(out, "HEAD", url);
+    out.extend_from_slice(b"Connection: close\r\n");
+    write_headers(out, headers);
+}
+
+fn write_start(out: &mut Vec<u8>, method: &str, url: &EndpointUrl) {
+    let (path, authority) = (url.path_and_query(), url.authority());
+    write!(out, "{method} {path} HTTP/1.1\r\nHost: {authority}\r\n").expect("writing to memory does not fail");
+}
+
+fn write_headers(out: &mut Vec<u8>, headers: &[(String, String)]) {
+    for (name, value) in headers {
         // Names and values were judged when they were taken. One that broke the head would let its owner write requests
         // of his own, so it is asserted once more, where it would do harm.
         assert!(is_line_safe(name) && is_line_safe(value), "a header holds a control character");

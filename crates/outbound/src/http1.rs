@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use domain::attempt::{ANSWER_READ_MAX, Answer, ErrorCode, Failure};
+use domain::endpoint_url::EndpointUrl;
 use domain::transport::Outgoing;
 use tokio::io::AsyncWrite as _;
 use tokio::time::Instant;
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use crate::attempt::{Progress, Stage};
 use crate::body::{Body, BodyReader};
 use crate::buffer::Buffer;
-use crate::head::{Head, HeadReader, Parsed, write_request};
+use crate::head::{Head, HeadReader, Parsed, write_look, write_request};
 use crate::stream::Stream;
 use crate::tls;
 
@@ -89,6 +90,13 @@ impl Connection {
         let answer = progress.answer.insert(answer);
         let ended = self.read_body(BodyReader::new(head.framing), answer).await;
         Ok(ended && head.keep_alive && all_sent && self.rest())
+    }
+
+    /// Asks for the head of an answer, and reads it. The connection ends with that.
+    pub(crate) async fn look(mut self, url: &EndpointUrl, headers: &[(String, String)]) -> Result<Head, Broken> {
+        self.out.clear();
+        write_look(&mut self.out, url, headers);
+        Ok(self.send_and_read_head(&[]).await?.0)
     }
 
     /// Puts it into the state in which it waits for the next request; false if it holds bytes that nobody asked for.

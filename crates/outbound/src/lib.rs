@@ -10,11 +10,13 @@
 mod attempt;
 mod body;
 mod buffer;
+mod certificate;
 mod dial;
 mod guard;
 mod head;
 mod http1;
 mod http2;
+mod look;
 mod network;
 mod pool;
 mod resolver;

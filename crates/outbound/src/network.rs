@@ -7,13 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::address::IpRange;
 use domain::attempt::{ErrorCode, Outcome};
-use domain::transport::{Names, Outgoing, Transport};
+use domain::endpoint_url::EndpointUrl;
+use domain::transport::{Look, Names, Outgoing, Transport};
 use tokio::time::Instant;
 
 use crate::attempt::attempt;
 use crate::dial::Dialler;
 use crate::guard::Guard;
 use crate::http2::Http2;
+use crate::look::look;
 use crate::pool::Pool;
 use crate::resolver::Resolver;
 use crate::tls::Tls;
@@ -134,5 +136,9 @@ impl Names for Network {
 
     fn opened(&self, address: IpAddr) -> bool {
         self.0.guard.opens(address)
+    }
+
+    async fn look(&self, url: &EndpointUrl, headers: &[(String, String)], within: Duration) -> Look {
+        look(&self.0, url, headers, within).await
     }
 }

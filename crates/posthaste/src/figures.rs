@@ -24,6 +24,21 @@ pub(crate) fn registry(store: Arc<store::sqlite::Figures>, dispatch: Arc<Gauges>
     registry
 }
 
+/// How much room there is where the data is, and how much of it the store takes.
+pub(crate) fn disk(data: &Path) -> server::Disk {
+    let found = rustix::fs::statvfs(data).ok();
+    let found = found.as_ref();
+    server::Disk {
+        free: found.map(|found| found.f_bavail.saturating_mul(found.f_frsize)),
+        total: found.map(|found| found.f_blocks.saturating_mul(found.f_frsize)),
+        store: ["posthaste.db", "posthaste.db-wal"].iter().map(|name| file_size(&data.join(name))).sum(),
+    }
+}
+
+fn file_size(file: &Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |found| found.len())
+}
+
 /// Bytes that may still be written to the file system of a directory.
 ///
 /// # Errors
@@ -109,7 +124,7 @@ impl Collector for Disk {
         if let Ok(free) = disk_free(&self.0) {
             out.gauge("disk_free_bytes", "Bytes that may still be written where the data is", free as f64)?;
         }
-        let size = |name: &str| std::fs::metadata(self.0.join(name)).map_or(0.0, |found| found.len() as f64);
+        let size = |name: &str| file_size(&self.0.join(name)) as f64;
         out.gauge("store_file_bytes", "Size of the database", size("posthaste.db"))?;
         out.gauge("store_log_bytes", "Size of SQLite's log beside the database", size("posthaste.db-wal"))
     }

@@ -138,6 +138,8 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
     ));
     let health = Health::default();
     let figures = Arc::new(figures::registry(store.figures(), dispatch.gauges(), data));
+    let directory_of_data = data.to_owned();
+    let disk: Arc<dyn Fn() -> server::Disk + Send + Sync> = Arc::new(move || figures::disk(&directory_of_data));
     let listening = Listening {
         store: store.clone(),
         directory: directory.clone(),
@@ -167,6 +169,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         settings: settings.shown.iter().map(shown).collect(),
         live: live.clone(),
         health: health.clone(),
+        disk: disk.clone(),
         figures: Arc::clone(&figures),
         tracer: tracer.clone(),
         inbox: inbox.clone(),

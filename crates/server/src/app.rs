@@ -48,6 +48,17 @@ pub struct ShownSetting {
     pub origin: String,
 }
 
+/// How much room there is where the data is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes that may still be written, if the system tells.
+    pub free: Option<u64>,
+    /// The size of the file system, if the system tells.
+    pub total: Option<u64>,
+    /// The size of the store's files.
+    pub store: u64,
+}
+
 /// Everything that the API needs from outside.
 #[derive(Clone)]
 pub struct App {
@@ -91,6 +102,8 @@ pub struct App {
     pub dashboard: Dashboard,
     /// Whether sending goes on; the wiring's watchdog says so.
     pub health: Health,
+    /// Looks how much room there is.
+    pub disk: Arc<dyn Fn() -> Disk + Send + Sync>,
     /// Figures of the other parts of the process.
     pub figures: Arc<Registry>,
     /// Told of requests with events, where somebody collects traces.

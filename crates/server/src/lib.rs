@@ -10,6 +10,7 @@ mod body;
 mod carrier;
 mod dashboard;
 mod docs_page;
+mod event_counts;
 mod framing;
 mod health;
 mod idempotency;
@@ -33,7 +34,7 @@ mod signed_in;
 mod stopping;
 mod strict_head;
 
-pub use app::{App, Random, ShownSetting};
+pub use app::{App, Disk, Random, ShownSetting};
 pub use carrier::Carrier;
 pub use dashboard::{Dashboard, DashboardFile};
 pub use health::Health;

@@ -14,6 +14,7 @@ use domain::time::Timestamp;
 use domain::webhook::Webhook;
 use tokio::sync::watch;
 
+use crate::event_counts::EventCounts;
 use crate::metrics::Metrics;
 
 /// How many records the ring holds: what a listener may miss and still resume from.
@@ -90,6 +91,7 @@ pub struct Live {
     /// Tells places of this process from those of others before it.
     epoch: u64,
     metrics: Arc<Metrics>,
+    counts: Arc<EventCounts>,
 }
 
 /// What a reader gets from its place on.
@@ -110,11 +112,13 @@ impl Live {
             grown: watch::Sender::new(0),
             epoch: started_at.0.unsigned_abs() / 1_000,
             metrics: Arc::default(),
+            counts: Arc::new(EventCounts::new(started_at)),
         }
     }
 
     /// Takes committed facts in: for the store's hook, in the order of commits. Never waits. Whoever listens is woken once.
     pub fn publish(&self, facts: &[Fact]) {
+        self.counts.observe(facts);
         let mut ring = self.ring();
         let before = ring.next;
         for fact in facts {
@@ -132,6 +136,10 @@ impl Live {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    pub(crate) fn counts(&self) -> &EventCounts {
+        &self.counts
     }
 
     /// Which process the places belong to.

@@ -3,6 +3,7 @@ import { get, post, Problem, remove, type Schema } from "./client.ts";
 
 /** Whether this browser was signed in: without it nobody asks who it is, since the answer would be a refusal. */
 const SIGNED_IN = "posthaste.signed-in";
+const SEEN = "posthaste.account";
 
 /** Storage that may be forbidden: then nothing is kept. */
 export const kept = (storage: () => Storage) => ({
@@ -92,9 +93,17 @@ class Session {
     this.who = null;
   }
 
+  #seen = $state(browser.get(SEEN));
+
   /** The account to start with: the caller's own, or the one seen last. */
   get account() {
-    return this.who?.account ?? browser.get("posthaste.account") ?? "default";
+    return this.who?.account ?? this.#seen ?? "default";
+  }
+
+  /** Remembers the account that is seen; null forgets it. */
+  see(account: string | null) {
+    this.#seen = account;
+    browser.set(SEEN, account);
   }
 
   get brandName() {

@@ -35,6 +35,7 @@ export function groups(account: string): Group[] {
         ...(session.brand?.development ? [{ text: "Inbox", path: "/inbox/demo" }] : []),
         { text: "API keys", path: at("/keys") },
         { text: "Signature check", path: "/signature-check" },
+        { text: "Audit log", path: at("/audit") },
       ],
     },
   ];
@@ -45,6 +46,7 @@ export function groups(account: string): Group[] {
         { text: "Accounts", path: "/accounts" },
         { text: "Platform keys", path: "/keys" },
         { text: "Addresses", path: "/addresses" },
+        { text: "All changes", path: "/audit" },
         { text: "System", path: "/system" },
       ],
     });

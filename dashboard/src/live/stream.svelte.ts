@@ -17,10 +17,16 @@ export interface Messages {
 }
 
 export type Kind = keyof Messages;
-export type LiveState = "connecting" | "live" | "reconnecting" | "paused" | "offline";
+export type LiveState = "connecting" | "live" | "reconnecting" | "polling" | "paused" | "offline";
 
 /** The server breaks a silence every 15 s; after this long without a byte the connection is dead. */
 const SILENCE_MAX = 40_000;
+/** The server's first word comes at once; what lies between and holds answers back keeps it for ever. */
+const FIRST_WORD_MAX = 10_000;
+/** After so many failures in a row the stream is taken for unavailable: if the server answers otherwise, it is asked. */
+const POLL_AFTER = 3;
+/** Between two questions while the stream is unavailable, in milliseconds; as often the stream is tried again. */
+const POLL_EVERY = 5_000;
 /** Between tries to connect, in seconds: the last one again and again. */
 const WAITS = [1, 2, 3, 5, 10, 20, 30];
 
@@ -129,16 +135,19 @@ class Live {
       const stop = () => attempt.abort();
       signal.addEventListener("abort", stop);
       let silence: ReturnType<typeof setTimeout> | undefined;
+      let heard = false;
       try {
+        silence = setTimeout(stop, FIRST_WORD_MAX);
         const headers: Record<string, string> = last === null ? {} : { "last-event-id": last };
         const response = await request("get", `/v1/accounts/${encodeURIComponent(account)}/stream`, { headers, signal: attempt.signal });
         const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
         let rest = "";
         for (;;) {
           clearTimeout(silence);
-          silence = setTimeout(stop, SILENCE_MAX);
+          silence = setTimeout(stop, heard ? SILENCE_MAX : FIRST_WORD_MAX);
           const { value, done } = await reader.read();
           if (done) break;
+          heard = true;
           this.at = Date.now();
           if (this.#under !== "live") this.#become("live");
           failures = 0;
@@ -152,7 +161,29 @@ class Live {
         clearTimeout(silence);
         signal.removeEventListener("abort", stop);
       }
-      await this.#wait(WAITS[Math.min(failures++, WAITS.length - 1)]! * 1_000, signal);
+      failures += 1;
+      if (failures >= POLL_AFTER && (await this.#answers(signal))) {
+        this.at = Date.now();
+        this.#become("polling");
+        // Whatever it was that was missed: everything that is shown is read again.
+        this.#channel?.postMessage({ kind: "reset", data: {} } satisfies Shared);
+        this.#tell("reset", {});
+        await this.#sleep(POLL_EVERY, signal);
+      } else if (!signal.aborted) {
+        const wait = WAITS[Math.min(failures, WAITS.length) - 1]! * 1_000;
+        this.#become(navigator.onLine ? "reconnecting" : "offline", Date.now() + wait);
+        await this.#sleep(wait, signal);
+      }
+    }
+  }
+
+  /** Whether the server answers, though its stream does not come through. */
+  async #answers(signal: AbortSignal) {
+    try {
+      await request("get", "/v1/sessions/current", { signal });
+      return true;
+    } catch {
+      return false;
     }
   }
 
@@ -169,9 +200,7 @@ class Live {
   }
 
   /** Waits before the next try; an offline browser until it is online. */
-  async #wait(milliseconds: number, signal: AbortSignal) {
-    const offline = !navigator.onLine;
-    this.#become(offline ? "offline" : "reconnecting", Date.now() + milliseconds);
+  async #sleep(milliseconds: number, signal: AbortSignal) {
     await new Promise<void>((resolve) => {
       const done = () => {
         clearTimeout(timer);

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::attempt::ErrorCode;
+use crate::transport::Look;
 
 fn rules(opened: &str, allow_http: bool) -> UrlRules {
     let opened = opened.split_whitespace().map(|range| range.parse().expect("a range")).collect();
@@ -266,6 +267,10 @@ impl Names for Opened {
 
     fn opened(&self, address: IpAddr) -> bool {
         self.0.opens(address)
+    }
+
+    async fn look(&self, url: &EndpointUrl, _: &[(String, String)], _: Duration) -> Look {
+        unreachable!("nobody looks at {url}")
     }
 }
 

@@ -7,6 +7,7 @@ mod authority;
 mod certificates;
 mod connections;
 mod http2;
+mod looks;
 mod name_server;
 mod names;
 mod receiver;

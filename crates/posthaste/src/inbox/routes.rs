@@ -38,7 +38,8 @@ impl Inbox {
             return Ok(self.not_found());
         }
         Ok(match (&head.method, what) {
-            (&Method::GET, None | Some("requests")) => self.list(name),
+            // A look before a URL is saved is no request that was received.
+            (&Method::GET | &Method::HEAD, None | Some("requests")) => self.list(name),
             (&Method::GET, Some("answer")) => self.show_answer(name),
             (&Method::PUT, Some("answer")) => self.switch(name, &body),
             (_, None) => send(self.receive(name, &head.headers, &body)).await,

@@ -200,14 +200,20 @@ pub(super) fn prepare(api: &Api, caller: &Caller, text: &str) -> Result<NewEvent
         let detail = format!("data has {} bytes; at most {DATA_MAX} (256 KiB) are taken.", data.get().len());
         return Err(Problem::too_large("data_too_large", detail));
     }
-    let mut flagged = false;
+    let (mut flagged, mut broken) = (false, false);
     if let (Some(event_type), Some(data)) = (&event_type, data) {
         match event_type.check(data) {
             Ok(breaks) => flagged = breaks,
-            Err(faults) => input.faults.extend(faults),
+            Err(faults) => {
+                broken = true;
+                input.faults.extend(faults);
+            }
         }
     }
     let account = account.map(|named| find_account(api, caller, named.as_ref()));
+    if let (true, Some(event_type), Some(Ok(account))) = (broken, &event_type, &account) {
+        api.live.counts().refused(*account, &event_type.name, api.now());
+    }
     input.check()?;
     let (Some(account), Some(event_type), Some(data)) = (account, event_type, data) else {
         return Err(Problem::fault("", "body_invalid", "The event is incomplete."));

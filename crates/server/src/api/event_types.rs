@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::extract::{RawPathParams, State};
 use axum::response::Response;
 use domain::catalogue::{Enforcement, EventType};
+use domain::key::Scope;
+use domain::time::Timestamp;
 use http::{Method, Uri};
 use serde::Serialize;
 use serde_json::Value;
@@ -12,7 +14,8 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::app::Api;
-use crate::auth::Caller;
+use crate::auth::{Caller, InAccount};
+use crate::event_counts::Count;
 use crate::json;
 use crate::operation::{Access, Operation, page as page_of, shape};
 use crate::page::{self, List, ListQuery};
@@ -41,8 +44,42 @@ struct EventTypeJson<'a> {
     enforcement: Enforcement,
 }
 
+/// How many events of each type were posted for an account.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventTypeCounts)]
+struct CountsJson<'a> {
+    /// From when on is counted: 24 h back, or the start of the process.
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
+    /// Every type of the catalogue, in its order.
+    data: Vec<CountJson<'a>>,
+}
+
+/// How many events of a type were posted.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventTypeCount)]
+struct CountJson<'a> {
+    /// The type.
+    #[schema(example = "alert.domain_matched")]
+    name: &'a str,
+    /// Events that were accepted; tests are left out.
+    accepted: u64,
+    /// Events that were refused (422), since their data broke the type's schema.
+    refused: u64,
+}
+
 pub(super) fn operations() -> Vec<Operation> {
     vec![
+        Operation::new(
+            &Method::GET,
+            "/v1/accounts/{account}/event-types",
+            "count_event_types",
+            counts,
+            "Count an account's events by type",
+        )
+        .about("Over the last 24 h, counted in memory since the process started.")
+        .scope(Scope::EventsRead)
+        .answers(200, "The counts.", Some(shape::<CountsJson<'_>>())),
         Operation::new(&Method::GET, "/v1/event-types", "list_event_types", list, "List event types")
             .about("In the order of the catalogue.")
             .access(Access::AnyKey)
@@ -64,6 +101,18 @@ fn row(event_type: &EventType) -> EventTypeJson<'_> {
         example: &event_type.example,
         enforcement: event_type.enforcement,
     }
+}
+
+async fn counts(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Result<Response, Problem> {
+    page::no_parameters(&page::pairs(uri.query()))?;
+    let (now, counts) = (api.now(), api.live.counts());
+    let count = |event_type: &Arc<EventType>| counts.of(at.account.number, &event_type.name, now);
+    let row = |event_type| {
+        let Count { accepted, refused } = count(event_type);
+        CountJson { name: &event_type.name, accepted, refused }
+    };
+    let data = api.catalogue.types().iter().map(row).collect();
+    Ok(json::ok(&CountsJson { since: counts.since(now), data }))
 }
 
 async fn list(State(api): State<Arc<Api>>, _caller: Caller, uri: Uri) -> Result<Response, Problem> {

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use domain::directory::Directory;
+use domain::id::{AccountId, WebhookId};
+use domain::time::Timestamp;
+use domain::webhook::Webhook;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::app::{Api, ShownSetting};
+use crate::app::{Api, Disk, ShownSetting};
 use crate::auth::Caller;
 use crate::json;
 use crate::metrics::Now;
@@ -56,8 +60,52 @@ struct System<'a> {
     webhooks_paused: usize,
     /// Webhooks of which every attempt fails now.
     webhooks_failing: usize,
+    /// Those that have failed for longest: each holds one slot at most. 50 of them.
+    failing: Vec<FailingWebhook>,
+    /// What is wrong with sending, if anything is.
+    trouble: Option<&'static str>,
+    /// Bytes that may still be written where the data is; null if the system does not tell.
+    disk_free_bytes: Option<u64>,
+    /// The size of the file system where the data is.
+    disk_bytes: Option<u64>,
+    /// The size of the store's files.
+    store_bytes: u64,
     /// The settings of this process, and where each was given.
     settings: Vec<Setting<'a>>,
+}
+
+/// A webhook of which every attempt fails.
+#[derive(Serialize, ToSchema)]
+#[schema(as = FailingWebhook)]
+struct FailingWebhook {
+    /// Its account.
+    #[schema(value_type = String, example = "acme")]
+    account: AccountId,
+    /// Its id.
+    #[schema(value_type = String, example = "wh_abc123")]
+    id: WebhookId,
+    /// Its name.
+    #[schema(example = "CRM Sync")]
+    name: String,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
+}
+
+/// How many failing webhooks are named.
+const FAILING_SHOWN: usize = 50;
+
+/// The webhooks that have failed for longest.
+fn failing(directory: &Directory) -> Vec<FailingWebhook> {
+    let named = |webhook: &Arc<Webhook>| {
+        let account = directory.account_numbered(webhook.account)?.id.clone();
+        let (id, name) = (webhook.id.clone(), webhook.name.to_string());
+        Some(FailingWebhook { account, id, name, since: webhook.failing_since? })
+    };
+    let mut all: Vec<_> = directory.webhooks().filter_map(named).collect();
+    all.sort_by_key(|webhook| webhook.since);
+    all.truncate(FAILING_SHOWN);
+    all
 }
 
 /// A setting.
@@ -162,9 +210,15 @@ async fn behind(api: &Api) -> Result<f64, Problem> {
 
 async fn system(State(api): State<Arc<Api>>, _platform: Caller) -> Result<Response, Problem> {
     let oldest_due_seconds = behind(&api).await?;
+    let Disk { free, total, store } = (api.disk)();
     let directory = api.directory.read();
     Ok(json::ok(&System {
         version: &api.version,
+        failing: failing(&directory),
+        trouble: api.health.trouble(),
+        disk_free_bytes: free,
+        disk_bytes: total,
+        store_bytes: store,
         in_flight: api.in_flight.count(),
         oldest_due_seconds,
         accounts: directory.accounts().count(),

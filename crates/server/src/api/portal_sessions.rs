@@ -9,9 +9,9 @@ use axum::response::Response;
 use domain::id::{AccountId, SessionId};
 use domain::key::{Scope, hash_key};
 use domain::session::{Session, SessionKind};
-use domain::store::Change;
+use domain::store::{Change, ChangeError};
 use domain::time::{Timestamp, parse_span};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -21,10 +21,15 @@ use crate::app::Api;
 use crate::auth::InAccount;
 use crate::body::JsonBody;
 use crate::idempotency::{self, Answer};
+use crate::json;
 use crate::json_input::Input;
 use crate::operation::{Operation, shape};
+use crate::page::{self, List, ListQuery};
 use crate::problem::Problem;
 use crate::signed_in;
+
+const ALL: &str = "/v1/accounts/{account}/portal-sessions";
+const ONE: &str = "/v1/accounts/{account}/portal-sessions/{id}";
 
 /// For how long a portal session lasts unless told otherwise, and at least and at most.
 const LASTS: Duration = Duration::from_secs(3_600);
@@ -35,6 +40,30 @@ const LASTS_MOST: Duration = Duration::from_secs(86_400);
 const READ: [Scope; 3] = [Scope::WebhooksRead, Scope::EventsRead, Scope::DeliveriesRead];
 /// What one who manages may do besides. Never keys, sessions, the audit log, or posting events.
 const MANAGE: [Scope; 4] = [Scope::WebhooksWrite, Scope::SecretsRead, Scope::SecretsWrite, Scope::DeliveriesWrite];
+
+/// A portal session that has not ended: a token, a link that was not spent, or the browser that has spent one.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OpenPortalSession)]
+struct OpenJson {
+    /// Its id.
+    #[schema(value_type = String, example = "ses_01k9x5m2q7a3b4c5d6e7")]
+    id: SessionId,
+    /// `embed` for a token in a frame, `link` for a link that nobody has opened, `browser` for one that somebody has.
+    #[schema(example = "embed")]
+    kind: &'static str,
+    /// Who uses it.
+    #[schema(example = "jane@acme.example")]
+    name: String,
+    /// `manage` or `read`.
+    #[schema(example = "manage")]
+    access: &'static str,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// When it ends by itself.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
 
 /// What a portal session is to be.
 #[derive(ToSchema)]
@@ -85,7 +114,7 @@ pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::new(
             &Method::POST,
-            "/v1/accounts/{account}/portal-sessions",
+            ALL,
             "create_portal_session",
             create,
             "Let a customer look after their webhooks",
@@ -96,7 +125,60 @@ pub(super) fn operations() -> Vec<Operation> {
         .refuses(422, "The input has faults.")
         .refuses(429, "The key has too many sessions.")
         .idempotent(),
+        Operation::new(&Method::GET, ALL, "list_portal_sessions", list, "List the portal sessions that have not ended")
+            .lists::<OpenJson>(),
+        Operation::new(&Method::DELETE, ONE, "end_portal_session", finish, "End a portal session")
+            .about("Whoever uses it is signed out at once, open streams included."),
     ]
+}
+
+async fn list(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Result<Response, Problem> {
+    let of = List { name: "portal-sessions", account: at.account.number };
+    let query = ListQuery::parse(uri.query(), of)?;
+    query.nothing_else()?;
+    let mut open = open(&api, at.account.number);
+    open.sort_by(|a, b| b.id.as_str().cmp(a.id.as_str()));
+    let (rows, next) = page::cut(open, &query, |session| session.id.to_string());
+    let rows: Vec<_> = rows.iter().map(|session| row(session)).collect();
+    Ok(page::respond(of, &uri, &rows, next))
+}
+
+/// The account's portal sessions that open anything, or can be spent.
+fn open(api: &Api, account: u32) -> Vec<Arc<Session>> {
+    let sessions: Vec<_> = {
+        let directory = api.directory.read();
+        let portals = directory.sessions_of(account).filter(|session| session.portal && !session.spent);
+        portals.cloned().collect()
+    };
+    sessions.into_iter().filter(|session| signed_in::key_behind(api, session).is_some()).collect()
+}
+
+fn row(session: &Session) -> OpenJson {
+    OpenJson {
+        id: session.id.clone(),
+        kind: session.kind.as_str(),
+        name: session.name.clone(),
+        access: access(MANAGE.iter().all(|scope| session.scopes.contains(scope))),
+        created_at: session.created_at,
+        expires_at: session.expires_at,
+    }
+}
+
+const fn access(manages: bool) -> &'static str {
+    if manages { "manage" } else { "read" }
+}
+
+async fn finish(State(api): State<Arc<Api>>, at: InAccount) -> Result<Response, Problem> {
+    let id: SessionId = at.id()?;
+    let found = open(&api, at.account.number).into_iter().find(|session| session.id == id);
+    let session = found.ok_or_else(Problem::not_found)?;
+    match api.store.change(Change::EndSession(session.id.clone()), at.caller.by(), None).await {
+        // Whoever signed out at the same time has done it.
+        Ok(_) | Err(ChangeError::NotFound) => {}
+        Err(error) => return Err(error.into()),
+    }
+    tracing::info!(account = %at.account.id, session = %session.id, by = at.caller.name(), "portal session ended");
+    Ok(json::no_content())
 }
 
 async fn create(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
@@ -135,7 +217,7 @@ async fn create(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
     let shown = PortalSessionJson {
         id: embed.id.clone(),
         account: at.account.id.clone(),
-        access: if wanted.manages { "manage" } else { "read" },
+        access: access(wanted.manages),
         url: api.outside.link(&link),
         url_expires_at: one_time.expires_at,
         token,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use domain::directory::Directory;
 use domain::id::WebhookId;
 use domain::key::{Account, Scope};
 use domain::secret::SigningSecret;
@@ -65,6 +66,8 @@ pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::new(&Method::GET, LIST, "list_webhooks", list, "List webhooks")
             .scope(Scope::WebhooksRead)
+            .query("q", "Whose name, URL or id holds this text, in whatever case.")
+            .query("status", "active or paused.")
             .query("stats", "A window such as 24h: each row gets its figures over it, with a bar for each step.")
             .lists::<WebhookRow>(),
         Operation::new(&Method::POST, LIST, "create_webhook", create, "Create a webhook")
@@ -95,24 +98,76 @@ pub(super) fn operations() -> Vec<Operation> {
 async fn list(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Result<Response, Problem> {
     let of = List { name: "webhooks", account: at.account.number };
     let query = ListQuery::parse(uri.query(), of)?;
-    let mut window = None;
-    for (name, value) in &query.rest {
-        if name != "stats" || window.replace(value).is_some() {
-            page::no_parameters(&[(name.clone(), value.clone())])?;
-        }
-    }
-    let newest_first: Vec<_> = api.directory.read().webhooks_of(at.account.number).rev().cloned().collect();
+    let Wanted { window, text, paused } = Wanted::read(&query)?;
+    let fits = |webhook: &&Arc<Webhook>| {
+        let holds = |part: &str, text: &str| part.to_lowercase().contains(text);
+        paused.is_none_or(|paused| webhook.pause.is_some() == paused)
+            && text.as_ref().is_none_or(|text| {
+                holds(&webhook.name, text) || holds(webhook.url.as_str(), text) || holds(webhook.id.as_str(), text)
+            })
+    };
+    let newest_first =
+        |webhooks: &Directory| webhooks.webhooks_of(at.account.number).rev().filter(fits).cloned().collect();
+    let newest_first: Vec<_> = newest_first(&api.directory.read());
     let (rows, next) = page::cut(newest_first, &query, |webhook| webhook.id.to_string());
     let mut figures = Vec::new();
     if let Some(window) = window {
         let numbers: Vec<_> = rows.iter().map(|webhook| webhook.number).collect();
-        figures = stats::of_rows(&api, at.account.number, &numbers, window).await?;
+        figures = stats::of_rows(&api, at.account.number, &numbers, &window).await?;
     }
     let figures = figures.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
     let row =
         |(webhook, stats): (&Arc<Webhook>, _)| WebhookRow { webhook: WebhookJson::new(webhook, &api.policy), stats };
     let rows: Vec<_> = rows.iter().zip(figures).map(row).collect();
     Ok(page::respond(of, &uri, &rows, next))
+}
+
+/// Which rows of the list, and with which figures.
+#[derive(Default)]
+struct Wanted {
+    window: Option<String>,
+    /// In lower case.
+    text: Option<String>,
+    paused: Option<bool>,
+}
+
+impl Wanted {
+    fn read(query: &ListQuery) -> Result<Self, Problem> {
+        let mut wanted = Self::default();
+        for (name, value) in &query.rest {
+            let again = match name.as_str() {
+                "stats" => wanted.window.replace(value.clone()).is_some(),
+                "q" => wanted.text.replace(value.to_lowercase()).is_some(),
+                "status" => {
+                    let paused = match value.as_str() {
+                        "active" => false,
+                        "paused" => true,
+                        _ => {
+                            return Err(page::bad_parameter(
+                                name,
+                                "status_invalid",
+                                format!("status is active or paused, not {value:?}."),
+                            ));
+                        }
+                    };
+                    wanted.paused.replace(paused).is_some()
+                }
+                _ => {
+                    return Err(page::no_parameters(&[(name.clone(), value.clone())])
+                        .err()
+                        .unwrap_or_else(Problem::not_found));
+                }
+            };
+            if again {
+                return Err(page::bad_parameter(
+                    name,
+                    "duplicate_parameter",
+                    format!("{name} is given more than once."),
+                ));
+            }
+        }
+        Ok(wanted)
+    }
 }
 
 async fn one(State(api): State<Arc<Api>>, at: InAccount) -> Result<Response, Problem> {

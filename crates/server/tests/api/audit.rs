@@ -12,8 +12,8 @@ use crate::world::{PLATFORM, World};
 const NO_CHANGE: [&str; 7] =
     ["post_events", "test_webhook", "check_url", "answer_carried", "listen", "sign_out", "switch_inbox"];
 
-/// A change: its operation, a request that succeeds, and the action that it leaves. `{w}`, `{d}`, `{k}` and `{r}` are a
-/// webhook, an ended delivery, a key and the last replay of the account `a`, `{p}` a key of the platform. In this order each finds what it needs.
+/// A change: its operation, a request that succeeds, and the action that it leaves. `{w}`, `{d}`, `{k}`, `{r}` and `{s}` are a
+/// webhook, an ended delivery, a key, the last replay and the last portal session of the account `a`, `{p}` a key of the platform. In this order each finds what it needs.
 fn changes() -> Vec<(&'static str, Method, &'static str, Value, &'static str)> {
     let webhook = json!({"url": "https://one.example.com/in", "events": ["*"], "headers": {"X-Key": "canary-header"}});
     let w = "/v1/accounts/a/webhooks/{w}";
@@ -42,6 +42,7 @@ fn changes() -> Vec<(&'static str, Method, &'static str, Value, &'static str)> {
         ("create_platform_key", Method::POST, "/v1/keys", json!({"name": "two"}), "key.created"),
         ("revoke_platform_key", Method::DELETE, "/v1/keys/{p}", Value::Null, "key.revoked"),
         ("create_portal_session", Method::POST, "/v1/accounts/a/portal-sessions", json!({}), "session.opened"),
+        ("end_portal_session", Method::DELETE, "/v1/accounts/a/portal-sessions/{s}", Value::Null, "session.ended"),
         ("sign_in", Method::POST, "/v1/sessions", json!({"token": PLATFORM}), "session.opened"),
         ("create_sign_in_link", Method::POST, "/v1/sessions/links", Value::Null, "session.opened"),
         ("delete_account", Method::DELETE, "/v1/accounts/a", Value::Null, "account.deleted"),
@@ -66,6 +67,8 @@ async fn every_change_is_there_with_its_actor() {
         let path = path.replace("{k}", &key).replace("{p}", &platform);
         let replays = world.get("/v1/accounts/a/replays").await.json();
         let path = path.replace("{r}", replays["data"][0]["id"].as_str().unwrap_or_default());
+        let portals = world.get("/v1/accounts/a/portal-sessions").await.json();
+        let path = path.replace("{s}", portals["data"][0]["id"].as_str().unwrap_or_default());
         let before = newest(&world).await["id"].clone();
         let ask = world.ask(method, &path).key(PLATFORM);
         let reply = if body.is_null() { ask.send().await } else { ask.json(&body).send().await };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::World;
 
@@ -80,7 +80,11 @@ async fn the_open_routes_say_what_they_should() {
     let addresses = world.ask(Method::GET, "/v1/egress-ips").send().await.json();
     assert_eq!(addresses, serde_json::json!({"data": ["203.0.113.10"], "fixed": true}));
     assert_eq!(world.ask(Method::GET, "/version").send().await.json()["version"], "0.0.0-test");
-    assert_eq!(world.get("/v1/system").await.json()["accounts"], 1);
+    let system = world.get("/v1/system").await.json();
+    assert_eq!(
+        (&system["accounts"], &system["disk_free_bytes"], &system["trouble"]),
+        (&json!(1), &json!(8), &Value::Null)
+    );
     let event_type = world.get("/v1/event-types/alert.domain_matched").await.json();
     assert_eq!(event_type["example"]["domain"], "newstartup.com");
     assert_eq!(world.get("/v1/event-types/nope").await.status.as_u16(), 404);

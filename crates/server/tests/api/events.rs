@@ -219,3 +219,35 @@ async fn a_store_that_takes_nothing_now_says_when_to_come_again() {
     assert_eq!(world.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(world.get("/livez").await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn events_are_counted_by_type() {
+    let world = World::new();
+    world.webhook("default").await;
+    let post = async |event: &str, data: Value| {
+        let reply = world.post("/v1/events", &json!({"event": event, "data": data})).await;
+        reply.status.as_u16()
+    };
+    for _ in 0..3 {
+        assert_eq!(post("alert.rule_created", json!({"rule": 1})).await, 202);
+    }
+    assert_eq!(post("watchlist.domain_changed", json!({"domain": 7})).await, 422);
+    let batch = json!([
+        {"event": "watchlist.domain_changed", "data": {"domain": 7}},
+        {"event": "watchlist.domain_changed", "data": {"domain": "a.example.com", "changes": []}},
+        {"event": "no.such_type", "data": {}},
+    ]);
+    assert_eq!(world.post("/v1/events", &batch).await.status, StatusCode::OK);
+    let counts = world.get("/v1/accounts/default/event-types").await.json();
+    assert_eq!(counts["since"], "2026-03-18T14:30:00.000000Z");
+    let of = |name: &str| {
+        let row = counts["data"].as_array().expect("rows").iter().find(|row| row["name"] == name).expect("the type");
+        (row["accepted"].as_u64().expect("a count"), row["refused"].as_u64().expect("a count"))
+    };
+    assert_eq!(of("alert.rule_created"), (3, 0));
+    assert_eq!(of("watchlist.domain_changed"), (1, 2));
+    assert_eq!(of("sequence.email_sent"), (0, 0));
+    world.account("other", &[]).await;
+    let others = world.get("/v1/accounts/other/event-types").await.json();
+    assert!(others["data"].as_array().expect("rows").iter().all(|row| row["accepted"] == 0 && row["refused"] == 0));
+}

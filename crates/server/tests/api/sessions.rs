@@ -304,6 +304,57 @@ async fn a_portal_looks_after_one_account_and_has_no_other_power() {
 }
 
 #[tokio::test]
+async fn a_portal_session_is_ended_by_its_id() {
+    let world = World::new();
+    let key = world.account("acme", &[]).await;
+    world.account("other", &[]).await;
+    let made = portal(&world, &json!({"name": "jane", "access": "read"})).await;
+    portal(&world, &json!({"name": "joe"})).await;
+    let link = made["url"].as_str().and_then(|url| url.split_once("#t=")).expect("a token in the fragment").1;
+    let cookie = cookie(&sign_in(&world, link).await);
+    let open = async |account: &str| {
+        world.get(&format!("/v1/accounts/{account}/portal-sessions")).await.json()["data"].clone()
+    };
+    let rows = open("acme").await;
+    let kinds = |rows: &Value| {
+        let mut kinds: Vec<String> = rows
+            .as_array()
+            .expect("rows")
+            .iter()
+            .map(|row| format!("{} {} {}", row["name"], row["kind"], row["access"]).replace('"', ""))
+            .collect();
+        kinds.sort();
+        kinds
+    };
+    assert_eq!(kinds(&rows), ["jane browser read", "jane embed read", "joe embed manage", "joe link manage"]);
+    assert_eq!(open("other").await, json!([]));
+    let one =
+        |account: &str, id: &Value| format!("/v1/accounts/{account}/portal-sessions/{}", id.as_str().expect("an id"));
+    assert_eq!(world.delete(&one("other", &made["id"])).await.status, StatusCode::NOT_FOUND);
+    let webhooks = "/v1/accounts/acme/webhooks";
+    let token = made["token"].as_str().expect("a token");
+    let end = world.ask(Method::DELETE, &one("acme", &made["id"])).key(&key).send().await;
+    assert_eq!(end.status, StatusCode::NO_CONTENT);
+    assert_eq!(world.ask(Method::GET, webhooks).key(token).send().await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(by(&world, &cookie, Method::GET, webhooks).send().await.status, StatusCode::OK, "it is another session");
+    let rows = open("acme").await;
+    let browser = rows.as_array().expect("rows").iter().find(|row| row["kind"] == "browser").expect("the browser's");
+    assert_eq!(world.delete(&one("acme", &browser["id"])).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(by(&world, &cookie, Method::GET, webhooks).send().await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(world.delete(&one("acme", &browser["id"])).await.status, StatusCode::NOT_FOUND);
+    // Signing in by a key is no portal's session.
+    browser_of_key_is_not_listed(&world, &key).await;
+    world.advance(Duration::from_secs(3_601));
+    assert_eq!(open("acme").await, json!([]));
+}
+
+async fn browser_of_key_is_not_listed(world: &World, key: &str) {
+    browser(world, key).await;
+    let rows = world.get("/v1/accounts/acme/portal-sessions").await.json();
+    assert_eq!(rows["data"].as_array().map(Vec::len), Some(2), "{rows}");
+}
+
+#[tokio::test]
 async fn a_portal_may_look_only_and_its_holder_can_end_it() {
     let world = World::new();
     world.account("acme", &[]).await;

@@ -254,6 +254,66 @@ async fn a_url_is_checked_without_being_saved() {
 }
 
 #[tokio::test]
+async fn a_url_is_connected_to_only_if_that_is_asked_for() {
+    let world = World::new();
+    let check = async |body: Value| world.post("/v1/accounts/default/url-check", &body).await.json();
+    assert_eq!(check(json!({"url": "https://moved.example.com/x"})).await["connection"], Value::Null);
+    let look = async |url: &str| check(json!({"url": url, "connect": true})).await;
+    let good = look("https://fine.example.com/x").await;
+    assert_eq!(good["warnings"], json!([]));
+    let connection = json!({"remote_address": "198.41.0.4:443", "certificate_ends_at": "2026-06-16T14:31:00.000000Z", "status_code": 204, "redirects_to": null});
+    assert_eq!(good["connection"], connection);
+    let moved = look("https://moved.example.com/x").await;
+    assert_eq!(moved["connection"]["redirects_to"], "https://moved.example.com/other?a=b");
+    assert_eq!(moved["warnings"][0]["code"], "redirects");
+    let said = "It redirects to https://moved.example.com/other?a=b; we do not follow. Use that URL.";
+    assert_eq!(moved["warnings"][0]["detail"], said);
+    let elsewhere = look("https://gone-elsewhere.example.com/").await;
+    assert_eq!(elsewhere["warnings"][0]["detail"], "It answers 307, a redirect; we do not follow.");
+    let ends = look("https://ends.example.com/").await;
+    assert_eq!(ends["warnings"][0]["detail"], "The certificate ends on 2026-03-24, in 6 days. Renew it before.");
+    let closed = look("https://closed.example.com/").await;
+    assert_eq!((&closed["ok"], &closed["warnings"][0]["code"]), (&json!(true), &json!("connect_refused")));
+    let detail = closed["warnings"][0]["detail"].as_str().expect("a sentence");
+    assert!(detail.starts_with("Nothing accepts connections on 198.41.0.4:443."), "{detail}");
+    // What may not be used is not looked at, nor what cannot be looked up.
+    for url in ["https://private.example.com/", "https://nowhere.example.com/", "http://fine.example.com/"] {
+        assert_eq!(look(url).await["connection"], Value::Null, "{url}");
+    }
+    let odd = json!({"url": "https://fine.example.com/", "connect": 1});
+    assert_eq!(check(odd).await["errors"][0]["code"], "connect_invalid");
+}
+
+#[tokio::test]
+async fn webhooks_are_found_by_text_and_by_status() {
+    let world = World::new();
+    let add = async |name: &str, url: &str| {
+        let body = json!({"name": name, "url": url, "events": ["*"]});
+        world.post(LIST, &body).await.json()["id"].as_str().expect("an id").to_owned()
+    };
+    let crm = add("CRM Sync", "https://hooks.crm.example.com/in").await;
+    let slack = add("Slack", "https://Slack.example.com/CRM").await;
+    let names = async |query: &str| {
+        let found = world.get(&format!("{LIST}?{query}")).await.json();
+        let rows = found["data"].as_array().expect("rows").iter();
+        rows.map(|row| row["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("q=crm").await, ["Slack", "CRM Sync"]);
+    assert_eq!(names("q=SLACK&limit=1").await, ["Slack"]);
+    assert_eq!(names(&format!("q={crm}")).await, ["CRM Sync"]);
+    assert_eq!(names("q=nobody").await, [""; 0]);
+    world.post(&format!("{LIST}/{slack}/pause"), &json!({})).await;
+    assert_eq!(names("status=paused").await, ["Slack"]);
+    assert_eq!(names("status=active&q=crm").await, ["CRM Sync"]);
+    for (query, code) in
+        [("status=asleep", "status_invalid"), ("q=a&q=b", "duplicate_parameter"), ("name=a", "unknown_parameter")]
+    {
+        let (status, faults) = world.get(&format!("{LIST}?{query}")).await.faults();
+        assert_eq!((status, faults[0].1.as_str()), (422, code), "{query}");
+    }
+}
+
+#[tokio::test]
 async fn an_order_is_by_webhook_or_by_a_pointer() {
     let world = World::new();
     let id = world.webhook("default").await;

@@ -11,17 +11,17 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use domain::address::AddressRules;
-use domain::attempt::{ErrorCode, Outcome};
+use domain::attempt::{ErrorCode, Failure, Outcome};
 use domain::brand::Brand;
 use domain::catalogue::Catalogue;
 use domain::directory::SharedDirectory;
-use domain::endpoint_url::UrlRules;
+use domain::endpoint_url::{EndpointUrl, UrlRules};
 use domain::in_flight::InFlight;
 use domain::key::hash_key;
 use domain::policy::Policy;
 use domain::store::{EventQuery, Store as _};
 use domain::time::{Clock, Timestamp};
-use domain::transport::{Names, Outgoing, Transport};
+use domain::transport::{Look, Names, Outgoing, Seen, Transport};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -71,6 +71,26 @@ impl Names for TestNames {
 
     fn opened(&self, _address: IpAddr) -> bool {
         false
+    }
+
+    async fn look(&self, url: &EndpointUrl, headers: &[(String, String)], _within: Duration) -> Look {
+        assert_eq!(headers, [("User-Agent".to_owned(), brand().user_agent)]);
+        let seen = |status, location: &str| {
+            Ok(Seen { status, location: Some(location.to_owned()).filter(|to| !to.is_empty()) })
+        };
+        let host = url.host().to_string();
+        let (days, result) = match host.split('.').next() {
+            Some("moved") => (90, seen(301, "/other?a=b")),
+            Some("gone-elsewhere") => (90, seen(307, "")),
+            Some("ends") => (6, seen(405, "")),
+            Some("closed") => (90, Err(Failure { code: ErrorCode::ConnectRefused, detail: String::new() })),
+            _ => (90, seen(204, "")),
+        };
+        Look {
+            remote_address: Some(([198, 41, 0, 4], url.port()).into()),
+            certificate_ends_at: result.is_ok().then(|| Timestamp(NOW).plus(Duration::from_secs(days * 86_400 + 60))),
+            result,
+        }
     }
 }
 
@@ -213,6 +233,7 @@ impl World {
             inbox: Some(Arc::new(crate::inbox::OneBox::default())),
             dashboard: crate::dashboard::of_the_tests(),
             health: server::Health::default(),
+            disk: Arc::new(|| server::Disk { free: Some(8), total: Some(100), store: 3 }),
             figures: Arc::default(),
             tracer: None,
             random: Arc::new(move |bytes: &mut [u8]| {

@@ -6,6 +6,9 @@ import type { Look } from "../../parts/states.ts";
 export type Replay = Schema<"Replay">;
 export type PassedOver = Schema<"PassedOver">;
 
+/** The states that a replay takes where none is named: those that have ended. */
+export const ENDED = "delivered,failed,cancelled";
+
 /** What a dry run answers. */
 export interface DryRun {
   total: number;

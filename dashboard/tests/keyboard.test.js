@@ -1,0 +1,144 @@
+// What people do most, by keyboard alone: nothing here clicks, and nothing is focused but by Tab.
+import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
+import { after, test } from "node:test";
+import { browse, KEY, quit, receive, serve, tabTo } from "./harness.js";
+
+after(quit);
+
+const press = async (page, ...keys) => {
+  for (const key of keys) await page.keyboard.press(key);
+};
+
+test("pause, 50 events, resume", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  const { id } = await server.webhook({ url: receiver.url });
+  const page = await browse(t, server, `/accounts/default/webhooks/${id}`);
+  await page.getByText("No events in the last 24h").waitFor();
+  await tabTo(page, "Pause");
+  await press(page, "Enter");
+  await page.getByLabel(/Reason/).waitFor();
+  await page.keyboard.type("maintenance");
+  await press(page, "Enter");
+  await page.getByText(/Paused by key .*: maintenance/).waitFor();
+  for (let i = 0; i < 50; i += 1) await server.event();
+  await page.getByText("50 held").waitFor();
+  assert.equal(receiver.requests.length, 0);
+  await tabTo(page, "Resume…");
+  await press(page, "Enter");
+  await page.getByText("50 deliveries are held").waitFor();
+  await tabTo(page, "at");
+  await press(page, "ControlOrMeta+a", "Delete");
+  await tabTo(page, "Resume and deliver 50");
+  await press(page, "Enter");
+  await receiver.got(50);
+  await page.locator(".badge", { hasText: "Active" }).waitFor();
+});
+
+test("rotate", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  const webhook = await server.webhook({ url: receiver.url });
+  const page = await browse(t, server, `/accounts/default/webhooks/${webhook.id}`);
+  await page.getByRole("heading", { name: "CRM Sync" }).waitFor();
+  await tabTo(page, "Settings");
+  await press(page, "Enter");
+  await page.getByRole("heading", { name: "Signing secret" }).waitFor();
+  await tabTo(page, "Reveal");
+  await press(page, "Enter");
+  await page.getByText(webhook.secret).waitFor();
+  await tabTo(page, "Rotate…");
+  await press(page, "Enter");
+  await page.getByRole("dialog", { name: "Rotate the signing secret" }).waitFor();
+  // The overlap is chosen with the arrows of its group, and comes back to a day.
+  await tabTo(page, "24 hours");
+  await press(page, "ArrowUp");
+  assert.ok(await page.getByLabel("1 hour").isChecked());
+  await press(page, "ArrowDown");
+  await tabTo(page, "Rotate");
+  await press(page, "Enter");
+  await page.getByText(/Two secrets until/).waitFor();
+  await tabTo(page, /^End now/);
+  await press(page, "Enter");
+  await page.getByText(/Two secrets until/).waitFor({ state: "detached" });
+  const { secret } = await server.get(`/v1/accounts/default/webhooks/${webhook.id}/secret`);
+  assert.notEqual(secret, webhook.secret);
+  await server.event();
+  await receiver.got(1);
+  const [{ headers, body }] = receiver.requests;
+  assert.equal(headers["x-crondb-signature"], `sha256=${createHmac("sha256", secret).update(body).digest("hex")}`);
+});
+
+test("replay all that match a filter of the log", async (t) => {
+  const server = await serve(t, "--retry-schedule", "1s");
+  const receiver = await receive(t);
+  receiver.answer = () => ({ status: 503 });
+  const webhook = await server.webhook({ url: receiver.url });
+  // More than a page of the log shows.
+  const batch = (event, count) => server.call("POST", "/v1/events", Array.from({ length: count }, (_, place) => ({ event, data: { domain: `d${place}.example.com` } })));
+  await batch("alert.rule_created", 64);
+  await batch("watchlist.domain_added", 3);
+  await server.until(`/v1/accounts/default/webhooks/${webhook.id}/stats`, ({ failed }) => failed === 67);
+  receiver.answer = () => ({ status: 200 });
+  receiver.requests.length = 0;
+  const page = await browse(t, server, `/accounts/default/webhooks/${webhook.id}/logs?event=alert.*&status=failed`);
+  await page.locator("tbody tr").nth(49).waitFor();
+  await press(page, "j", "x");
+  await page.getByText("1 selected").waitFor();
+  await page.getByRole("button", { name: "Select all 64 that match" }).waitFor();
+  await tabTo(page, "Select all 64 that match", { back: true });
+  await press(page, "Enter");
+  await page.getByText("All 64 that match are selected").waitFor();
+  // The focus has gone on to what comes next.
+  await tabTo(page, "Replay 64…", { most: 1 });
+  await press(page, "Enter");
+  await page.getByText("64 deliveries", { exact: true }).waitFor();
+  assert.equal(await page.getByLabel("Events", { exact: true }).inputValue(), "alert.*");
+  await tabTo(page, "Per second");
+  await press(page, "ControlOrMeta+a", "Delete");
+  await page.getByText("64 deliveries", { exact: true }).waitFor();
+  await tabTo(page, "Replay 64");
+  await press(page, "Enter");
+  await page.getByText("64 of 64").waitFor();
+  await page.locator(".badge", { hasText: "Done" }).waitFor();
+  assert.equal(receiver.requests.length, 64);
+});
+
+test("signing in by a key, and out; and the portal by its link, made and used without a mouse", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  await server.post("/v1/accounts", { id: "acme", name: "Acme" });
+  await server.call("POST", "/v1/accounts/acme/webhooks", { name: "Theirs", url: receiver.url, events: ["*"] });
+  const page = await browse(t, server, "/accounts", { key: null });
+  await page.getByLabel("Key").waitFor();
+  await page.keyboard.type(KEY);
+  await press(page, "Enter");
+  await page.getByRole("link", { name: "Acme" }).waitFor();
+  await tabTo(page, "Actions for Acme");
+  await press(page, "Enter", "p");
+  assert.equal(await page.evaluate(() => document.activeElement.textContent.trim()), "Portal link and embed token…");
+  await press(page, "Enter");
+  await tabTo(page, "Make a link and a token");
+  await press(page, "Enter");
+  const link = await page.locator("dialog code", { hasText: "#t=" }).textContent();
+  await press(page, "Escape");
+
+  const theirs = await browse(t, server, link.slice(new URL(link).origin.length), { key: null });
+  await theirs.getByRole("link", { name: "Theirs" }).waitFor();
+  await press(theirs, "j", "Enter");
+  await theirs.getByRole("heading", { name: "Theirs" }).waitFor();
+  await press(theirs, "s");
+  await theirs.getByRole("dialog").waitFor();
+  await theirs.getByLabel("Data", { exact: true }).waitFor();
+  await tabTo(theirs, "Send");
+  await press(theirs, "Enter");
+  await theirs.getByText(/✓ 200 in/).waitFor();
+  await receiver.got(1);
+  await press(theirs, "Escape");
+  await tabTo(theirs, /^Signed in as/, { back: true });
+  await press(theirs, "Enter", "s");
+  // "Switch single keys off" comes first; the next one of that letter is wanted.
+  await press(theirs, "s", "Enter");
+  await theirs.getByLabel("Key").waitFor();
+});

@@ -1,0 +1,79 @@
+// What is told above the page, and beside it: banners, and whether what is shown is live.
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { accessible, browse, quit, receive, serve } from "./harness.js";
+
+after(quit);
+
+test("a webhook that we paused is told on every screen, until it is resumed", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  receiver.answer = () => ({ status: 410 });
+  const { id } = await server.webhook({ url: receiver.url });
+  const page = await browse(t, server, "/accounts/default/events");
+  await page.getByText("No event has been accepted yet.").waitFor();
+  await page.getByText("Live", { exact: true }).waitFor();
+  await server.event();
+  const banner = page.getByRole("status").filter({ hasText: /CRM Sync: Paused by us .* 410 Gone/ });
+  await banner.waitFor();
+  await accessible(page, "banner of a paused webhook");
+  await banner.getByRole("link", { name: "Open it" }).click();
+  await page.waitForURL(new RegExp(`/webhooks/${id}$`));
+  receiver.answer = () => ({ status: 200 });
+  await server.post(`/v1/accounts/default/webhooks/${id}/resume`, { held: "deliver" });
+  await banner.waitFor({ state: "detached" });
+});
+
+test("an operator is told that the disk is full, and above that, that sending is behind", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, null);
+  let change = { disk_bytes: 100_000, disk_free_bytes: 8_000 };
+  await page.route("**/v1/system", async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, json: { ...(await answer.json()), ...change } });
+  });
+  await page.goto(`${server.url}/system`);
+  await page.getByText("The disk is 92 % full.").waitFor();
+  await accessible(page, "banner of the disk");
+  change = { ...change, oldest_due_seconds: 250 };
+  await page.getByText("Sending is 4 min behind.").waitFor();
+  assert.equal(await page.getByText("The disk is 92 % full.").count(), 0, "one banner at a time");
+  change = { trouble: "Sending has stopped." };
+  await page.getByRole("status").getByText("Sending has stopped.").waitFor();
+  change = {};
+  await page.getByRole("status").getByText("Sending has stopped.").waitFor({ state: "detached" });
+});
+
+test("without the stream the page asks instead, and says so; with it again it is live", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  await server.webhook({ url: receiver.url });
+  const page = await browse(t, server, null, { expects: [/status of 503 .*\/stream/] });
+  await page.route("**/stream", (route) => route.fulfill({ status: 503, body: "no streams here" }));
+  await page.goto(`${server.url}/accounts/default/deliveries`);
+  await page.getByText("Polling", { exact: true }).waitFor();
+  await server.event();
+  await page.getByRole("link", { name: "alert.domain_matched" }).waitFor();
+  await accessible(page, "polling");
+  await page.unroute("**/stream");
+  await page.getByText("Live", { exact: true }).waitFor();
+});
+
+test("a newer version of the page is told after the stream was away, and loaded on asking", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, "/accounts/default/webhooks");
+  await page.getByText("Live", { exact: true }).waitFor();
+  // A stream that ends, as with a server that is replaced, and a page that starts with another script.
+  await page.route("**/stream", (route) => route.fulfill({ contentType: "text/event-stream", body: "retry: 2000\nid: 1\n: connected\n\n" }));
+  await page.route(`${server.url}/`, (route) => route.fulfill({ contentType: "text/html", body: '<script type="module" src="assets/index-newer.js"></script>' }));
+  await page.reload();
+  await page.evaluate(() => (globalThis.before = true));
+  await page.getByText("There is a new version of this page.").waitFor();
+  await accessible(page, "banner of a new version");
+  await page.unroute("**/stream");
+  await page.unroute(`${server.url}/`);
+  await page.getByRole("button", { name: "Reload" }).click();
+  await page.waitForFunction(() => globalThis.before === undefined);
+  await page.getByText("Live", { exact: true }).waitFor();
+  assert.equal(await page.getByText("There is a new version").count(), 0);
+});

@@ -341,6 +341,13 @@ impl Driver {
                     let _ = store.change(Change::HeldSent { webhook, version }, By::us(), None).await;
                 });
             }
+            Output::LeaveAlone { webhook, until } => {
+                let store = Arc::clone(&self.sender.store);
+                tokio::spawn(async move {
+                    // Lost, the receiver says it again to the first request after a restart.
+                    let _ = store.change(Change::LeaveAlone { webhook, until }, By::us(), None).await;
+                });
+            }
             Output::Failing { webhook, since } => {
                 let store = Arc::clone(&self.sender.store);
                 tokio::spawn(async move {

@@ -138,6 +138,8 @@ pub(crate) struct Lane {
     pub(crate) next_held_start: Timestamp,
     /// No start before this instant: the receiver asked for it.
     pub(crate) hold_until: Timestamp,
+    /// What of that the store knows.
+    pub(crate) hold_recorded: Timestamp,
     turns_since_old: u8,
     pub(crate) on_disk: OnDisk,
     /// What waits in the webhook's order, if it has one.
@@ -164,7 +166,10 @@ pub(crate) struct Queued {
 }
 
 impl Lane {
-    pub(crate) fn new(webhook: Arc<Webhook>, lease: Lease, policy: &Policy) -> Self {
+    pub(crate) fn new(webhook: Arc<Webhook>, lease: Lease, policy: &Policy, now: Timestamp) -> Self {
+        // A clock that was set back meanwhile makes nobody wait for longer than a receiver can ask for.
+        let longest = now.plus(webhook.schedule(policy).longest());
+        let hold_until = webhook.leave_alone_until.unwrap_or_default().min(longest);
         let window = webhook.cap(policy).div_ceil(2);
         let failing_since = webhook.failing_since;
         let ordered = webhook.order.clone().map(Ordered::new);
@@ -188,7 +193,8 @@ impl Lane {
             next_start: Timestamp(0),
             held_rate,
             next_held_start: Timestamp(0),
-            hold_until: Timestamp(0),
+            hold_until,
+            hold_recorded: hold_until,
             turns_since_old: 0,
             on_disk,
             cost: 0,
@@ -337,6 +343,7 @@ impl Lane {
     pub(crate) fn begin_anew(&mut self, policy: &Policy) {
         self.failures_in_a_row = 0;
         self.hold_until = Timestamp(0);
+        self.hold_recorded = Timestamp(0);
         self.window = self.webhook.cap(policy).div_ceil(2);
     }
 

@@ -59,6 +59,8 @@ impl Default for Bounds {
 const UNRECORDED_MAX: usize = 10_000;
 /// For how long a webhook must fail before the store is told.
 const FAILING_RECORDED_AFTER: Duration = Duration::from_secs(60);
+/// From which length on a receiver's wish to be left alone is remembered over a restart.
+const REMEMBERED_FROM: Duration = Duration::from_secs(10);
 /// How long after the end of its schedule a delivery that could not be sent is given up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(86_400);
 /// Over how long at most that is spread which came due while the process was down.

@@ -118,6 +118,13 @@ pub enum Change {
         /// Its version.
         version: u64,
     },
+    /// A webhook's receiver has asked to be left alone until then; another URL, or a resume, ends that. Changes no version.
+    LeaveAlone {
+        /// The webhook's number.
+        webhook: u32,
+        /// Until when.
+        until: Timestamp,
+    },
     /// Create a key.
     PutKey(ApiKey),
     /// Revoke a key; the sessions that come from it end with it.
@@ -330,7 +337,7 @@ pub trait Store: Send + Sync {
 
     /// Makes a change; answers after its fsync. With `keep`, the change is made once per idempotency key. What it was and
     /// `by` whom is in the audit log with the same transaction; only our own
-    /// bookkeeping ([`Change::Failing`], [`Change::HeldSent`], [`Change::KeysUsed`]) is not.
+    /// bookkeeping ([`Change::Failing`], [`Change::HeldSent`], [`Change::LeaveAlone`], [`Change::KeysUsed`]) is not.
     async fn change(&self, change: Change, by: By, keep: Option<Keep>) -> Result<Changed, ChangeError>;
 
     /// Entries of the audit log, newest first.

@@ -101,6 +101,8 @@ pub struct Webhook {
     pub failing_since: Option<Timestamp>,
     /// Deliveries per second for what a pause has held, while some of that is left; the store's to set.
     pub held_rate: Option<u32>,
+    /// Until when its receiver has asked to be left alone (`Retry-After`), where that is long; the store's to set.
+    pub leave_alone_until: Option<Timestamp>,
     /// Whether it is deleted when the command that made it does not come again (`posthaste listen`).
     pub temporary: bool,
 }
@@ -139,6 +141,7 @@ impl Webhook {
             version: 1,
             failing_since: None,
             held_rate: None,
+            leave_alone_until: None,
             temporary: false,
         }
     }

@@ -421,6 +421,10 @@ impl World {
                 Output::HeldSent { webhook, version } => {
                     let _ = self.disk.change(now, Change::HeldSent { webhook, version });
                 }
+                Output::LeaveAlone { webhook, until } => {
+                    // A webhook that is gone by now is left alone anyway.
+                    let _ = self.disk.change(now, Change::LeaveAlone { webhook, until });
+                }
                 Output::Failing { webhook, since } => {
                     // A webhook that is gone by now needs no record of its failures.
                     let _ = self.disk.change(now, Change::Failing { webhook, since });

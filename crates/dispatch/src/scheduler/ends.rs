@@ -10,7 +10,7 @@ use domain::shard::{Epoch, Lease};
 use domain::time::Timestamp;
 use domain::webhook::PauseCause;
 
-use super::{Ended, FAILING_RECORDED_AFTER, GIVEN_UP_AFTER, Known, Output, Ration, Scheduler, Slot};
+use super::{Ended, FAILING_RECORDED_AFTER, GIVEN_UP_AFTER, Known, Output, REMEMBERED_FROM, Ration, Scheduler, Slot};
 use crate::lane::{Job, Lane, overload};
 
 impl Scheduler {
@@ -192,6 +192,11 @@ impl Scheduler {
         {
             let asked = asked.min(lane.webhook.schedule(&self.policy).longest());
             lane.hold_until = lane.hold_until.max(ended_at.plus(asked));
+            // Shorter than a restart takes is not worth a write, nor is what the attempts in flight add to it.
+            if asked >= REMEMBERED_FROM && lane.hold_until > lane.hold_recorded.plus(REMEMBERED_FROM / 2) {
+                lane.hold_recorded = lane.hold_until;
+                self.out.push(Output::LeaveAlone { webhook: due.webhook, until: lane.hold_until });
+            }
         }
     }
 

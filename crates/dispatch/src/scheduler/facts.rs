@@ -61,7 +61,7 @@ impl Scheduler {
         self.replays.webhook(&webhook);
         let Some(lease) = self.lease(webhook.account, number) else { return };
         let policy = Arc::clone(&self.policy);
-        let lane = self.lanes.entry(number).or_insert_with(|| Lane::new(Arc::clone(&webhook), lease, &policy));
+        let lane = self.lanes.entry(number).or_insert_with(|| Lane::new(Arc::clone(&webhook), lease, &policy, now));
         if lane.webhook.url != webhook.url {
             lane.begin_anew(&policy);
         }
@@ -212,6 +212,7 @@ impl Scheduler {
             shift(&mut lane.next_start);
             shift(&mut lane.next_held_start);
             shift(&mut lane.hold_until);
+            shift(&mut lane.hold_recorded);
             shift(&mut lane.on_disk.not_before);
             if let Some(ordered) = &mut lane.ordered {
                 ordered.shift(shift);

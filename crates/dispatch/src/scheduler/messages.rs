@@ -136,6 +136,13 @@ pub enum Output {
         /// Its version.
         version: u64,
     },
+    /// Remember until when the receiver has asked to be left alone: no request goes there before, also after a restart.
+    LeaveAlone {
+        /// The webhook's number.
+        webhook: u32,
+        /// Until when.
+        until: Timestamp,
+    },
     /// An attempt has ended whose shard was lost meanwhile: nothing is recorded of it.
     Dropped(DeliveryId),
     /// Of these shards, which were wound down, nothing is in flight, and everything is recorded.

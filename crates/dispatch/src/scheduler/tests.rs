@@ -42,6 +42,8 @@ struct Bench {
     quiet: Vec<Shard>,
     /// Attempts that ended after their shard was lost.
     dropped: Vec<DeliveryId>,
+    /// Webhooks whose receivers are to be left alone, and until when.
+    left_alone: Vec<(u32, Timestamp)>,
     loads: usize,
     events: i64,
     /// What the store would hold for later.
@@ -67,6 +69,7 @@ impl Bench {
             held_sent: Vec::new(),
             quiet: Vec::new(),
             dropped: Vec::new(),
+            left_alone: Vec::new(),
             loads: 0,
             events: 0,
             on_disk: Vec::new(),
@@ -98,6 +101,7 @@ impl Bench {
                     self.take(Input::Backlog { webhook, load, rows: Some(rows) });
                 }
                 Output::Failing { .. } | Output::HandOver { .. } | Output::PauseReplay { .. } => {}
+                Output::LeaveAlone { webhook, until } => self.left_alone.push((webhook, until)),
                 Output::Quiet(shards) => self.quiet.extend(shards),
                 Output::Dropped(delivery) => self.dropped.push(delivery),
                 Output::HeldSent { webhook, .. } => self.held_sent.push(webhook),

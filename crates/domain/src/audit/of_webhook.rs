@@ -94,6 +94,7 @@ fn fields(webhook: &Webhook) -> Vec<(&'static str, Value)> {
         version: _,
         failing_since: _,
         held_rate: _,
+        leave_alone_until: _,
         temporary,
     } = webhook;
     vec![

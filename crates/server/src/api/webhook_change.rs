@@ -70,6 +70,7 @@ fn after(change: &Change) -> Option<&Webhook> {
         | Change::DeleteWebhook(_)
         | Change::Failing { .. }
         | Change::HeldSent { .. }
+        | Change::LeaveAlone { .. }
         | Change::PutKey(_)
         | Change::RevokeKey(_)
         | Change::OpenSessions { .. }

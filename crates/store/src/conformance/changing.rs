@@ -1,7 +1,10 @@
 //! Changes: versions, idempotency, deletion, and whose anything is.
 
+use std::sync::Arc;
+
 use domain::audit::By;
 use domain::delivery::DeliveryStatus;
+use domain::endpoint_url::EndpointUrl;
 use domain::id::WebhookId;
 use domain::key::{ApiKey, Scope};
 use domain::key_pair::KeyPair;
@@ -9,7 +12,7 @@ use domain::secret::SigningSecret;
 use domain::signature::KeyPairs;
 use domain::store::{Change, ChangeError, Changed, EventQuery, Fact, Keep, StoreError};
 use domain::time::Timestamp;
-use domain::webhook::Webhook;
+use domain::webhook::{Held, Webhook};
 
 use super::Subject;
 use super::world::{End, World, event, first, id, idempotency};
@@ -39,6 +42,37 @@ pub async fn a_webhook_keeps_everything(subject: &mut dyn Subject) {
     world.change(failing).await.expect("it exists");
     world.restart().await;
     assert_eq!((world.webhook("wh_kept").failing_since, world.webhook("wh_kept").version), (None, after.version));
+}
+
+/// A receiver's wish to be left alone is kept, through changes too; not for another URL, and not past a resume.
+pub async fn a_wish_to_be_left_alone_is_kept(subject: &mut dyn Subject) {
+    let mut world = World::new(subject).await;
+    let account = world.account();
+    let webhook = world.new_webhook(account, "wh_one", &["*"]).await;
+    let version = world.webhook("wh_one").version;
+    let until = Timestamp(7_000_000);
+    let wish = Change::LeaveAlone { webhook, until };
+    world.change(wish.clone()).await.expect("it exists");
+    world.restart().await;
+    let kept = world.webhook("wh_one");
+    assert_eq!((kept.leave_alone_until, kept.version), (Some(until), version));
+    // Whoever changes the webhook has read it before, and knows nothing of the wish.
+    let known = |kept: &Webhook| Webhook { version: kept.version + 1, leave_alone_until: None, ..kept.clone() };
+    world.change(Change::PutWebhook(Box::new(known(&kept)))).await.expect("the next version");
+    assert_eq!(world.webhook("wh_one").leave_alone_until, Some(until));
+    let url = Arc::new(EndpointUrl::stored("https://example.org/in").expect("a URL"));
+    let moved = Webhook { url, ..known(&world.webhook("wh_one")) };
+    world.change(Change::PutWebhook(Box::new(moved))).await.expect("the next version");
+    assert_eq!(world.webhook("wh_one").leave_alone_until, None);
+    world.change(wish).await.expect("it exists");
+    world.change(Change::PutWebhook(world.paused("wh_one"))).await.expect("it is active");
+    assert_eq!(world.webhook("wh_one").leave_alone_until, Some(until));
+    let resume = Change::Resume { webhook: world.active("wh_one"), held: Held::Deliver, rate: None };
+    world.change(resume).await.expect("it is paused");
+    world.restart().await;
+    assert_eq!(world.webhook("wh_one").leave_alone_until, None);
+    let gone = Change::LeaveAlone { webhook: 999, until };
+    assert_eq!(world.change(gone).await.map(|_| ()), Err(ChangeError::NotFound));
 }
 
 /// An answer that is kept with a change is given again, and the change is made once; a failed change keeps nothing.

@@ -44,6 +44,8 @@ struct Profile {
     order: Option<Order>,
     #[serde(default)]
     held_rate: Option<u32>,
+    #[serde(default)]
+    leave_alone_until: Option<Timestamp>,
 }
 
 /// The sealed columns, and what else their checksum covers.
@@ -133,6 +135,7 @@ pub(crate) fn read(columns: &Columns, id: &str, account_id: AccountId, vault: &V
         temporary: profile.temporary,
         order: profile.order,
         held_rate: profile.held_rate,
+        leave_alone_until: profile.leave_alone_until,
     })
 }
 
@@ -156,6 +159,7 @@ pub(crate) fn seal(vault: &Vault, mut nonce: impl FnMut() -> [u8; 24], webhook: 
         temporary: webhook.temporary,
         order: webhook.order.clone(),
         held_rate: webhook.held_rate,
+        leave_alone_until: webhook.leave_alone_until,
     };
     let secret_version = webhook.version as i64;
     let context = Context { account: &webhook.account_id, webhook: id, version: secret_version };

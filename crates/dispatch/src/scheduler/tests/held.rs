@@ -110,6 +110,7 @@ fn read_all(scheduler: &mut Scheduler, now: Timestamp, mut outputs: Vec<Output>,
                 | Output::HandOver { .. }
                 | Output::PauseReplay { .. }
                 | Output::HeldSent { .. }
+                | Output::LeaveAlone { .. }
                 | Output::Failing { .. } => panic!("{output:?}"),
             }
         }

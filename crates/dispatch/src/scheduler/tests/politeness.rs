@@ -53,6 +53,38 @@ fn retry_after_is_bounded_by_the_longest_delay_and_counts_on_429_and_503_only() 
 }
 
 #[test]
+fn a_receiver_that_asked_for_a_while_is_left_alone_over_a_restart() {
+    let mut bench = Bench::new(Policy { jitter: 0.0, ..Policy::default() });
+    let webhook = bench.webhook(1, 1, |_| {});
+    for _ in 0..3 {
+        bench.event(vec![1], false);
+    }
+    let starts = std::mem::take(&mut bench.starts);
+    bench.end(&starts[0], asked_to_wait(429, "9"));
+    assert_eq!(bench.left_alone, [], "that is not worth a write");
+    for start in &starts[1..] {
+        bench.end(start, asked_to_wait(503, "3600"));
+    }
+    bench.record();
+    let until = bench.now.plus(Duration::from_secs(3_600));
+    assert_eq!(bench.left_alone.len(), 1, "and what the others in flight add is not: {:?}", bench.left_alone);
+    let (number, told) = bench.left_alone[0];
+    assert!(number == 1 && told <= until && until.since(told) < Duration::from_secs(1));
+    let kept = Arc::new(Webhook { leave_alone_until: Some(told), ..Webhook::clone(&webhook) });
+    bench.restart(&[kept], Vec::new(), Bounds::default());
+    bench.event(vec![1], false);
+    bench.next_start().expect("it is sent then");
+    assert_eq!(bench.now, told);
+    // A clock that was set back by days meanwhile makes nobody wait for days.
+    let ahead = Arc::new(Webhook { leave_alone_until: Some(Timestamp(i64::MAX / 2)), ..Webhook::clone(&webhook) });
+    bench.restart(&[ahead], Vec::new(), Bounds::default());
+    let restarted = bench.now;
+    bench.event(vec![1], false);
+    bench.next_start().expect("it is sent then");
+    assert_eq!(bench.now.since(restarted), bench.policy.retry_schedule.longest());
+}
+
+#[test]
 fn another_url_is_another_receiver() {
     let mut bench = Bench::new(Policy::default());
     let webhook = bench.webhook(1, 1, |_| {});

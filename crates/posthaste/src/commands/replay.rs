@@ -73,6 +73,9 @@ struct Filter {
     /// Of events accepted before: a time, or a span back from now
     #[arg(long, value_name = "WHEN")]
     until: Option<String>,
+    /// With this text in an id or the event's data; bodies are read for it, so give --since too
+    #[arg(long, value_name = "TEXT")]
+    q: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -181,6 +184,7 @@ impl Filter {
             ("error", &self.error),
             ("since", &self.since),
             ("until", &self.until),
+            ("q", &self.q),
         ];
         for (name, value) in rest {
             if let Some(value) = value {

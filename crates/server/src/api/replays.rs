@@ -29,8 +29,8 @@ const ALL: &str = "/v1/accounts/{account}/replays";
 const ONE: &str = "/v1/accounts/{account}/replays/{id}";
 /// How many deliveries a dry run shows.
 const SHOWN: usize = 20;
-/// The keys of the filter. Bodies are not searched.
-const FILTER: [&str; 7] = ["webhook", "status", "event", "code", "error", "since", "until"];
+/// The keys of the filter.
+const FILTER: [&str; 8] = ["webhook", "status", "event", "code", "error", "since", "until", "q"];
 
 /// Which deliveries are to be sent again, in the words of the log's filter; at least one of them.
 #[derive(ToSchema)]
@@ -53,6 +53,8 @@ struct ReplayInput {
     since: Option<String>,
     /// Of events accepted before: a time, or a span back from now.
     until: Option<String>,
+    /// With this text in an id or the event's data. Each body that the other keys mean is read for it: give `since` too.
+    q: Option<String>,
     /// Deliveries per second; not given or null for no limit of its own.
     rate: Option<u32>,
     /// Only count: the answer has the exact count and the first 20, and nothing is changed.
@@ -141,6 +143,8 @@ fn read(api: &Api, at: &InAccount, text: &str) -> Result<Asked, Problem> {
     for name in FILTER {
         match input.get::<Texts>(name, "filter_invalid", "text, or a list of texts") {
             Given::Value(Texts::One(text)) => pairs.push((name, text)),
+            // A text that is searched for may have commas of its own.
+            Given::Value(Texts::Several(_)) if name == "q" => input.fault("/q", "filter_invalid", "q is one text."),
             Given::Value(Texts::Several(texts)) => pairs.push((name, texts.join(","))),
             Given::Absent | Given::Null => {}
         }
@@ -159,7 +163,7 @@ fn read(api: &Api, at: &InAccount, text: &str) -> Result<Asked, Problem> {
     let dry_run = input.get("dry_run", "dry_run_invalid", "true or false") == Given::Value(true);
     input.check()?;
     if pairs.is_empty() {
-        let detail = "Say which deliveries: give one of webhook, status, event, code, error, since, until. All of the \
+        let detail = "Say which deliveries: give one of webhook, status, event, code, error, since, until, q. All of the \
                       account's are {\"since\": \"1970-01-01T00:00:00Z\"}.";
         return Err(Problem::fault("", "filter_missing", detail));
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use domain::attempt::{ErrorCode, Reason};
 use domain::delivery::{DeliveryStatus, Due};
+use domain::event::NewEvent;
 use domain::filter::DeliveryFilter;
 use domain::id::DeliveryId;
 use domain::replay::{Cause, Coverage, Replay, ReplayChange, Results, Scope, State};
@@ -87,7 +88,7 @@ pub async fn coverage_is_exact(subject: &mut dyn Subject) {
     let retried = world.accept(event(account)).await.id;
     world.settle(first(retried, 0, one), End::Retry(500, Duration::from_secs(9))).await;
     world.accept(event(account)).await;
-    let test = world.accept(domain::event::NewEvent { test_for: Some(one), ..event(account) }).await.id;
+    let test = world.accept(NewEvent { test_for: Some(one), ..event(account) }).await.id;
     let test_due = Due { reason: Reason::Test, ..first(test, 0, one) };
     world.settle(test_due, End::Failed(500)).await;
     let all = world.coverage(account, "webhook=wh_one").await;
@@ -112,6 +113,36 @@ pub async fn coverage_is_exact(subject: &mut dyn Subject) {
     world.change(Change::DeleteWebhook(one)).await.expect("it exists");
     let deleted = world.coverage(account, "").await;
     assert_eq!((deleted.total, deleted.passed_over.webhook_deleted, deleted.passed_over.tests), (0, 6, 1));
+}
+
+/// A replay covers what its text finds in ids and in data, as the log shows it.
+pub async fn coverage_searches(subject: &mut dyn Subject) {
+    let mut world = World::new(subject).await;
+    let account = world.account();
+    let webhook = world.new_webhook(account, "wh_one", &["*"]).await;
+    let of = |data: &'static str| NewEvent { data: data.into(), ..event(account) };
+    let mut ids = Vec::new();
+    for data in [r#"{"domain":"Acme.com"}"#, r#"{"domain":"other.com"}"#, r#"{"domain":"x","note":"for ACME"}"#] {
+        let accepted = world.accept(of(data)).await.id;
+        world.settle(first(accepted, 0, webhook), End::Failed(500)).await;
+        ids.push(id(accepted, 0));
+    }
+    world.accept(of(r#"{"domain":"acme.org"}"#)).await;
+    let counts = async |world: &World<'_>, filter: &str| {
+        let coverage = world.coverage(account, filter).await;
+        (coverage.total, coverage.passed_over.unfinished)
+    };
+    assert_eq!(counts(&world, "q=acme").await, (2, 1));
+    assert_eq!(counts(&world, "q=acme status=failed").await, (2, 0));
+    assert_eq!(counts(&world, "q=acme status=delivered").await, (0, 0));
+    assert_eq!(counts(&world, "q=wh_one").await, (3, 1));
+    assert_eq!(counts(&world, &format!("q={}", ids[1])).await, (1, 0));
+    assert_eq!(counts(&world, &format!("q={}", ids[1].event)).await, (1, 0));
+    assert_eq!(counts(&world, "q=nowhere").await, (0, 0));
+    let replay = world.start(account, "q=acme status=failed webhook=wh_one", "rpl_one").await;
+    world.restart().await;
+    let due = world.hand_over(replay, 9).await;
+    assert_eq!(due.iter().map(|due| due.delivery).collect::<Vec<_>>(), [ids[0], ids[2]]);
 }
 
 /// A replay hands each delivery over once, in batches and over restarts, and what came after its creation not at all.

@@ -49,6 +49,7 @@ impl Engine {
             return Ok(false);
         }
         let at_once = self.limits.cancelled_at_once;
+        self.resuming = Some((resumed.number, until));
         let cancelled = self.cancel_held_of(now, resumed.number, until, at_once)?;
         self.write_replays(now)?;
         Ok(cancelled == at_once)

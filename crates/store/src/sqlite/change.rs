@@ -49,6 +49,10 @@ impl Engine {
                 self.held_sent(webhook, version)?;
                 Vec::new()
             }
+            Change::LeaveAlone { webhook, until } => {
+                self.leave_alone(webhook, until)?;
+                Vec::new()
+            }
             Change::PutKey(key) => vec![self.put_key(key)?],
             Change::RevokeKey(id) => vec![self.revoke_key(&id)?],
             Change::OpenSessions { sessions, link } => self.open_sessions(now, sessions, link)?,
@@ -100,7 +104,10 @@ impl Engine {
     fn put_webhook(&mut self, mut webhook: Webhook) -> Result<Vec<Act>, ChangeError> {
         let stored = self.shared.directory.read().webhook_numbered(webhook.number).cloned();
         let resumed = stored.as_ref().is_some_and(|stored| stored.pause.is_some()) && webhook.pause.is_none();
-        webhook.held_rate = stored.and_then(|stored| stored.held_rate).filter(|_| webhook.pause.is_none());
+        webhook.held_rate = stored.as_ref().and_then(|stored| stored.held_rate).filter(|_| webhook.pause.is_none());
+        // What a receiver has asked for concerns no other, and not whom a person has told us to go on with.
+        let same = stored.filter(|stored| !resumed && stored.url == webhook.url);
+        webhook.leave_alone_until = same.and_then(|stored| stored.leave_alone_until);
         let number = webhook.number;
         let acts = self.write_webhook(webhook)?;
         if resumed {
@@ -176,11 +183,14 @@ impl Engine {
     ) -> Result<Vec<Act>, ChangeError> {
         let number = webhook.number;
         webhook.held_rate = rate;
+        webhook.leave_alone_until = None;
         let mut acts = self.write_webhook(webhook)?;
         of_webhook::resumed(&mut acts, held, rate);
         if held == Held::Cancel {
-            // What is left of it: `cancel_held` has gone before, if it was much.
-            self.cancel_held_of(now, number, self.held_until(now), usize::MAX >> 1)?;
+            // What is left of it: `cancel_held` has gone before, if it was much. What has come since was not meant.
+            let asked = self.resuming.take().filter(|(webhook, _)| *webhook == number);
+            let until = asked.map_or_else(|| self.held_until(now), |(_, until)| until);
+            self.cancel_held_of(now, number, until, usize::MAX >> 1)?;
         }
         // Also after cancelling: retries that are planned for later were passed over while it was paused.
         self.staged.facts.push(Fact::Resumed { webhook: number, rate });
@@ -211,6 +221,15 @@ impl Engine {
         let stored = self.shared.directory.read().webhook_numbered(number).cloned();
         let mut webhook = Webhook::clone(&*stored.ok_or(ChangeError::NotFound)?);
         webhook.failing_since = since;
+        self.store_webhook(&webhook)?;
+        self.staged.directory.push(Entry::Webhook(Arc::new(webhook)));
+        Ok(())
+    }
+
+    fn leave_alone(&mut self, number: u32, until: Timestamp) -> Result<(), ChangeError> {
+        let stored = self.shared.directory.read().webhook_numbered(number).cloned();
+        let webhook =
+            Webhook { leave_alone_until: Some(until), ..Webhook::clone(&*stored.ok_or(ChangeError::NotFound)?) };
         self.store_webhook(&webhook)?;
         self.staged.directory.push(Entry::Webhook(Arc::new(webhook)));
         Ok(())

@@ -1,8 +1,11 @@
 //! What a replay in bulk covers: every delivery that its filter means, oldest first, in one state of the store.
 
+use std::collections::HashSet;
+
 use domain::delivery::{Delivery, DeliveryStatus};
 use domain::filter::DeliveryFilter;
 use domain::id::{DeliveryId, EventId};
+use domain::redaction::Redaction;
 use domain::replay::{Coverage, PassedOver, Scope};
 use domain::store::StoreError;
 use domain::time::Timestamp;
@@ -10,8 +13,10 @@ use rusqlite::{CachedStatement, Connection, Rows, ToSql};
 
 use super::deliveries::{self, DeliveryRow, State, columns};
 use super::fault::Fault;
+use super::list::finds;
 use super::reader::Reader;
 use super::view::View;
+use crate::rows::search::Search;
 use crate::rows::wanted::{self, LEAD_MAX};
 
 /// How many deliveries are listed at once.
@@ -69,11 +74,13 @@ fn go_through(
 ) -> Result<PassedOver, Fault> {
     let mut view = View::new(&reader.shared, scope.account, scope.now, &scope.sending);
     let unstored = unstored(reader, scope, &mut view)?;
+    let redaction = reader.shared.redaction(scope.account);
+    let mut text = Text::new(reader, scope, &redaction);
     let snapshot = reader.snapshot()?;
     let mut passed_over = PassedOver::default();
-    for (id, status) in unstored {
+    for (id, webhook, status) in unstored {
         // What got its row since memory was read is met among the rows.
-        if deliveries::get(&snapshot, id)?.is_none() {
+        if deliveries::get(&snapshot, id)?.is_none() && text.finds(&snapshot, webhook, id)? {
             let gone = status == DeliveryStatus::Cancelled;
             *(if gone { &mut passed_over.webhook_deleted } else { &mut passed_over.unfinished }) += 1;
         }
@@ -81,7 +88,7 @@ fn go_through(
     let mut statements = statements(&snapshot, scope, reader.shared.cancels_in(scope.account))?;
     let mut streams = Vec::new();
     for (statement, state) in &mut statements {
-        streams.push(Stream::start(statement, scope, *state)?);
+        streams.push(Stream::start(statement, scope, text.event(), *state)?);
     }
     loop {
         let first = streams.iter_mut().filter(|stream| stream.head.is_some());
@@ -90,6 +97,9 @@ fn go_through(
         };
         let Some(row) = stream.advance()?.filter(|row| row.account == scope.account) else { continue };
         let Some(delivery) = view.show(&row)?.filter(|delivery| scope.filter.matches(delivery)) else { continue };
+        if !text.finds(&snapshot, row.webhook, row.id)? {
+            continue;
+        }
         if delivery.status == DeliveryStatus::Cancelled && row.state == State::Waiting {
             passed_over.webhook_deleted += 1;
         } else if row.state == State::Waiting {
@@ -106,8 +116,42 @@ fn go_through(
     }
 }
 
-/// The deliveries that the filter means and that have no row: they are unfinished, or their webhook was deleted.
-fn unstored(reader: &Reader, scope: &Scope, view: &mut View<'_>) -> Result<Vec<(DeliveryId, DeliveryStatus)>, Fault> {
+/// The text that the filter wants in ids or bodies, if it wants one. It is looked for last, in what all else wants: bodies are
+/// read for it, however many there are, since a replay covers what its filter means and no less.
+struct Text<'a> {
+    search: Option<(Search<'a>, HashSet<u32>)>,
+}
+
+impl<'a> Text<'a> {
+    fn new(reader: &Reader, scope: &Scope, redaction: &'a Redaction) -> Self {
+        let search = scope.filter.q.as_deref().map(|text| Search::new(text, redaction));
+        let with_webhooks = |search: Search<'a>| {
+            let named = reader.shared.webhooks_named(scope.account, &search);
+            (search, named)
+        };
+        Self { search: search.map(with_webhooks) }
+    }
+
+    /// The one event whose deliveries are meant, if the text is an id.
+    fn event(&self) -> Option<EventId> {
+        self.search.as_ref().and_then(|(search, _)| search.event())
+    }
+
+    fn finds(&mut self, conn: &Connection, webhook: u32, delivery: DeliveryId) -> Result<bool, Fault> {
+        match &mut self.search {
+            None => Ok(true),
+            Some((_, named)) if named.contains(&webhook) => Ok(true),
+            Some((search, _)) => finds(search, conn, delivery),
+        }
+    }
+}
+
+/// The deliveries that the filter means, its text apart, and that have no row: they are unfinished, or their webhook was deleted.
+fn unstored(
+    reader: &Reader,
+    scope: &Scope,
+    view: &mut View<'_>,
+) -> Result<Vec<(DeliveryId, u32, DeliveryStatus)>, Fault> {
     let mut found = Vec::new();
     if !reader.may_be_unstored(scope.account, &scope.filter.status) {
         return Ok(found);
@@ -118,7 +162,7 @@ fn unstored(reader: &Reader, scope: &Scope, view: &mut View<'_>) -> Result<Vec<(
             && scope.webhook.is_none_or(|webhook| webhook == delivery.webhook)
             && let Some(shown) = view.show(&delivery.row(id))?.filter(|delivery| scope.filter.matches(delivery))
         {
-            found.push((id, shown.status));
+            found.push((id, delivery.webhook, shown.status));
         }
     }
     Ok(found)
@@ -192,10 +236,20 @@ struct Stream<'s> {
 }
 
 impl<'s> Stream<'s> {
-    fn start(statement: &'s mut CachedStatement<'_>, scope: &Scope, state: Option<State>) -> Result<Self, Fault> {
+    /// Only of `event`, if that is given.
+    fn start(
+        statement: &'s mut CachedStatement<'_>,
+        scope: &Scope,
+        event: Option<EventId>,
+        state: Option<State>,
+    ) -> Result<Self, Fault> {
         let key = |at: Timestamp| EventId::first_at(at.0.max(0)).0 as i64;
         let from = scope.filter.since.map_or(0, |since| key(since.minus(LEAD_MAX)));
         let below = scope.filter.until.map_or(i64::MAX, key);
+        let (from, below) = match event.map(|event| event.0 as i64) {
+            Some(event) => (from.max(event), below.min(event.saturating_add(1))),
+            None => (from, below),
+        };
         let state = state.map(|state| state as i64);
         let parameters: [&dyn ToSql; 5] = [&scope.account, &scope.webhook, &from, &below, &state];
         let mut stream = Self { rows: statement.query(parameters)?, head: None };

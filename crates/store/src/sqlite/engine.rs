@@ -20,6 +20,7 @@ use domain::vault::Vault;
 use domain::webhook::Webhook;
 use rusqlite::Connection;
 
+use super::cancelling::HeldUntil;
 use super::counted::{self, Counted};
 use super::data_dir::DataDir;
 use super::fault::{Fault, OpenError};
@@ -62,6 +63,8 @@ pub struct Engine {
     pub(super) young: Young,
     pub(super) sizes: Sizes,
     pub(super) shrinking: Shrinking,
+    /// The webhook whose pause is ending by cancelling, and what of it that concerns: as asked, however long it takes.
+    pub(super) resuming: Option<(u32, HeldUntil)>,
     pub(super) buffer: Vec<u8>,
     pub(super) chance: Chance,
     /// Holds the lock.

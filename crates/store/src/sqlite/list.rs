@@ -234,7 +234,7 @@ impl Bounds {
 }
 
 /// Whether an id of the delivery, or its event's body, holds what is searched for.
-fn finds(search: &mut Search<'_>, conn: &Connection, delivery: DeliveryId) -> Result<bool, Fault> {
+pub(super) fn finds(search: &mut Search<'_>, conn: &Connection, delivery: DeliveryId) -> Result<bool, Fault> {
     if let Some(found) = search.finds_by_id(delivery) {
         return Ok(found);
     }

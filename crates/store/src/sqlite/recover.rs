@@ -65,6 +65,7 @@ impl Engine {
             young,
             sizes,
             shrinking: Shrinking::default(),
+            resuming: None,
             buffer: Vec::new(),
             chance,
             _dir: dir,

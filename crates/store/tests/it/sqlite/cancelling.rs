@@ -134,9 +134,15 @@ fn a_pause_that_ends_by_cancelling_holds_until_the_last_is_cancelled() {
     assert_eq!(store.reader().due(None, Timestamp(i64::MAX), 9).expect("it is read"), []);
     let resumed = active(&store);
     while step(&mut store, &resumed) {}
+    // What comes after it was asked is held like any other, and not meant.
     store.accept(NOW, 1);
     assert!(store.change(NOW, Change::Resume { webhook: resumed, held: Held::Cancel, rate: None }));
-    assert_eq!((list(&store, "status=cancelled").len(), on_disk(&store, webhook)), (36, 0));
+    assert_eq!((list(&store, "status=cancelled").len(), on_disk(&store, webhook)), (35, 1));
     assert_eq!(store.accept(NOW, 1).len(), 1);
-    assert_eq!(list(&store, "status=pending").len(), 1);
+    assert_eq!(list(&store, "status=pending").len(), 2);
+    // What is asked without taking parts means all that is held then.
+    store.pause(webhook);
+    let resumed = active(&store);
+    assert!(store.change(NOW, Change::Resume { webhook: resumed, held: Held::Cancel, rate: None }));
+    assert_eq!((list(&store, "status=cancelled").len(), on_disk(&store, webhook)), (37, 0));
 }

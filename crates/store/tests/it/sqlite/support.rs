@@ -138,6 +138,7 @@ impl Open {
             version: 1,
             failing_since: None,
             held_rate: None,
+            leave_alone_until: None,
             temporary: false,
         };
         assert!(self.change(NOW, Change::PutWebhook(Box::new(webhook))));

@@ -144,7 +144,7 @@ fn read(api: &Api, at: &InAccount, text: &str) -> Result<Asked, Problem> {
         match input.get::<Texts>(name, "filter_invalid", "text, or a list of texts") {
             Given::Value(Texts::One(text)) => pairs.push((name, text)),
             // A text that is searched for may have commas of its own.
-            Given::Value(Texts::Several(_)) if name == "q" => input.fault("/q", "filter_invalid", "q is one text."),
+            Given::Value(Texts::Several(_)) if name == "q" => input.fault("q", "filter_invalid", "q is one text."),
             Given::Value(Texts::Several(texts)) => pairs.push((name, texts.join(","))),
             Given::Absent | Given::Null => {}
         }

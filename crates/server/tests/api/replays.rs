@@ -112,12 +112,15 @@ async fn what_cannot_be_replayed_is_refused() {
         (json!({"since": "1h", "until": "2h"}), "/since", "filter_invalid"),
         (json!({"status": "failed", "rate": 0}), "/rate", "rate_invalid"),
         (json!({"status": "failed", "dry_run": "yes"}), "/dry_run", "dry_run_invalid"),
-        (json!({"status": "failed", "q": "text"}), "/q", "unknown_field"),
+        (json!({"status": "failed", "q": ["a", "b"]}), "/q", "filter_invalid"),
+        (json!({"status": "failed", "body": "text"}), "/body", "unknown_field"),
     ] {
         let (status, faults) = world.post(ALL, &body).await.faults();
         assert_eq!(status, 422, "{body}");
         assert_eq!(faults[0], (pointer.to_owned(), code.to_owned()), "{body}");
     }
+    let found = world.post(ALL, &json!({"q": "no such text", "dry_run": true})).await;
+    assert_eq!((found.status, &found.json()["total"]), (StatusCode::OK, &json!(0)));
     for unknown in ["wh_never", &theirs] {
         let reply = world.post(ALL, &json!({"webhook": unknown, "status": "failed"})).await;
         assert_eq!(reply.status, StatusCode::NOT_FOUND, "{unknown}");

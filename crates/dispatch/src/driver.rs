@@ -333,7 +333,7 @@ impl Driver {
             Output::HandOver { replay, count } => self.step(replay, ReplayChange::HandOver { replay, count }),
             Output::PauseReplay { replay, cause } => self.step(replay, ReplayChange::Pause { replay, cause }),
             Output::Dropped(delivery) => self.sender.maker.in_flight.ended(delivery),
-            Output::Quiet(_) => {}
+            Output::Quiet(_) | Output::LoadArrivals(_) => {}
             Output::HeldSent { webhook, version } => {
                 let store = Arc::clone(&self.sender.store);
                 tokio::spawn(async move {

@@ -152,6 +152,8 @@ pub(crate) struct Lane {
     pub(crate) queued: Option<Queued>,
     /// The lease of its shard.
     pub(crate) lease: Lease,
+    /// How many loads had been asked for when it was made.
+    pub(crate) loads_before: u64,
     /// Its shard is to be given back: nothing more is started.
     pub(crate) winding_down: bool,
 }
@@ -166,7 +168,7 @@ pub(crate) struct Queued {
 }
 
 impl Lane {
-    pub(crate) fn new(webhook: Arc<Webhook>, lease: Lease, policy: &Policy, now: Timestamp) -> Self {
+    pub(crate) fn new(webhook: Arc<Webhook>, lease: Lease, loads_before: u64, policy: &Policy, now: Timestamp) -> Self {
         // A clock that was set back meanwhile makes nobody wait for longer than a receiver can ask for.
         let longest = now.plus(webhook.schedule(policy).longest());
         let hold_until = webhook.leave_alone_until.unwrap_or_default().min(longest);
@@ -201,6 +203,7 @@ impl Lane {
             mean_held: 1_000,
             queued: None,
             lease,
+            loads_before,
             winding_down: false,
         }
     }

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use domain::cluster::{Beat, Seen};
 use domain::shard::{Epoch, Lease, Shard, Terms};
 
 #[cfg(test)]
@@ -44,23 +45,12 @@ pub enum Input {
     },
     /// Nothing of these shards, which are wound down, is in flight, and everything that has ended is recorded.
     Quiet(Vec<Shard>),
-    /// Another node has given shards back, has come or has gone: a hint.
+    /// A hint: another node has come or has gone.
     Nudged,
+    /// A hint: another node has given shards back.
+    Freed,
     /// This node ends: everything is given back.
     Drain,
-}
-
-/// What the database has seen in a beat.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// How many nodes live and stay, this one included if it stays.
-    pub nodes: u16,
-    /// This node's place among them, from 0, the oldest first.
-    pub place: u16,
-    /// Everything that this node holds now.
-    pub held: Vec<Lease>,
-    /// In how long the first lease of another node ends, if that is not renewed.
-    pub next_end: Option<Duration>,
 }
 
 /// Something is to be done.
@@ -79,19 +69,6 @@ pub enum Output {
     StartUntil(Duration),
     /// Everything is given back: the node may end.
     Left,
-}
-
-/// What is asked of the database, all at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Beat {
-    /// Its number.
-    pub number: u64,
-    /// How many shards this node is to hold afterwards at most: free ones are taken up to this.
-    pub want: u16,
-    /// What is given back.
-    pub release: Vec<Lease>,
-    /// Whether this node leaves: it is no longer counted among those that share.
-    pub leaving: bool,
 }
 
 /// How a shard is held.
@@ -176,7 +153,8 @@ impl Leases {
                 }
             }
             Input::Quiet(shards) => self.quiet(now, &shards, &mut out),
-            Input::Nudged => self.sooner(self.answered.map_or(now, |at| now.max(at + NUDGED_EVERY))),
+            Input::Freed if self.count() >= self.share => {}
+            Input::Nudged | Input::Freed => self.sooner(self.answered.map_or(now, |at| now.max(at + NUDGED_EVERY))),
             Input::Drain => {
                 self.draining = true;
                 self.share = 0;
@@ -206,7 +184,9 @@ impl Leases {
     fn answered(&mut self, now: Duration, beat: u64, seen: Seen, out: &mut Vec<Output>) {
         let Some(under_way) = self.under_way.filter(|under_way| under_way.number == beat) else { return };
         self.under_way = None;
-        let away = self.answered.is_some_and(|last| under_way.sent_at >= last + self.terms.length);
+        // For so long that others may have lost their leases in the same outage.
+        let outage = self.terms.length.saturating_sub(self.terms.renewed_every);
+        let away = self.answered.is_some_and(|last| under_way.sent_at >= last + outage);
         if away {
             self.patient_until = now + self.terms.renewed_every;
         }

@@ -14,6 +14,7 @@ use domain::policy::Policy;
 use domain::shard::Lease;
 use domain::time::Timestamp;
 
+mod arrivals;
 mod ends;
 mod facts;
 mod in_order;
@@ -117,8 +118,10 @@ pub struct Scheduler {
     in_flight: usize,
     failing_in_flight: usize,
     unrecorded: usize,
-    /// Loads of backlogs asked for.
+    /// Loads asked for.
     loads: u64,
+    /// The number of the last load of planned attempts.
+    planned_load: u64,
     /// Heads of orders that are planned for later: in memory however far ahead, and no reason to load less of others.
     planned_in_order: usize,
     draining: bool,
@@ -148,6 +151,7 @@ impl Scheduler {
             failing_in_flight: 0,
             unrecorded: 0,
             loads: 0,
+            planned_load: 0,
             planned_in_order: 0,
             draining: false,
             still: false,
@@ -219,13 +223,11 @@ impl Scheduler {
             Input::Ended(ended) => self.ended(now, *ended),
             Input::Gone { delivery, epoch } => self.gone(now, delivery, epoch),
             Input::Hold { leases, webhooks } => self.hold(now, &leases, webhooks),
+            Input::LookForArrivals => self.look_for_arrivals(now),
+            Input::Arrivals(rows) => self.arrived(now, rows),
             Input::WindDown(shards) => self.wind_down(&shards),
             Input::LetGo(shards) => self.let_go(&shards),
-            Input::Due(rows) => {
-                for due in self.horizon.loaded(rows, self.bounds.due) {
-                    self.learn_of_loaded(now, Job::on_disk(due));
-                }
-            }
+            Input::Due(rows) => self.planned(now, rows),
             Input::DueFailed => self.horizon.load_failed(now.plus(Duration::from_secs(1))),
             Input::Backlog { webhook, load, rows } => self.backlog(now, webhook, load, rows),
             Input::ReplayStepped { replay, made } => self.replays.stepped(now, replay, made),
@@ -242,6 +244,8 @@ impl Scheduler {
         if !self.crowded()
             && let Some(load) = self.horizon.load(now, self.bounds.due)
         {
+            self.loads += 1;
+            self.planned_load = self.loads;
             self.out.push(Output::LoadDue(load));
         }
         if !self.draining {
@@ -295,6 +299,14 @@ impl Scheduler {
         lane.push(job);
         self.known.insert(due.delivery, Known::Waiting);
         self.enqueue(now, due.webhook);
+    }
+
+    fn planned(&mut self, now: Timestamp, rows: Vec<Due>) {
+        for due in self.horizon.loaded(rows, self.bounds.due) {
+            if self.read_since_held(due.webhook, self.planned_load) {
+                self.learn_of_loaded(now, Job::on_disk(due));
+            }
+        }
     }
 
     /// Takes in what a load of planned attempts has brought: the load does not bring it again. What came due while the

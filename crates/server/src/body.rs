@@ -108,7 +108,8 @@ pub(crate) async fn read(api: &Api, headers: &HeaderMap, body: Body, most: usize
     }
     match tokio::time::timeout(BODY_TIME, collect(api, body, most)).await {
         Ok(Ok((bytes, share))) => {
-            let in_hand = (bytes.len() > FREE).then(|| api.bodies.in_hand.take(1).ok_or_else(overloaded)).transpose()?;
+            let in_hand =
+                (bytes.len() > FREE).then(|| api.bodies.in_hand.take(1).ok_or_else(overloaded)).transpose()?;
             Ok(Read { bytes, kind, _shares: [share, in_hand] })
         }
         Ok(Err(problem)) => Err(problem),

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use simulation::run;
 
+#[path = "seeds/cluster.rs"]
+mod cluster;
+
 /// A number from the environment.
 #[expect(clippy::disallowed_methods, reason = "how many seeds, or which one, is the caller's choice")]
 fn number(name: &str) -> Option<u64> {

@@ -205,7 +205,7 @@ impl Scheduler {
             return;
         }
         let (delivery, webhook) = (settlement.delivery, settlement.webhook);
-        self.horizon.settled(delivery);
+        self.out_of_date(delivery);
         if let Some(lane) = self.lanes.get_mut(&webhook) {
             lane.on_disk.ended(delivery);
         }

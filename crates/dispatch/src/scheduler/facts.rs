@@ -39,6 +39,11 @@ impl Scheduler {
                 self.enqueue(now, *webhook);
                 continue;
             }
+            if !event.test && self.parts.is_some() && self.lanes.get(webhook).is_some_and(|lane| lane.ordered.is_some())
+            {
+                self.grown_in_order(now, *webhook, event.id);
+                continue;
+            }
             let due = Due {
                 delivery,
                 webhook: *webhook,
@@ -60,8 +65,15 @@ impl Scheduler {
         }
         self.replays.webhook(&webhook);
         let Some(lease) = self.lease(webhook.account, number) else { return };
+        if self.lanes.get(&number).is_some_and(|lane| lane.webhook.version > webhook.version) {
+            // Another node's change, told late.
+            return;
+        }
         let policy = Arc::clone(&self.policy);
-        let lane = self.lanes.entry(number).or_insert_with(|| Lane::new(Arc::clone(&webhook), lease, &policy, now));
+        let lane = self
+            .lanes
+            .entry(number)
+            .or_insert_with(|| Lane::new(Arc::clone(&webhook), lease, self.loads, &policy, now));
         if lane.webhook.url != webhook.url {
             lane.begin_anew(&policy);
         }
@@ -129,8 +141,7 @@ impl Scheduler {
     }
 
     fn cancelled(&mut self, now: Timestamp, delivery: DeliveryId, webhook: u32) {
-        // What a load under way brings of it is out of date.
-        self.horizon.settled(delivery);
+        self.out_of_date(delivery);
         if let Some(lane) = self.lanes.get_mut(&webhook) {
             lane.on_disk.ended(delivery);
         }
@@ -147,7 +158,7 @@ impl Scheduler {
     }
 
     /// Takes out a delivery that is planned or waits. In an order, the next of its key follows.
-    fn drop_waiting(&mut self, now: Timestamp, delivery: DeliveryId, webhook: u32) {
+    pub(super) fn drop_waiting(&mut self, now: Timestamp, delivery: DeliveryId, webhook: u32) {
         match self.known.remove(&delivery) {
             Some(Known::Planned(at)) => {
                 if let Some(job) = self.horizon.forget(at, delivery) {
@@ -200,6 +211,9 @@ impl Scheduler {
     pub(super) fn clock_stepped(&mut self, micros: i64) {
         self.horizon.shift(micros);
         self.replays.clock_stepped(micros);
+        if let Some(parts) = &mut self.parts {
+            parts.arrivals.clock_stepped();
+        }
         let shift = |at: &mut Timestamp| *at = Timestamp(at.0.saturating_add(micros));
         for state in self.known.values_mut() {
             match state {
@@ -233,6 +247,6 @@ impl Scheduler {
 }
 
 /// When an event was accepted, as its id has it.
-fn accepted_at(event: EventId) -> Timestamp {
+pub(super) fn accepted_at(event: EventId) -> Timestamp {
     Timestamp(i64::try_from(event.0 >> EVENT_RESIDUE_BITS).unwrap_or(i64::MAX))
 }

@@ -37,6 +37,10 @@ pub enum Input {
         /// The webhooks in them.
         webhooks: Vec<Arc<Webhook>>,
     },
+    /// It is time to look for what other nodes have accepted.
+    LookForArrivals,
+    /// An [`Output::LoadArrivals`] has ended; `None` if it could not be done.
+    Arrivals(Option<Vec<Due>>),
     /// These shards are to be given back: nothing more of them is started. [`Output::Quiet`] answers.
     WindDown(Vec<Shard>),
     /// This node holds these shards no longer.
@@ -93,6 +97,8 @@ pub enum Output {
     Settle(Box<Settlement>),
     /// Load planned attempts; [`Input::Due`] is expected.
     LoadDue(LoadDue),
+    /// Load what other nodes may have accepted; [`Input::Arrivals`] is expected.
+    LoadArrivals(LoadDue),
     /// Load what waits on disk for a webhook; [`Input::Backlog`] is expected.
     LoadBacklog {
         /// The webhook's number.

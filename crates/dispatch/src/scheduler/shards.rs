@@ -11,6 +11,7 @@ use domain::shard::{Epoch, Lease, Shard};
 use domain::time::Timestamp;
 use domain::webhook::Webhook;
 
+use super::arrivals::Arrivals;
 use super::{Known, Output, Ration, Scheduler};
 
 /// The lease of all webhooks where one process owns everything.
@@ -24,6 +25,13 @@ pub(super) struct Parts {
     held: HashMap<Shard, Part>,
     /// Wound down, with nothing in flight any more; not said yet.
     quiet: Vec<Shard>,
+    pub(super) arrivals: Arrivals,
+}
+
+impl Parts {
+    pub(super) fn holds_any(&self) -> bool {
+        !self.held.is_empty()
+    }
 }
 
 #[derive(Debug)]
@@ -39,7 +47,7 @@ impl Scheduler {
     /// The same as one of many: it has nothing before it is told that it holds shards, of so many that there are.
     #[must_use]
     pub fn sharing(mut self, shards: u16) -> Self {
-        self.parts = Some(Parts { shards, held: HashMap::new(), quiet: Vec::new() });
+        self.parts = Some(Parts { shards, held: HashMap::new(), quiet: Vec::new(), arrivals: Arrivals::default() });
         self
     }
 
@@ -177,6 +185,14 @@ impl Scheduler {
     fn webhooks_in(&self, shards: &HashSet<Shard>) -> Vec<u32> {
         let lanes = self.lanes.iter().filter(|(_, lane)| shards.contains(&lane.lease.shard));
         lanes.map(|(webhook, _)| *webhook).collect()
+    }
+
+    /// A delivery was recorded: what a load under way brings of it is out of date.
+    pub(super) fn out_of_date(&mut self, delivery: DeliveryId) {
+        self.horizon.settled(delivery);
+        if let Some(parts) = &mut self.parts {
+            parts.arrivals.settled(delivery);
+        }
     }
 
     /// Whether an attempt that has ended is one that this scheduler waits for. Its shard may have been lost meanwhile.

@@ -92,6 +92,13 @@ impl Bench {
                     rows.truncate(load.limit);
                     self.take(Input::Due(rows));
                 }
+                Output::LoadArrivals(load) => {
+                    let mut rows = self.on_disk.clone();
+                    rows.retain(|due| Some((due.due_at, due.delivery)) > load.after && due.due_at < load.until);
+                    rows.sort_by_key(|due| (due.due_at, due.delivery));
+                    rows.truncate(load.limit);
+                    self.take(Input::Arrivals(Some(rows)));
+                }
                 Output::LoadBacklog { webhook, load, after, until, limit, order } => {
                     let mut rows = self.on_disk.clone();
                     rows.retain(|due| due.webhook == webhook && due.due_at < until && Some(due.delivery) > after);

@@ -148,3 +148,50 @@ fn nothing_starts_while_the_leases_are_about_to_end() {
     bench.take(Input::Tick);
     assert_eq!(bench.starts.len(), 1);
 }
+
+#[test]
+fn what_others_accepted_is_found_on_the_disk_and_sent_once() {
+    let mut bench = one_of_many();
+    bench.hold(1, 1);
+    let due = |event: i64, at: Timestamp| Due {
+        delivery: DeliveryId { event: EventId::first_at(START.0 + event), place: 0 },
+        webhook: 1,
+        due_at: at,
+        attempts_made: 0,
+        retries_made: 0,
+        reason: Reason::First,
+    };
+    bench.on_disk.extend([due(1, START), due(2, START.plus(Duration::from_secs(7)))]);
+    bench.take(Input::Tick);
+    assert_eq!(bench.starts.len(), 0, "nobody has said so");
+    for _ in 0..2 {
+        bench.take(Input::LookForArrivals);
+    }
+    assert_eq!(bench.starts.len(), 1);
+    // Recorded while a look is under way that has read it before.
+    let outputs = bench.scheduler.step(bench.now, Input::LookForArrivals);
+    assert!(matches!(outputs[..], [Output::LoadArrivals(_)]));
+    let read = bench.on_disk.clone();
+    let start = bench.starts.pop().expect("the first");
+    bench.end(&start, answered(200, 1));
+    bench.record();
+    bench.take(Input::Arrivals(Some(read)));
+    assert_eq!(bench.starts.len(), 0, "it has been delivered, and the other is not due");
+    bench.now = START.plus(Duration::from_secs(8));
+    bench.take(Input::LookForArrivals);
+    assert_eq!(bench.starts.len(), 1);
+}
+
+#[test]
+fn what_was_read_before_a_shard_was_held_is_not_believed() {
+    let mut bench = one_of_many();
+    let (first, other) = two();
+    bench.hold(first, 1);
+    bench.retry(other, 0);
+    let outputs = bench.scheduler.step(bench.now, Input::LookForArrivals);
+    assert!(matches!(outputs[..], [Output::LoadArrivals(_)]));
+    let read = std::mem::take(&mut bench.on_disk);
+    bench.hold(other, 2);
+    bench.take(Input::Arrivals(Some(read)));
+    assert_eq!((bench.starts.len(), bench.scheduler.known()), (0, 0), "its owner before has sent it");
+}

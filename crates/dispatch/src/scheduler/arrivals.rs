@@ -1,0 +1,149 @@
+//! What other nodes have accepted for the shards that this one holds. They say so, but what they say may be lost: the disk is
+//! looked at as well, by what has come due within the last moments.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use domain::attempt::Reason;
+use domain::delivery::Due;
+use domain::id::{DeliveryId, EventId};
+use domain::time::Timestamp;
+
+use super::{Known, Output, Scheduler};
+use crate::horizon::LoadDue;
+use crate::lane::{Job, keeps_order};
+
+/// How far back each look goes.
+const LOOKED_BACK: Duration = Duration::from_secs(5);
+/// How far back a deep look goes, for what came late to the disk, and how often there is one.
+const DEEP: Duration = Duration::from_secs(60);
+const DEEP_EVERY: Duration = Duration::from_secs(15);
+/// How often everything that is planned is read again: what came later still is found then.
+const READ_AGAIN_EVERY: Duration = Duration::from_secs(300);
+/// How far the ids of events may lie apart that were accepted one after the other, by different nodes.
+const APART: Duration = Duration::from_secs(30);
+
+/// The looks at what has arrived.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    deep_at: Timestamp,
+    read_again_at: Timestamp,
+    /// The number of the load under way, and up to when it looks.
+    loading: Option<(u64, Timestamp)>,
+    /// Something has arrived since the look began, which may have missed it.
+    again: bool,
+    /// Deliveries that were recorded while the load was under way: what it brings of them is out of date.
+    settled_meanwhile: HashSet<DeliveryId>,
+}
+
+impl Arrivals {
+    /// The wall clock has stepped: the next look is a deep one.
+    pub(super) const fn clock_stepped(&mut self) {
+        (self.deep_at, self.read_again_at) = (Timestamp(0), Timestamp(1));
+    }
+
+    pub(super) fn settled(&mut self, delivery: DeliveryId) {
+        if self.loading.is_some() {
+            self.settled_meanwhile.insert(delivery);
+        }
+    }
+}
+
+impl Scheduler {
+    /// Looks for what has arrived, unless that is being done, or memory is full.
+    pub(super) fn look_for_arrivals(&mut self, now: Timestamp) {
+        let crowded = self.crowded();
+        let Some(parts) = self.parts.as_mut().filter(|parts| !crowded && parts.holds_any()) else { return };
+        if parts.arrivals.loading.is_some() {
+            parts.arrivals.again = true;
+            return;
+        }
+        let deep = parts.arrivals.deep_at <= now;
+        if deep {
+            parts.arrivals.deep_at = now.plus(DEEP_EVERY);
+        }
+        if parts.arrivals.read_again_at <= now {
+            // At the first look everything has just been read, or is being read.
+            let first = parts.arrivals.read_again_at == Timestamp(0);
+            parts.arrivals.read_again_at = now.plus(READ_AGAIN_EVERY);
+            if !first {
+                self.horizon.start_over();
+            }
+        }
+        let back = if deep { DEEP } else { LOOKED_BACK };
+        self.load_arrivals((now.minus(back), DeliveryId { event: EventId(0), place: 0 }), now);
+    }
+
+    fn load_arrivals(&mut self, after: (Timestamp, DeliveryId), until: Timestamp) {
+        let Some(parts) = &mut self.parts else { return };
+        self.loads += 1;
+        parts.arrivals.loading = Some((self.loads, until));
+        parts.arrivals.settled_meanwhile.clear();
+        // What is due at this very moment has come.
+        let until = until.plus(Duration::from_micros(1));
+        self.out.push(Output::LoadArrivals(LoadDue { after: Some(after), until, limit: self.bounds.due }));
+    }
+
+    /// A look has ended; `None` if it could not be done.
+    pub(super) fn arrived(&mut self, now: Timestamp, rows: Option<Vec<Due>>) {
+        let Some(arrivals) = self.parts.as_mut().map(|parts| &mut parts.arrivals) else { return };
+        let Some((load, until)) = arrivals.loading.take() else { return };
+        let settled = std::mem::take(&mut arrivals.settled_meanwhile);
+        let rows = rows.unwrap_or_default();
+        let next = rows.last().filter(|_| rows.len() >= self.bounds.due).map(|last| (last.due_at, last.delivery));
+        for due in rows.into_iter().filter(|due| !settled.contains(&due.delivery)) {
+            if !self.read_since_held(due.webhook, load) || !self.is_news(now, &due) {
+                continue;
+            }
+            let in_order = self.lanes.get(&due.webhook).is_some_and(|lane| lane.ordered.is_some());
+            if in_order && keeps_order(&due) {
+                self.grown_in_order(now, due.webhook, due.delivery.event);
+            } else {
+                self.learn_of_loaded(now, Job::on_disk(due));
+            }
+        }
+        if let Some(after) = next.filter(|_| !self.crowded()) {
+            self.load_arrivals(after, until);
+        } else if self.parts.as_mut().is_some_and(|parts| std::mem::take(&mut parts.arrivals.again)) {
+            self.look_for_arrivals(now);
+        }
+    }
+
+    /// Whether a row tells of something that memory does not know. A delivery that it knows may have been replayed on another
+    /// node since.
+    fn is_news(&mut self, now: Timestamp, due: &Due) -> bool {
+        let replayed = due.reason == Reason::Replay;
+        match self.known.get_mut(&due.delivery) {
+            None => true,
+            Some(Known::Recording { .. }) => false,
+            Some(Known::Sending { due: sent, again, .. }) => {
+                if replayed && sent != due && sent.attempts_made == due.attempts_made {
+                    *again = Some(*due);
+                }
+                false
+            }
+            Some(Known::Planned(_) | Known::Waiting) => {
+                if replayed {
+                    self.drop_waiting(now, due.delivery, due.webhook);
+                }
+                replayed
+            }
+        }
+    }
+
+    /// A webhook with an order has a new row. Other nodes may have accepted older ones: it goes on only once the rows around it have
+    /// been looked at.
+    pub(super) fn grown_in_order(&mut self, now: Timestamp, webhook: u32, event: EventId) {
+        if let Some(lane) = self.lanes.get_mut(&webhook) {
+            let earliest = EventId::first_at(super::facts::accepted_at(event).minus(APART).0.max(0));
+            lane.grown(DeliveryId { event: earliest, place: 0 });
+        }
+        self.enqueue(now, webhook);
+    }
+
+    /// Whether what a load has brought of a webhook was read since its shard is held: what was read before may have been sent
+    /// by another node since.
+    pub(super) fn read_since_held(&self, webhook: u32, load: u64) -> bool {
+        self.parts.is_none() || self.lanes.get(&webhook).is_some_and(|lane| lane.loads_before < load)
+    }
+}

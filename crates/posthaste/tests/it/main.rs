@@ -16,6 +16,7 @@ mod listen;
 mod operating;
 mod ordering;
 mod page;
+mod politeness;
 mod public_keys;
 mod python;
 mod receiver;

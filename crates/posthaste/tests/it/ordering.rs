@@ -1,4 +1,4 @@
-//! Webhooks with an order, and what receivers are spared, from outside.
+//! Webhooks with an order, and those whose receivers ask to be left alone, from outside.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::wait;
 const SENT_MAX: Duration = Duration::from_secs(60);
 
 /// A name server, a launch with this schedule, and a receiver.
-async fn stage(schedule: &str, answer: Answer) -> (Dns, Launch, Receiver) {
+pub(crate) async fn stage(schedule: &str, answer: Answer) -> (Dns, Launch, Receiver) {
     let (dns, authority, launch) = (Dns::start().await, Authority::new(), Launch::new());
     dns.fallback(Names::addresses("127.0.0.2"));
     let roots = authority.write(launch.folder());
@@ -44,12 +44,12 @@ async fn post(room: &Room, key: &str, number: u64) -> String {
 }
 
 /// The delivery of an event, as the log has it.
-async fn delivery(room: &Room, event: &str) -> Value {
+pub(crate) async fn delivery(room: &Room, event: &str) -> Value {
     let event = room.api.get(&room.path(&format!("events/{event}"))).await.expect(200);
     event["deliveries"][0].clone()
 }
 
-async fn until_status(room: &Room, event: &str, status: &str) {
+pub(crate) async fn until_status(room: &Room, event: &str, status: &str) {
     wait::until(&format!("{event} to be {status}"), SENT_MAX, async || {
         (delivery(room, event).await["status"] == status).then_some(())
     })
@@ -151,6 +151,18 @@ async fn retry_after_holds_the_whole_webhook_and_the_log_says_why() {
         "{waits}"
     );
     assert_eq!(receiver.requests().len(), 1, "the second event waits with the first");
+    // Nor does a restart make us ask again.
+    let launch = tokio::task::spawn_blocking(move || server.kill()).await.expect("it is killed");
+    let server = start(launch).await;
+    let room = Room { api: server.api.clone(), ..room };
+    room.webhook(&url("well")).await;
+    let marker = room.post(r#","n":3"#).await;
+    wait::until("another webhook to get its own", SENT_MAX, async || {
+        (receiver.requests_where(|request| request.path() == "/well").len() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(delivery(&room, &second).await["waiting_for"], "retry_after");
+    assert_eq!(receiver.requests_where(|request| request.path() == "/busy").len(), 1, "{marker} is held too");
     // A test is not held, and what moves to another receiver starts anew.
     let id = webhook["id"].as_str().expect("an id");
     let test = room.api.post(&room.path(&format!("webhooks/{id}/test")), &json!({"event": "alert.rule_created"})).await;

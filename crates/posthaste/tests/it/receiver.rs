@@ -21,6 +21,8 @@ pub(crate) enum Step {
     Write(Vec<u8>),
     /// Waits.
     Pause(Duration),
+    /// Waits until a test opens this.
+    Gate(tokio::sync::watch::Receiver<bool>),
     /// Sends these bytes one by one, over and over, with a pause after each.
     Trickle(Vec<u8>, Duration),
     /// Sends these bytes over and over, as fast as they are taken.
@@ -274,6 +276,10 @@ impl Connection {
             match step {
                 Step::Write(bytes) => self.write(&bytes).await?,
                 Step::Pause(span) => tokio::time::sleep(span).await,
+                // The test is over when nobody can open it any more.
+                Step::Gate(mut gate) => {
+                    gate.wait_for(|open| *open).await.map_err(|_| Over)?;
+                }
                 Step::Trickle(bytes, pause) => loop {
                     for byte in &bytes {
                         self.write(&[*byte]).await?;

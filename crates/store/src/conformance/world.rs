@@ -62,6 +62,24 @@ impl<'a> World<'a> {
         self.clock.step(span.as_micros() as i64);
     }
 
+    /// The deliveries that the store has told of when it was opened.
+    pub(super) fn told_at_start(&self) -> Vec<DeliveryId> {
+        let mut told = Vec::new();
+        for fact in &self.opened.known {
+            if let Fact::Accepted { event, on_disk } = fact {
+                assert_eq!(on_disk.len(), event.targets.len());
+                let places = (0u16..).zip(on_disk).filter(|(_, on_disk)| !**on_disk);
+                told.extend(places.map(|(place, _)| id(event.id, place)));
+            }
+        }
+        told
+    }
+
+    /// How many webhooks the store has told of when it was opened.
+    pub(super) fn webhooks_at_start(&self) -> usize {
+        self.opened.known.iter().filter(|fact| matches!(fact, Fact::Webhook(_))).count()
+    }
+
     pub(super) fn told(&self) -> Vec<Fact> {
         self.opened.told.take()
     }

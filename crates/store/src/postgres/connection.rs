@@ -97,6 +97,11 @@ impl Link {
         Ok(self.client.query(&self.prepared(sql).await?, params).await?)
     }
 
+    /// The rows that a statement gives which was put together for this one call.
+    pub(super) async fn rows_of(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
+        Ok(self.client.query(sql, params).await?)
+    }
+
     /// The one row that a statement gives, if it gives one.
     pub(super) async fn row(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Option<Row>, Fault> {
         Ok(self.rows(sql, params).await?.into_iter().next())

@@ -44,6 +44,8 @@ pub(super) enum Fault {
     Taken(String),
     /// A row that cannot be read; the text says which.
     Damaged(String),
+    /// Another node has changed what memory says: it is to be read first, then this can be tried again.
+    Stale,
     /// The database's disk is full.
     Full,
     /// The server has refused, and would again.
@@ -68,7 +70,7 @@ impl Fault {
             Self::Lost(what) | Self::Conflict(what) | Self::Taken(what) | Self::Refused(what) => {
                 OpenError::Unusable(what)
             }
-            Self::Full => OpenError::Unusable("the database's disk is full".to_owned()),
+            Self::Stale | Self::Full => OpenError::Unusable(self.to_string()),
         }
     }
 }
@@ -79,6 +81,7 @@ impl std::fmt::Display for Fault {
             Self::Lost(what) => write!(f, "the database cannot be reached: {what}"),
             Self::Conflict(what) | Self::Taken(what) | Self::Refused(what) => f.write_str(what),
             Self::Damaged(what) => write!(f, "damaged record: {what}"),
+            Self::Stale => f.write_str("another node has changed it meanwhile"),
             Self::Full => f.write_str("the database's disk is full"),
         }
     }
@@ -139,7 +142,7 @@ impl From<Fault> for StoreError {
         match fault {
             Fault::Damaged(what) => Self::Damaged(what),
             Fault::Full => Self::NoSpace(NoSpace::Disk),
-            Fault::Lost(_) | Fault::Conflict(_) => Self::Busy,
+            Fault::Lost(_) | Fault::Conflict(_) | Fault::Stale => Self::Busy,
             Fault::Taken(what) => Self::Stopped(format!("it is taken: {what}")),
             Fault::Refused(what) => Self::Stopped(what),
         }
@@ -155,5 +158,26 @@ impl From<Fault> for AcceptError {
 impl From<Fault> for ChangeError {
     fn from(fault: Fault) -> Self {
         Self::Store(fault.into())
+    }
+}
+
+/// Why a change was not made.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It may not be.
+    ByRule(ChangeError),
+    /// It could not be.
+    ByFault(Fault),
+}
+
+impl From<ChangeError> for Refusal {
+    fn from(error: ChangeError) -> Self {
+        Self::ByRule(error)
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::ByFault(fault)
     }
 }

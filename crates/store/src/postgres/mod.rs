@@ -5,16 +5,53 @@
 //!   waits for a webhook and what a crash has left are plain queries, and memory holds nothing that has to be rebuilt.
 //! - [`PostgresStore`] has one connection through which it writes, in group commits, and several through which it reads.
 
+mod accept;
+mod accounts;
 mod address;
-#[expect(dead_code, reason = "what uses all of it follows")]
+mod audit;
+mod cancelling;
+mod change;
 mod connection;
-#[expect(dead_code, reason = "what uses all of it follows")]
+mod coverage;
+mod deliveries;
+mod directory;
+mod engine;
+mod event_list;
+mod event_types;
+mod events;
 mod fault;
-#[expect(dead_code, reason = "what uses all of it follows")]
+mod feed;
+mod figures;
+mod hot;
+mod idempotency;
+mod in_memory;
+mod keys;
+mod limits;
+mod list;
+mod marks;
+mod open;
 mod partitions;
+mod pool;
+mod reader;
+mod replayed;
+mod replaying;
+mod replays;
+mod retain;
 mod schema;
+mod sessions;
+mod settle;
+mod shared;
+mod stats;
+mod store;
+mod streams;
 mod tls;
+mod webhooks;
+mod writer;
 
 pub use address::{Address, BadAddress};
+pub use engine::Chance;
 pub use fault::OpenError;
+pub use limits::Limits;
 pub use schema::migrate;
+pub use store::{PostgresStore, Settings};
+pub use writer::{FactsHook, Figures};

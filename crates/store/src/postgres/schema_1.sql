@@ -280,3 +280,10 @@ CREATE INDEX stats_hours_by_start ON stats_hours (start);
 CREATE TABLE erasures (
     account integer PRIMARY KEY
 );
+
+-- Whoever gives keys to events holds one of these numbers, under an advisory lock of its connection: no two give the same.
+-- No key from the microsecond `reserved` on was given under it.
+CREATE TABLE slots (
+    slot smallint PRIMARY KEY,
+    reserved bigint NOT NULL
+);

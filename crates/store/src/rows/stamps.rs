@@ -5,6 +5,9 @@
 //! no more), then microseconds. A mark reserved ahead in the accepting transaction is the floor after a restart, so
 //! neither a crash nor a clock that was set back meanwhile can bring one out twice: receivers tell
 //! events of a webhook apart by it.
+//!
+//! Of nodes that give keys at the same time each has residues of its own. A timestamp lies in the day of its key, so that a
+//! table of one day's keys has all of one day's timestamps.
 
 use std::collections::HashMap;
 
@@ -19,10 +22,17 @@ const RESERVED_AHEAD: i64 = 1_000 * MS;
 /// From how far ahead of the clock timestamps are worth a warning, in microseconds.
 const LEAD_WARNED: i64 = 5_000 * MS;
 
+/// How many nodes can give keys at the same time.
+pub(crate) const SLOTS: u16 = 256;
+/// A day, in microseconds.
+const DAY: i64 = 86_400 * 1_000 * MS;
+
 /// Gives keys and timestamps.
 #[derive(Debug)]
 pub(crate) struct Stamps {
     last_key: u64,
+    /// The residues that are given: from the first on, and below the second.
+    residues: (u64, u64),
     /// The last timestamp of each account that has posted since the start.
     last: HashMap<u32, i64>,
     /// No timestamp from this one on has been given, and the store says so.
@@ -53,7 +63,29 @@ impl Stamps {
     /// Goes on after a store whose mark is `reserved`.
     pub(crate) fn after(reserved: i64) -> Self {
         let floor = EventId::first_at(reserved.max(0)).0;
-        Self { last_key: floor.saturating_sub(1), last: HashMap::new(), reserved, warned: false }
+        let residues = (0, 1 << EVENT_RESIDUE_BITS);
+        Self { last_key: floor.saturating_sub(1), residues, last: HashMap::new(), reserved, warned: false }
+    }
+
+    /// Goes on after a store whose mark is `reserved`, with the residues of one of [`SLOTS`].
+    pub(crate) fn of_slot(reserved: i64, slot: u16) -> Self {
+        let width = (1 << EVENT_RESIDUE_BITS) / u64::from(SLOTS);
+        let first = u64::from(slot % SLOTS) * width;
+        Self { residues: (first, first + width), ..Self::after(reserved) }
+    }
+
+    /// The first key from `key` on that has one of the residues.
+    const fn fitting(&self, key: u64) -> u64 {
+        let (first, end) = self.residues;
+        let residue = key & ((1 << EVENT_RESIDUE_BITS) - 1);
+        let start = key - residue;
+        if residue < first {
+            start + first
+        } else if residue < end {
+            key
+        } else {
+            start + (1 << EVENT_RESIDUE_BITS) + first
+        }
     }
 
     /// The mark as the store has it: nothing beyond it counts as reserved.
@@ -68,9 +100,8 @@ impl Stamps {
 
     /// The stamp of an event of `account` that is accepted at `now`.
     pub(crate) fn next(&mut self, now: Timestamp, account: u32) -> Stamp {
-        let key = EventId::first_at(now.0.max(0)).0.max(self.last_key + 1);
-        self.last_key = key;
-        let at = micros(EventId(key)).0;
+        let mut key = self.fitting(EventId::first_at(now.0.max(0)).0.max(self.last_key + 1));
+        let mut at = micros(EventId(key)).0;
         let last = self.last.entry(account).or_insert(i64::MIN);
         let timestamp = if last.div_euclid(MS) < at.div_euclid(MS) {
             at
@@ -80,6 +111,11 @@ impl Stamps {
             *last + 1
         };
         *last = timestamp;
+        if timestamp.div_euclid(DAY) != at.div_euclid(DAY) {
+            key = self.fitting(EventId::first_at(timestamp).0);
+            at = timestamp;
+        }
+        self.last_key = key;
         self.watch(timestamp - now.0);
         Stamp { key: EventId(key), lead: timestamp - at }
     }
@@ -135,6 +171,20 @@ mod tests {
         assert_eq!(ms.len(), 250);
         assert!(given.windows(2).all(|pair| pair[0] < pair[1]));
         assert!(given[399] < NOW + LEAD_MAX + 400);
+    }
+
+    #[test]
+    fn nodes_give_different_keys_and_a_day_s_timestamps_are_of_its_keys() {
+        let mut nodes: Vec<_> = [0, 1, 255].map(|slot| Stamps::of_slot(0, slot)).into();
+        let midnight = (NOW / DAY + 1) * DAY;
+        let mut keys = HashSet::new();
+        for round in 0..2_000 {
+            for node in &mut nodes {
+                let stamp = node.next(Timestamp(midnight - 150_000 + round), 1);
+                assert!(keys.insert(stamp.key));
+                assert_eq!(micros(stamp.key).0 / DAY, stamp.timestamp().0 / DAY, "{stamp:?}");
+            }
+        }
     }
 
     #[test]

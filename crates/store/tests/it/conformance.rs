@@ -1,4 +1,4 @@
-//! The suite that every store must pass, against the store in one SQLite file.
+//! The suite that every store must pass, against each of them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use domain::directory::SharedDirectory;
 use domain::vault::Vault;
+use store::conformance::cluster::Cluster;
 use store::conformance::{
     ManualClock, Opened, Subject, Told, accepting, auditing, changing, figures, listing, pausing, replaying, sending,
     sessions,
 };
+use store::postgres::{self, Address, PostgresStore};
 use store::sqlite::{Limits, Retention, Settings, SqliteStore};
 
 /// A store in a directory of its own.
@@ -68,14 +70,75 @@ impl Subject for Sqlite {
     }
 }
 
+/// A store in a database of its own.
+struct Postgres {
+    address: Address,
+    store: Option<Arc<PostgresStore>>,
+}
+
+impl Postgres {
+    fn new() -> Self {
+        let address = Address::parse(&Cluster::shared().database()).expect("an address");
+        Self { address, store: None }
+    }
+}
+
+#[async_trait]
+impl Subject for Postgres {
+    async fn open(&mut self, clock: ManualClock, fresh_per_webhook: usize) -> Opened {
+        let (directory, told) = (SharedDirectory::default(), Told::default());
+        let (hook, mut nonce) = (told.clone(), 0u8);
+        let settings = postgres::Settings {
+            address: self.address.clone(),
+            vault: Vault::new(&[7; 32]),
+            directory: directory.clone(),
+            holdings: None,
+            clock: Arc::new(clock),
+            chance: Box::new(move |bytes| {
+                nonce = nonce.wrapping_add(1);
+                bytes.fill(nonce);
+            }),
+            limits: postgres::Limits { fresh_per_webhook, readers: 4, ..postgres::Limits::default() },
+            facts: Box::new(move |facts| hook.tell(facts)),
+        };
+        let (store, known) = PostgresStore::open(settings).await.expect("it opens");
+        let store = Arc::new(store);
+        self.store = Some(Arc::clone(&store));
+        Opened { store, directory, told, known }
+    }
+
+    async fn close(&mut self) {
+        if let Some(store) = self.store.take() {
+            store.stop().await;
+        }
+    }
+}
+
 macro_rules! behaviours {
     ($($group:ident::$name:ident),* $(,)?) => {
-        $(
-            #[tokio::test]
-            async fn $name() {
-                $group::$name(&mut Sqlite::new()).await;
-            }
-        )*
+        mod in_sqlite {
+            use super::*;
+
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    $group::$name(&mut Sqlite::new()).await;
+                }
+            )*
+        }
+
+        mod on_postgres {
+            use super::*;
+
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    let mut subject = Postgres::new();
+                    $group::$name(&mut subject).await;
+                    subject.close().await;
+                }
+            )*
+        }
     };
 }
 

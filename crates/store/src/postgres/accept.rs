@@ -1,0 +1,248 @@
+//! Acceptance: idempotency record, event, and a row for each delivery, in one transaction.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use domain::attempt::Reason;
+use domain::directory::Directory;
+use domain::event::{Event, NewEvent, fan_out};
+use domain::id::DeliveryId;
+use domain::shard::Shard;
+use domain::store::{AcceptError, Accepted, Fact, NoSpace, StoreError};
+use domain::time::Timestamp;
+
+use super::engine::Engine;
+use super::fault::Fault;
+use super::hot::{self, Waiting};
+use super::idempotency::{Answers, Found, Kept};
+use super::{directory, event_types, events, idempotency};
+use crate::rows::damaged::Damaged;
+use crate::rows::delivery::{DeliveryRow, State};
+use crate::rows::stamps::Stamp;
+
+/// Answers to events, in their order.
+pub(super) type Answered = Vec<Result<Accepted, AcceptError>>;
+
+/// What is to be written of accepted events.
+#[derive(Default)]
+struct New {
+    events: Vec<(Arc<Event>, u32)>,
+    waiting: Vec<Waiting>,
+    keys: Answers,
+    /// How many of each webhook come to memory, how many in all, and how many bytes.
+    in_memory: HashMap<u32, usize>,
+    more: (usize, u64),
+    last: Option<Timestamp>,
+}
+
+impl Engine {
+    /// Gives new types their numbers, and makes sure that there are tables for today. Outside of a transaction.
+    pub(super) async fn prepare_for(&mut self, now: Timestamp, new: &[NewEvent]) -> Result<(), Fault> {
+        let unknown: BTreeSet<_> = {
+            let types = self.shared.types();
+            new.iter().map(|new| &new.event_type).filter(|name| types.number(name).is_none()).cloned().collect()
+        };
+        let link = self.link()?;
+        if !unknown.is_empty() {
+            let names: Vec<_> = unknown.into_iter().collect();
+            match event_types::add(&link, &names).await {
+                Ok(types) => *self.shared.types_mut() = types,
+                Err(fault) => {
+                    self.rollback().await;
+                    return Err(fault);
+                }
+            }
+        }
+        // Keys only grow: the clock may have been set back, or come to a new day while a batch is made.
+        let key = self.stamps.next_key().max(domain::id::EventId::first_at(now.0.max(0)).0);
+        let today = super::partitions::Day::of(domain::id::EventId(key));
+        if !self.partitions.has(today) || !self.partitions.has(super::partitions::Day(today.0 + 1)) {
+            self.partitions.make(&link, today).await?;
+        }
+        Ok(())
+    }
+
+    /// Accepts events. Answers come true with the commit.
+    ///
+    /// # Errors
+    /// [`Fault::Stale`] where another node has changed what decides where an event goes; [`Fault::Conflict`] where one has
+    /// accepted under the same key, or given the same timestamp.
+    pub(super) async fn accept(&mut self, now: Timestamp, new: &[NewEvent]) -> Result<Answered, Fault> {
+        let link = self.link()?;
+        let accounts: BTreeSet<i32> = new.iter().map(|new| new.account as i32).collect();
+        let accounts: Vec<i32> = accounts.into_iter().collect();
+        let keyed: Vec<_> = new.iter().filter_map(|new| new.idempotency.as_ref()).collect();
+        let shared = Arc::clone(&self.shared);
+        let find = async {
+            if keyed.is_empty() { Ok(Vec::new()) } else { idempotency::find(&link, &shared.vault, &keyed, now).await }
+        };
+        let (versions, found) = tokio::try_join!(directory::versions_of(&link, &accounts), find)?;
+        for account in accounts {
+            if versions.get(&(account as u32)).copied() != shared.version(account as u32) {
+                return Err(Fault::Stale);
+            }
+        }
+        let (answers, written) = self.decide(now, new, found)?;
+        self.write_new(now, written).await?;
+        Ok(answers)
+    }
+
+    /// What becomes of each event. `found` is what the keys of those that have one were answered.
+    fn decide(
+        &mut self,
+        now: Timestamp,
+        new: &[NewEvent],
+        found: Vec<Result<Found, Damaged>>,
+    ) -> Result<(Answered, New), Fault> {
+        let mut found = found.into_iter();
+        let shared = Arc::clone(&self.shared);
+        let mut before: HashMap<[u8; 32], ([u8; 32], Stamp, usize)> = HashMap::new();
+        let mut written = New::default();
+        let mut answers = Vec::with_capacity(new.len());
+        let directory = shared.directory.read();
+        for new in new {
+            if let Some(key) = &new.idempotency {
+                // One of this very batch may have been first.
+                let known = match before.get(&key.key) {
+                    Some((request, ..)) if *request != key.request => Ok(Found::OtherRequest),
+                    Some((_, stamp, deliveries)) => Ok(Found::Same(Kept::Event(*stamp, *deliveries))),
+                    None => Ok(Found::New),
+                };
+                let kept = found.next().unwrap_or(Ok(Found::New));
+                match if matches!(known, Ok(Found::New)) { kept } else { known } {
+                    Ok(Found::New) => {}
+                    Err(damaged) => {
+                        answers.push(Err(StoreError::from(damaged).into()));
+                        continue;
+                    }
+                    Ok(Found::Same(Kept::Event(stamp, deliveries))) => {
+                        answers.push(Ok(accepted(stamp, deliveries, true)));
+                        continue;
+                    }
+                    // The key's hash covers the route, so a change's key is never an event's.
+                    Ok(Found::OtherRequest | Found::Same(Kept::Answer(_))) => {
+                        answers.push(Err(AcceptError::OtherRequest));
+                        continue;
+                    }
+                }
+            }
+            let Some(targets) = targets(&directory, new) else {
+                answers.push(Err(AcceptError::Gone));
+                continue;
+            };
+            if let Some(why) = self.refuses(new.account) {
+                answers.push(Err(StoreError::NoSpace(why).into()));
+                continue;
+            }
+            let stamp = self.take_in(now, new, targets, &directory, &mut written)?;
+            let deliveries = written.events.last().map_or(0, |(event, _)| event.targets.len());
+            if let Some(key) = &new.idempotency {
+                written.keys.event(key, now, stamp, deliveries);
+                before.insert(key.key, (key.request, stamp, deliveries));
+            }
+            answers.push(Ok(accepted(stamp, deliveries, false)));
+        }
+        Ok((answers, written))
+    }
+
+    /// Gives an event its stamp, and its deliveries their rows.
+    fn take_in(
+        &mut self,
+        now: Timestamp,
+        new: &NewEvent,
+        targets: Vec<u32>,
+        directory: &Directory,
+        written: &mut New,
+    ) -> Result<Stamp, Fault> {
+        let number = self.shared.types().number(&new.event_type);
+        let number = number.ok_or_else(|| Fault::Conflict("an event's type has no number yet".to_owned()))?;
+        let stamp = self.stamps.next(now, new.account);
+        let event = Arc::new(Event {
+            id: stamp.key,
+            account: new.account,
+            event_type: Arc::clone(&new.event_type),
+            timestamp: stamp.timestamp(),
+            data: new.data.clone(),
+            targets,
+            test: new.test_for.is_some(),
+            flagged: new.flagged,
+            trace: new.trace,
+        });
+        let share = (event.data.len() / event.targets.len().max(1)) as u64;
+        let mut on_disk = vec![false; event.targets.len()];
+        for (place, (&webhook, on_disk)) in (0u16..).zip(event.targets.iter().zip(&mut on_disk)) {
+            let paused = directory.webhook_numbered(webhook).is_some_and(|webhook| webhook.pause.is_some());
+            let more = written.in_memory.get(&webhook).copied().unwrap_or(0);
+            // Somebody waits for a test, so it never has to wait for room.
+            *on_disk = !self.shared.serves(Shard::of(event.account, webhook))
+                || (!event.test && (paused || !self.memory.has_room(&self.limits, webhook, more, written.more)));
+            if !*on_disk {
+                *written.in_memory.entry(webhook).or_default() += 1;
+                written.more = (written.more.0 + 1, written.more.1 + share);
+            }
+            written.waiting.push(Waiting {
+                row: DeliveryRow {
+                    id: DeliveryId { event: event.id, place },
+                    account: event.account,
+                    webhook,
+                    event_type: number,
+                    lead: stamp.lead,
+                    state: State::Waiting,
+                    test: event.test,
+                    attempts_made: 0,
+                    retries_made: 0,
+                    code: None,
+                    error: None,
+                    duration: None,
+                    due_at: Some(now),
+                    ended_at: None,
+                    was: None,
+                },
+                reason: if event.test { Reason::Test } else { Reason::First },
+            });
+        }
+        written.last = Some(written.last.map_or(event.timestamp, |last| last.max(event.timestamp)));
+        written.events.push((Arc::clone(&event), number));
+        self.staged.facts.push(Fact::Accepted { event, on_disk });
+        Ok(stamp)
+    }
+
+    async fn write_new(&mut self, now: Timestamp, written: New) -> Result<(), Fault> {
+        if written.events.is_empty() {
+            return Ok(());
+        }
+        let link = self.link()?;
+        let (events, (), ()) = tokio::try_join!(
+            events::insert(&link, &written.events),
+            hot::put(&link, &written.waiting),
+            written.keys.write(&link, now),
+        )?;
+        if events as usize != written.events.len() {
+            return Err(Fault::Conflict("two nodes gave the same timestamp".to_owned()));
+        }
+        match written.last {
+            Some(last) => self.reserve(last).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Why nothing is accepted for an account, if that is so.
+    fn refuses(&self, account: u32) -> Option<NoSpace> {
+        self.full.refuses(account)
+    }
+}
+
+/// The webhooks that a new event goes to; `None` if its account or webhook is gone.
+fn targets(directory: &Directory, new: &NewEvent) -> Option<Vec<u32>> {
+    directory.account_numbered(new.account)?;
+    match new.test_for {
+        None => Some(fan_out(&new.event_type, directory.webhooks_of(new.account))),
+        Some(number) => {
+            directory.webhook_numbered(number).filter(|webhook| webhook.account == new.account).map(|_| vec![number])
+        }
+    }
+}
+
+fn accepted(stamp: Stamp, deliveries: usize, repeated: bool) -> Accepted {
+    Accepted { id: stamp.key, timestamp: stamp.timestamp(), deliveries, repeated }
+}

@@ -1,0 +1,138 @@
+//! The directory: accounts, webhooks, keys and sessions, read as they are in one state of the database.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use domain::id::{AccountId, KeyId, SessionId, WebhookId};
+use domain::key::{Account, ApiKey};
+use domain::session::Session;
+use domain::time::Timestamp;
+use domain::webhook::Webhook;
+
+use super::connection::Link;
+use super::fault::Fault;
+use super::shared::Shared;
+use super::{accounts, cancelling, keys, sessions, webhooks};
+
+/// A change of the directory.
+#[derive(Debug)]
+pub(super) enum Entry {
+    Account(Account),
+    AccountGone(u32),
+    Webhook(Arc<Webhook>),
+    /// With `cancelling`, when it was deleted: something of it may be left to be cancelled.
+    WebhookGone {
+        number: u32,
+        account: u32,
+        id: WebhookId,
+        cancelling: Option<Timestamp>,
+    },
+    /// Nothing of a deleted webhook is left to be cancelled.
+    AllCancelled(u32),
+    Key(ApiKey),
+    KeyGone(KeyId),
+    Session(Session),
+    SessionGone(SessionId),
+}
+
+impl Shared {
+    /// Puts what was committed into the directory.
+    pub(super) fn enter(&self, entries: Vec<Entry>) {
+        // First what names deleted webhooks, then the directory without them: a reader finds each in one of the two.
+        let (mut gone, mut cancelling) = (self.gone_mut(), self.cancelling_mut());
+        for entry in &entries {
+            match entry {
+                Entry::WebhookGone { number, account, id, cancelling: at } => {
+                    gone.insert(*number, (*account, id.clone()));
+                    cancelling.extend(at.map(|at| (*number, (*account, at))));
+                }
+                Entry::AllCancelled(webhook) => {
+                    cancelling.remove(webhook);
+                }
+                Entry::AccountGone(account) => {
+                    gone.retain(|_, (of, _)| of != account);
+                    cancelling.retain(|_, (of, _)| of != account);
+                }
+                Entry::Account(_)
+                | Entry::Webhook(_)
+                | Entry::Key(_)
+                | Entry::KeyGone(_)
+                | Entry::Session(_)
+                | Entry::SessionGone(_) => {}
+            }
+        }
+        drop((gone, cancelling));
+        let mut directory = self.directory.write();
+        for entry in entries {
+            match entry {
+                Entry::Account(account) => directory.put_account(Arc::new(account)),
+                Entry::AccountGone(number) => directory.remove_account(number),
+                Entry::Webhook(webhook) => directory.put_webhook(webhook),
+                Entry::WebhookGone { number, .. } => directory.remove_webhook(number),
+                Entry::AllCancelled(_) => {}
+                Entry::Key(key) => directory.put_key(Arc::new(key)),
+                Entry::KeyGone(id) => directory.remove_key(&id),
+                Entry::Session(session) => directory.put_session(Arc::new(session)),
+                Entry::SessionGone(id) => directory.remove_session(&id),
+            }
+        }
+    }
+
+    /// The id of an account that is there.
+    pub(super) fn account_id(&self, number: u32) -> Option<AccountId> {
+        self.directory.read().account_numbered(number).map(|account| account.id.clone())
+    }
+}
+
+/// Reads everything anew, in the present transaction, and puts it in place of what memory has.
+pub(super) async fn load(link: &Link, shared: &Shared) -> Result<(), Fault> {
+    let all = accounts::load(link, None).await?;
+    let ids: HashMap<u32, AccountId> = all.iter().map(|account| (account.number, account.id.clone())).collect();
+    let webhooks = webhooks::load(link, &shared.vault, None, |number| ids.get(&number).cloned()).await?;
+    let keys = keys::load(link, None).await?;
+    let sessions = sessions::load(link, None).await?;
+    let gone = webhooks::load_gone(link, None).await?;
+    let cancelling = cancelling::load(link).await?;
+    let versions = versions(link).await?;
+    *shared.gone_mut() = gone.into_iter().map(|(number, account, id)| (number, (account, id))).collect();
+    *shared.cancelling_mut() = cancelling.into_iter().map(|(webhook, account, at)| (webhook, (account, at))).collect();
+    let mut directory = shared.directory.write();
+    *directory = domain::directory::Directory::default();
+    all.into_iter().for_each(|account| directory.put_account(Arc::new(account)));
+    webhooks.into_iter().for_each(|webhook| directory.put_webhook(Arc::new(webhook)));
+    keys.into_iter().for_each(|key| directory.put_key(Arc::new(key)));
+    sessions.into_iter().for_each(|session| directory.put_session(Arc::new(session)));
+    drop(directory);
+    shared.set_versions(versions);
+    Ok(())
+}
+
+async fn versions(link: &Link) -> Result<HashMap<u32, i64>, Fault> {
+    let rows = link.rows("SELECT account, version FROM directory_versions", &[]).await?;
+    Ok(rows.iter().map(|row| (row.get::<_, i32>(0) as u32, row.get(1))).collect())
+}
+
+/// The versions of these accounts' parts; those that are missing are gone.
+pub(super) async fn versions_of(link: &Link, accounts: &[i32]) -> Result<HashMap<u32, i64>, Fault> {
+    let rows =
+        link.rows("SELECT account, version FROM directory_versions WHERE account = ANY ($1)", &[&accounts]).await?;
+    Ok(rows.iter().map(|row| (row.get::<_, i32>(0) as u32, row.get(1))).collect())
+}
+
+/// The version of an account's part, held until the end of the transaction: nobody else changes it meanwhile.
+pub(super) async fn hold_version(link: &Link, account: u32) -> Result<Option<i64>, Fault> {
+    let sql = "SELECT version FROM directory_versions WHERE account = $1 FOR UPDATE";
+    Ok(link.row(sql, &[&(account as i32)]).await?.map(|row| row.get(0)))
+}
+
+/// An account's part has changed: its next version.
+pub(super) async fn raise_version(link: &Link, account: u32) -> Result<i64, Fault> {
+    let raised = link
+        .row(
+            "INSERT INTO directory_versions (account, version) VALUES ($1, 1)
+             ON CONFLICT (account) DO UPDATE SET version = directory_versions.version + 1 RETURNING version",
+            &[&(account as i32)],
+        )
+        .await?;
+    raised.map(|row| row.get(0)).ok_or_else(|| Fault::Damaged("the version of an account's part".to_owned()))
+}

@@ -1,0 +1,220 @@
+//! The engine: every write of this node, one transaction after the other.
+//!
+//! What a transaction means for memory, and what others are to be told of it, is staged, and comes true with its commit. Where a
+//! connection is lost in the very act of committing nobody knows whether it was: then what this node holds of its own rows is
+//! forgotten, and what is committed is learnt from the database like another node's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use domain::id::EventId;
+use domain::store::Fact;
+use domain::time::Timestamp;
+
+use super::connection::{Connector, Link, Purpose};
+use super::deliveries::Moves;
+use super::directory::{self, Entry};
+use super::fault::Fault;
+use super::feed::{Feed, Told};
+use super::figures::{Counted, Totals};
+use super::in_memory::InMemory;
+use super::limits::Limits;
+use super::partitions::{Day, Partitions};
+use super::replays::ReplayRow;
+use super::retain::Full;
+use super::shared::Shared;
+use crate::rows::stamps::{SLOTS, Stamps, micros};
+
+/// Fills a slice with chance bytes: the nonces under which secrets are sealed, and what tells nodes apart.
+pub type Chance = Box<dyn FnMut(&mut [u8]) + Send + Sync>;
+
+/// The advisory locks by which slots are held: the upper half of their numbers.
+const SLOT_LOCK: i32 = 0x706f_7374;
+
+/// The engine.
+pub(super) struct Engine {
+    connector: Connector,
+    link: Option<Arc<Link>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) limits: Limits,
+    pub(super) stamps: Stamps,
+    slot: u16,
+    pub(super) partitions: Partitions,
+    pub(super) chance: Chance,
+    /// Tells what this node has written from what others have. Another one after each loss of the connection.
+    pub(super) node: i64,
+    pub(super) feed: Feed,
+    pub(super) totals: Totals,
+    pub(super) memory: InMemory,
+    pub(super) staged: Staged,
+    /// For whom nothing more is accepted, since what is kept has reached its size.
+    pub(super) full: Full,
+}
+
+/// What the present transaction will mean for memory, and what of it is not written yet.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    pub(super) facts: Vec<Fact>,
+    /// What other nodes are to be told beside what follows from `directory`.
+    pub(super) told: Vec<Told>,
+    pub(super) directory: Vec<Entry>,
+    /// Versions of accounts' parts of the directory; `None` for those that are gone.
+    pub(super) versions: Vec<(u32, Option<i64>)>,
+    pub(super) counted: Counted,
+    pub(super) moves: Moves,
+    /// Replays in bulk that are changed, and not written yet.
+    pub(super) replays: BTreeMap<u32, ReplayRow>,
+}
+
+impl Engine {
+    pub(super) fn new(connector: Connector, shared: Arc<Shared>, limits: Limits, mut chance: Chance) -> Self {
+        let node = number(&mut chance);
+        Self {
+            connector,
+            link: None,
+            shared,
+            limits,
+            stamps: Stamps::after(0),
+            slot: 0,
+            partitions: Partitions::default(),
+            chance,
+            node,
+            feed: Feed::default(),
+            totals: Totals::of_writer(node),
+            memory: InMemory::default(),
+            staged: Staged::default(),
+            full: Full::default(),
+        }
+    }
+
+    /// The connection.
+    pub(super) fn link(&self) -> Result<Arc<Link>, Fault> {
+        self.link.clone().ok_or_else(|| Fault::Lost("there is no connection".to_owned()))
+    }
+
+    /// Connects, unless there is a connection: then everything that depends on it is made anew.
+    pub(super) async fn connect(&mut self, now: Timestamp) -> Result<(), Fault> {
+        if self.link.as_ref().is_some_and(|link| !link.is_closed()) {
+            return Ok(());
+        }
+        self.disconnect();
+        let link = Arc::new(self.connector.connect(Purpose::Write).await?);
+        // The few statements of the writer are to go by the indexes whatever a young table's statistics say.
+        link.batch(
+            "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off;
+             SET plan_cache_mode = force_generic_plan; SET jit = off",
+        )
+        .await?;
+        let (slot, reserved) = self.take_slot(&link).await?;
+        self.slot = slot;
+        self.stamps = Stamps::of_slot(reserved, slot);
+        self.partitions.make(&link, Day::at(now)).await?;
+        self.link = Some(link);
+        Ok(())
+    }
+
+    /// Lets go of the connection, and of what nobody knows whether it was committed in it.
+    pub(super) fn disconnect(&mut self) {
+        if self.link.take().is_some() {
+            self.node = number(&mut self.chance);
+            self.totals = Totals::of_writer(self.node);
+        }
+    }
+
+    /// Takes a number that no other connection holds; keys are given from beyond what was ever reserved.
+    async fn take_slot(&mut self, link: &Link) -> Result<(u16, i64), Fault> {
+        let first = (number(&mut self.chance) as u64 % u64::from(SLOTS)) as u16;
+        for slot in (0..SLOTS).map(|step| (first + step) % SLOTS) {
+            let sql = "SELECT pg_try_advisory_lock($1, $2)";
+            let taken = link.row(sql, &[&SLOT_LOCK, &i32::from(slot)]).await?;
+            if taken.is_some_and(|row| row.get(0)) {
+                let reserved = link.row("SELECT coalesce(max(reserved), 0) FROM slots", &[]).await?;
+                return Ok((slot, reserved.map_or(0, |row| row.get(0))));
+            }
+        }
+        Err(Fault::Refused(format!("{SLOTS} nodes write already")))
+    }
+
+    /// Starts a transaction.
+    pub(super) async fn begin(&mut self) -> Result<(), Fault> {
+        self.staged = Staged::default();
+        self.link()?.batch("BEGIN").await
+    }
+
+    /// Writes what is staged of moved deliveries.
+    pub(super) async fn write_moves(&mut self) -> Result<(), Fault> {
+        let moves = std::mem::take(&mut self.staged.moves);
+        moves.write(&*self.link()?).await
+    }
+
+    /// Ends the transaction: once this returns, it is on disk, and memory agrees with it.
+    pub(super) async fn commit(&mut self) -> Result<Vec<Fact>, Fault> {
+        let link = self.link()?;
+        self.write_moves().await?;
+        if self.totals.is_large() {
+            self.totals = Totals::of_writer(number(&mut self.chance));
+        }
+        let sums = self.totals.write(&link, std::mem::take(&mut self.staged.counted)).await?;
+        self.feed_others(&link).await?;
+        link.batch("COMMIT").await?;
+        self.totals.committed(sums);
+        let staged = std::mem::take(&mut self.staged);
+        if !staged.directory.is_empty() {
+            self.shared.enter(staged.directory);
+        }
+        for (account, version) in staged.versions {
+            self.shared.set_version(account, version);
+        }
+        for fact in &staged.facts {
+            self.memory.follow(fact);
+        }
+        Ok(staged.facts)
+    }
+
+    /// Undoes the transaction. A connection that cannot even do that is let go.
+    pub(super) async fn rollback(&mut self) {
+        self.staged = Staged::default();
+        let Some(link) = self.link.clone() else { return };
+        if link.batch("ROLLBACK").await.is_err() {
+            self.disconnect();
+        }
+    }
+
+    /// Remembers how far keys were given, if it is time, in the present transaction.
+    pub(super) async fn reserve(&mut self, given: Timestamp) -> Result<(), Fault> {
+        let Some(reserved) = self.stamps.reserve(given) else { return Ok(()) };
+        self.link()?
+            .run(
+                "INSERT INTO slots (slot, reserved) VALUES ($1, $2)
+                 ON CONFLICT (slot) DO UPDATE SET reserved = greatest(slots.reserved, excluded.reserved)",
+                &[&(self.slot as i16), &reserved],
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// How far the latest key leads the clock.
+    pub(super) fn timestamp_lead(&self, now: Timestamp) -> std::time::Duration {
+        micros(EventId(self.stamps.next_key() - 1)).since(now)
+    }
+
+    pub(super) fn nonce(&mut self) -> [u8; 24] {
+        let mut nonce = [0; 24];
+        (self.chance)(&mut nonce);
+        nonce
+    }
+
+    /// An account's part of the directory has changed: its version grows with this transaction.
+    pub(super) async fn raise_version(&mut self, account: u32) -> Result<(), Fault> {
+        let version = directory::raise_version(&*self.link()?, account).await?;
+        self.staged.versions.push((account, Some(version)));
+        Ok(())
+    }
+}
+
+/// A chance number, not negative.
+fn number(chance: &mut Chance) -> i64 {
+    let mut bytes = [0; 8];
+    chance(&mut bytes);
+    i64::from_le_bytes(bytes) & i64::MAX
+}

@@ -1,0 +1,50 @@
+//! Opening: the encryption key is the one that the store was made with, and what every store has from its first start on.
+
+use domain::time::Timestamp;
+use domain::vault::Vault;
+
+use super::connection::{Connector, Link, Purpose};
+use super::engine::Chance;
+use super::fault::{Fault, OpenError};
+use super::schema::LOCK;
+use super::{accounts, directory, marks};
+use crate::rows::first::{first_account, opens, seal_key_check};
+
+/// The mark of the text by which the key is known again.
+const KEY_CHECK: &str = "encryption_key_check";
+
+/// Makes what a new store has, or looks whether the key opens what is there. Of nodes that start at once one makes it.
+pub(super) async fn first(
+    connector: &Connector,
+    vault: &Vault,
+    chance: &mut Chance,
+    now: Timestamp,
+) -> Result<(), OpenError> {
+    let link = connector.connect(Purpose::Write).await.map_err(Fault::at_open)?;
+    let made = make(&link, vault, chance, now).await;
+    if made.is_err() {
+        // The first fault is the one to tell of.
+        let _ = link.batch("ROLLBACK").await;
+    }
+    if made.map_err(Fault::at_open)? { Ok(()) } else { Err(OpenError::OtherKey) }
+}
+
+async fn make(link: &Link, vault: &Vault, chance: &mut Chance, now: Timestamp) -> Result<bool, Fault> {
+    link.batch(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK} + 2)")).await?;
+    let opened = match marks::get(link, KEY_CHECK).await? {
+        Some(sealed) => opens(vault, &sealed),
+        None => {
+            let mut nonce = [0; 24];
+            chance(&mut nonce);
+            let sealed = seal_key_check(vault, nonce);
+            marks::set(link, KEY_CHECK, &sealed).await?;
+            let mut account = first_account(now)?;
+            accounts::insert(link, &mut account).await?;
+            directory::raise_version(link, 0).await?;
+            directory::raise_version(link, account.number).await?;
+            true
+        }
+    };
+    link.batch("COMMIT").await?;
+    Ok(opened)
+}

@@ -1,0 +1,76 @@
+//! What the writer and the readers share.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::{PoisonError, RwLock};
+
+use domain::shard::{Holdings, Shard};
+use domain::vault::Vault;
+
+use crate::rows::names::Names;
+
+/// As committed: the writer changes it after each of its commits, and as it learns of other nodes'.
+pub(super) struct Shared {
+    pub(super) vault: Vault,
+    names: Names,
+    /// The version of each account's part of the directory, 0 for the platform's.
+    versions: RwLock<HashMap<u32, i64>>,
+    /// The shards that this node serves; `None` for all.
+    holdings: Option<Holdings>,
+}
+
+impl Shared {
+    pub(super) fn new(vault: Vault, names: Names, holdings: Option<Holdings>) -> Self {
+        Self { vault, names, versions: RwLock::default(), holdings }
+    }
+
+    /// The version of an account's part of the directory that memory has.
+    pub(super) fn version(&self, account: u32) -> Option<i64> {
+        self.versions.read().unwrap_or_else(PoisonError::into_inner).get(&account).copied()
+    }
+
+    /// Memory has an account's part of the directory in this version, or knows that it is gone.
+    pub(super) fn set_version(&self, account: u32, version: Option<i64>) {
+        let mut versions = self.versions.write().unwrap_or_else(PoisonError::into_inner);
+        match version {
+            Some(version) => versions.insert(account, version),
+            None => versions.remove(&account),
+        };
+    }
+
+    /// Memory has these versions, and no others.
+    pub(super) fn set_versions(&self, all: HashMap<u32, i64>) {
+        *self.versions.write().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    /// The shards that this node serves, as the rows have them; `None` for all.
+    pub(super) fn shards(&self) -> Option<Vec<i16>> {
+        let held = self.holdings.as_ref()?.all();
+        Some(held.into_iter().map(|lease| lease.shard.0 as i16).collect())
+    }
+
+    /// Whether this node serves a shard.
+    pub(super) fn serves(&self, shard: Shard) -> bool {
+        self.holdings.as_ref().is_none_or(|held| held.epoch(shard).is_some())
+    }
+
+    /// The account of a webhook that is there, or whose log is.
+    pub(super) fn account_of(&self, webhook: u32) -> Option<u32> {
+        let live = self.directory.read().webhook_numbered(webhook).map(|webhook| webhook.account);
+        live.or_else(|| self.gone().get(&webhook).map(|(account, _)| *account))
+    }
+
+    /// The webhooks of which only tests are sent.
+    pub(super) fn paused(&self) -> Vec<i32> {
+        let directory = self.directory.read();
+        directory.webhooks().filter(|webhook| webhook.pause.is_some()).map(|webhook| webhook.number as i32).collect()
+    }
+}
+
+impl Deref for Shared {
+    type Target = Names;
+
+    fn deref(&self) -> &Names {
+        &self.names
+    }
+}

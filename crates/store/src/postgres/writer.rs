@@ -1,0 +1,531 @@
+//! The writer: one task through which every write of this node goes. What waits while one transaction is being made goes into
+//! the next: many requests share one commit.
+//!
+//! Where the database is away, events are refused, and ends of attempts wait until it is back; the process goes on.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use domain::audit::By;
+use domain::delivery::Settlement;
+use domain::event::NewEvent;
+use domain::histogram::Histogram;
+use domain::store::{AcceptError, Change, ChangeError, Changed, Fact, Keep, StoreError};
+use domain::time::Clock;
+use domain::webhook::Held;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+
+use super::accept::Answered;
+use super::audit;
+use super::cancelling::HeldUntil;
+use super::engine::Engine;
+use super::fault::{Fault, Refusal};
+use super::feed;
+
+/// Bounds of one transaction, so that its first request does not wait for too many others.
+const EVENTS_AT_ONCE: usize = 4_096;
+const SETTLEMENTS_AT_ONCE: usize = 8_192;
+const BYTES_AT_ONCE: usize = 16 * 1024 * 1024;
+/// How often a transaction is made again where others were in its way.
+const ATTEMPTS: usize = 20;
+/// How long after a connection could not be made the next one is tried, at first and at most.
+const RECONNECT: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+/// How often what deleted webhooks have left is looked for.
+const CANCEL_EVERY: Duration = Duration::from_secs(1);
+
+/// What is to be written, and who waits for it.
+pub(super) enum Message {
+    Accept(Vec<NewEvent>, oneshot::Sender<Answered>),
+    Settle(Vec<Settlement>, oneshot::Sender<Result<(), StoreError>>),
+    Change(Box<(Change, By, Option<Keep>)>, oneshot::Sender<Result<Changed, ChangeError>>),
+    Stop,
+}
+
+/// Figures of the writer, for metrics.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// Events that wait to be written.
+    pub waiting_events: AtomicUsize,
+    /// Bytes of the events that wait to be written.
+    pub waiting_bytes: AtomicUsize,
+    /// Transactions committed.
+    pub commits: AtomicU64,
+    /// From the start of a transaction to its end.
+    pub commit_durations: Histogram,
+    /// Events that were refused since too many waited, or the database was away.
+    pub refused_events: AtomicU64,
+    /// Events that retention has deleted.
+    pub retained_events: AtomicU64,
+    /// Deliveries that are sent from memory as they came there by their acceptance.
+    pub fresh: AtomicUsize,
+    /// Milliseconds by which the latest event's timestamp led the clock.
+    pub timestamp_lead_ms: AtomicU64,
+    /// How often the connection that writes was lost.
+    pub connections_lost: AtomicU64,
+}
+
+/// Told what has been committed, in the order of the commits.
+pub type FactsHook = Box<dyn FnMut(Vec<Fact>) + Send + Sync>;
+
+/// A pause that ends by cancelling: it does with the last of what it holds.
+struct Resuming {
+    until: HeldUntil,
+    asked: (Change, By, Option<Keep>),
+    answer: oneshot::Sender<Result<Changed, ChangeError>>,
+}
+
+/// The messages of one transaction.
+#[derive(Default)]
+struct Batch {
+    events: Vec<NewEvent>,
+    bytes: usize,
+    accepts: Vec<(usize, oneshot::Sender<Answered>)>,
+    settlements: Vec<Arc<Settlement>>,
+    settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    /// Whether a transaction with these settlements may have been committed.
+    again: bool,
+}
+
+impl Batch {
+    const fn is_empty(&self) -> bool {
+        self.accepts.is_empty() && self.settles.is_empty()
+    }
+
+    const fn is_full(&self) -> bool {
+        self.events.len() >= EVENTS_AT_ONCE
+            || self.settlements.len() >= SETTLEMENTS_AT_ONCE
+            || self.bytes >= BYTES_AT_ONCE
+    }
+
+    /// Takes a message in; gives back one that needs a transaction of its own.
+    fn take(&mut self, message: Message) -> Option<Message> {
+        match message {
+            Message::Accept(events, answer) => {
+                self.bytes += bytes(&events);
+                self.accepts.push((events.len(), answer));
+                self.events.extend(events);
+                None
+            }
+            Message::Settle(settlements, answer) => {
+                self.settlements.extend(settlements.into_iter().map(Arc::new));
+                self.settles.push(answer);
+                None
+            }
+            Message::Change(..) | Message::Stop => Some(message),
+        }
+    }
+}
+
+/// The bytes of events, as they count while they wait.
+pub(super) fn bytes(events: &[NewEvent]) -> usize {
+    events.iter().map(|event| event.data.len()).sum()
+}
+
+/// A queue to a writer.
+pub(super) fn queue() -> (UnboundedSender<Message>, UnboundedReceiver<Message>) {
+    unbounded_channel()
+}
+
+/// What the writer works with.
+pub(super) struct Writer {
+    engine: Engine,
+    clock: Arc<dyn Clock>,
+    facts: FactsHook,
+    figures: Arc<Figures>,
+    resuming: VecDeque<Resuming>,
+    /// When others' changes are looked for next, and what deleted webhooks have left.
+    poll_at: Instant,
+    cancel_at: Instant,
+    /// No connection is tried before this instant, and how long after it the next one.
+    reconnect_at: Instant,
+    patience: Duration,
+    away: bool,
+}
+
+impl Writer {
+    pub(super) fn new(engine: Engine, clock: Arc<dyn Clock>, facts: FactsHook, figures: Arc<Figures>) -> Self {
+        let now = Instant::now();
+        Self {
+            engine,
+            clock,
+            facts,
+            figures,
+            resuming: VecDeque::new(),
+            poll_at: now,
+            cancel_at: now,
+            reconnect_at: now,
+            patience: RECONNECT[0],
+            away: false,
+        }
+    }
+
+    /// Writes until it is told to stop.
+    pub(super) async fn run(mut self, mut queue: UnboundedReceiver<Message>) {
+        let mut left = Batch::default();
+        loop {
+            // What could not be recorded goes first.
+            let mut batch = std::mem::take(&mut left);
+            let apart = self.gather(&mut batch, &mut queue).await;
+            let stops = matches!(apart, Some(Message::Stop));
+            if !batch.is_empty() {
+                left = self.write(batch).await;
+            }
+            if let Some(Message::Change(asked, answer)) = apart {
+                self.take_change(*asked, answer).await;
+            }
+            if stops {
+                // Whoever waits is answered by the end of this.
+                return;
+            }
+            self.resume().await;
+            self.upkeep().await;
+        }
+    }
+
+    /// Waits for something to do, as long as there is nothing, and takes what there is.
+    async fn gather(&self, batch: &mut Batch, queue: &mut UnboundedReceiver<Message>) -> Option<Message> {
+        let until = if !self.resuming.is_empty() {
+            Instant::now()
+        } else if self.away {
+            self.reconnect_at
+        } else if batch.is_empty() {
+            self.poll_at
+        } else {
+            Instant::now()
+        };
+        let first = tokio::time::timeout_at(until.into(), queue.recv()).await;
+        let mut next = match first {
+            Ok(None) => return Some(Message::Stop),
+            Ok(message) => message,
+            Err(_) => None,
+        };
+        while let Some(message) = next {
+            if let Some(apart) = batch.take(message) {
+                return Some(apart);
+            }
+            if batch.is_full() {
+                return None;
+            }
+            next = queue.try_recv().ok();
+        }
+        None
+    }
+
+    /// Makes one transaction of a batch, and answers. Gives back what has to be tried again.
+    async fn write(&mut self, mut batch: Batch) -> Batch {
+        let started = Instant::now();
+        let written = self.transact(&mut batch).await;
+        self.figures.waiting_events.fetch_sub(batch.events.len(), Ordering::Relaxed);
+        self.figures.waiting_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
+        match written {
+            Ok((answers, facts)) => {
+                self.committed(started, facts);
+                let mut answers = answers.into_iter();
+                for (number, answer) in batch.accepts {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(answers.by_ref().take(number).collect());
+                }
+                for answer in batch.settles {
+                    let _ = answer.send(Ok(()));
+                }
+                Batch::default()
+            }
+            // One that cannot be written keeps no other from being written.
+            Err(fault) if !fault.is_lost() && batch.accepts.len() + batch.settlements.len() > 1 => {
+                self.write_apart(batch).await
+            }
+            Err(fault) => self.give_up(batch, fault),
+        }
+    }
+
+    /// Writes each request's events, and each end of an attempt, in a transaction of its own.
+    async fn write_apart(&mut self, batch: Batch) -> Batch {
+        let mut events = batch.events.into_iter();
+        for (number, answer) in batch.accepts {
+            let accepts = vec![(number, answer)];
+            let mut one = Batch { events: events.by_ref().take(number).collect(), accepts, ..Batch::default() };
+            let started = Instant::now();
+            match self.transact(&mut one).await {
+                Ok((answers, facts)) => {
+                    self.committed(started, facts);
+                    for (_, answer) in one.accepts {
+                        let _ = answer.send(answers.clone());
+                    }
+                }
+                Err(fault) => {
+                    self.give_up(one, fault);
+                }
+            }
+        }
+        let mut left = Batch { settles: batch.settles, again: batch.again, ..Batch::default() };
+        for settlement in batch.settlements {
+            let settlements = vec![Arc::clone(&settlement)];
+            let mut one = Batch { settlements, again: left.again, ..Batch::default() };
+            let started = Instant::now();
+            match self.transact(&mut one).await {
+                Ok((_, facts)) => self.committed(started, facts),
+                Err(Fault::Lost(_)) => {
+                    left.again = true;
+                    left.settlements.push(settlement);
+                }
+                Err(fault) => {
+                    tracing::error!(delivery = %settlement.delivery, %fault, "an attempt's end could not be recorded");
+                    (self.facts)(vec![Fact::Settled(settlement)]);
+                }
+            }
+        }
+        if left.settlements.is_empty() {
+            for answer in left.settles.drain(..) {
+                let _ = answer.send(Ok(()));
+            }
+        }
+        left
+    }
+
+    /// Refuses the events of a batch; gives back the ends of attempts, which are tried again.
+    fn give_up(&self, batch: Batch, fault: Fault) -> Batch {
+        if !fault.is_lost() {
+            tracing::error!(%fault, "a transaction could not be made");
+        }
+        let error = StoreError::from(fault);
+        for (number, answer) in batch.accepts {
+            self.figures.refused_events.fetch_add(number as u64, Ordering::Relaxed);
+            let _ = answer.send(vec![Err(AcceptError::Store(error.clone())); number]);
+        }
+        Batch { settlements: batch.settlements, settles: batch.settles, again: batch.again, ..Batch::default() }
+    }
+
+    async fn transact(&mut self, batch: &mut Batch) -> Result<(Answered, Vec<Fact>), Fault> {
+        let mut last = Fault::Conflict("others were in the way".to_owned());
+        for _ in 0..ATTEMPTS {
+            self.connect().await?;
+            let now = self.clock.now();
+            let made = match self.engine.prepare_for(now, &batch.events).await {
+                Ok(()) => self.attempt(batch).await,
+                Err(fault) => Err(fault),
+            };
+            last = match made {
+                Ok(done) => return Ok(done),
+                Err(fault) => fault,
+            };
+            self.undo(&last).await;
+            match last {
+                Fault::Stale => self.poll().await,
+                Fault::Conflict(_) => {}
+                Fault::Lost(_) => {
+                    batch.again = true;
+                    return Err(last);
+                }
+                Fault::Taken(_) | Fault::Damaged(_) | Fault::Full | Fault::Refused(_) => return Err(last),
+            }
+        }
+        Err(last)
+    }
+
+    async fn attempt(&mut self, batch: &Batch) -> Result<(Answered, Vec<Fact>), Fault> {
+        let now = self.clock.now();
+        self.engine.begin().await?;
+        let answers = if batch.events.is_empty() { Vec::new() } else { self.engine.accept(now, &batch.events).await? };
+        if !batch.settlements.is_empty() {
+            self.engine.settle(now, &batch.settlements, batch.again).await?;
+        }
+        Ok((answers, self.engine.commit().await?))
+    }
+
+    /// A transaction was not committed, or nobody knows whether it was.
+    async fn undo(&mut self, fault: &Fault) {
+        if fault.is_lost() {
+            self.lose(fault);
+        } else {
+            self.engine.rollback().await;
+        }
+    }
+
+    fn lose(&mut self, fault: &Fault) {
+        self.engine.disconnect();
+        if !self.away {
+            tracing::error!(%fault, "the database is away: nothing is accepted until it is back");
+            self.figures.connections_lost.fetch_add(1, Ordering::Relaxed);
+        }
+        self.away = true;
+        self.reconnect_at = Instant::now() + self.patience;
+        self.patience = (self.patience * 2).min(RECONNECT[1]);
+    }
+
+    async fn connect(&mut self) -> Result<(), Fault> {
+        if self.away && Instant::now() < self.reconnect_at {
+            return Err(Fault::Lost("it was away a moment ago".to_owned()));
+        }
+        let connected = self.engine.connect(self.clock.now()).await;
+        match connected {
+            Ok(()) => {
+                if std::mem::take(&mut self.away) {
+                    tracing::info!("the database is back");
+                    // What is committed of the last transaction is learnt like another node's.
+                    self.poll().await;
+                }
+                self.patience = RECONNECT[0];
+                Ok(())
+            }
+            Err(fault) => {
+                self.lose(&fault);
+                Err(Fault::Lost(fault.to_string()))
+            }
+        }
+    }
+
+    async fn take_change(
+        &mut self,
+        asked: (Change, By, Option<Keep>),
+        answer: oneshot::Sender<Result<Changed, ChangeError>>,
+    ) {
+        if matches!(&asked.0, Change::Resume { held: Held::Cancel, .. }) {
+            let until = self.engine.held_until(self.clock.now());
+            self.resuming.push_back(Resuming { until, asked, answer });
+        } else {
+            let told = self.change(asked).await;
+            // Whoever asked may have gone.
+            let _ = answer.send(told);
+        }
+    }
+
+    async fn change(&mut self, (change, by, keep): (Change, By, Option<Keep>)) -> Result<Changed, ChangeError> {
+        let started = Instant::now();
+        for _ in 0..ATTEMPTS {
+            self.connect().await.map_err(ChangeError::from)?;
+            let made = self.attempt_change(&change, &by, keep.as_ref()).await;
+            let error = match made {
+                Ok((changed, facts)) => {
+                    self.committed(started, facts);
+                    return Ok(changed);
+                }
+                Err(Refusal::ByRule(error)) => {
+                    self.engine.rollback().await;
+                    return Err(error);
+                }
+                Err(Refusal::ByFault(fault)) => fault,
+            };
+            self.undo(&error).await;
+            match error {
+                Fault::Stale => self.poll().await,
+                Fault::Conflict(_) => {}
+                Fault::Taken(constraint) if constraint == audit::KEY => {}
+                Fault::Taken(_) => return Err(ChangeError::Exists),
+                Fault::Lost(_) | Fault::Damaged(_) | Fault::Full | Fault::Refused(_) => {
+                    tracing::error!(fault = %error, "a change could not be made");
+                    return Err(error.into());
+                }
+            }
+        }
+        Err(ChangeError::Store(StoreError::Busy))
+    }
+
+    async fn attempt_change(
+        &mut self,
+        change: &Change,
+        by: &By,
+        keep: Option<&Keep>,
+    ) -> Result<(Changed, Vec<Fact>), Refusal> {
+        // Others' changes first: a version that was raised since is met in the transaction.
+        self.poll().await;
+        self.engine.begin().await?;
+        let changed = self.engine.change(self.clock.now(), change.clone(), by, keep).await?;
+        Ok((changed, self.engine.commit().await?))
+    }
+
+    /// Cancels a bounded part of what a pause holds that is to end so; with the last of it, it ends.
+    async fn resume(&mut self) {
+        let Some(Resuming { until, asked, answer }) = self.resuming.pop_front() else { return };
+        let (mut more, at_once) = (false, self.engine.limits.cancelled_at_once);
+        if let Change::Resume { webhook, .. } = &asked.0 {
+            let stored = self.engine.shared.directory.read().webhook_numbered(webhook.number).cloned();
+            // Else the resuming itself says why not.
+            if stored.is_some_and(|stored| stored.pause.is_some() && stored.version + 1 == webhook.version) {
+                let (now, of) = (self.clock.now(), (webhook.account, webhook.number));
+                more = self
+                    .apart(async |engine| Ok(engine.cancel_held_of(now, of, until, at_once).await? >= at_once))
+                    .await
+                    .unwrap_or(false);
+            }
+        }
+        if more {
+            self.resuming.push_front(Resuming { until, asked, answer });
+            return;
+        }
+        let told = self.change(asked).await;
+        // Whoever asked may have gone.
+        let _ = answer.send(told);
+    }
+
+    /// What is done now and then: others' changes are read, and what deleted webhooks have left is cancelled.
+    async fn upkeep(&mut self) {
+        let now = Instant::now();
+        if now < self.poll_at && !self.away {
+            return;
+        }
+        self.poll_at = now + feed::EVERY;
+        if self.connect().await.is_err() {
+            return;
+        }
+        self.poll().await;
+        let shared = Arc::clone(&self.engine.shared);
+        self.engine.memory.let_go_of(|webhook| {
+            let account = shared.account_of(webhook).unwrap_or_default();
+            !shared.serves(domain::shard::Shard::of(account, webhook))
+        });
+        if now >= self.cancel_at && !shared.cancelling().is_empty() {
+            let at = self.clock.now();
+            let more = self.apart(async |engine| engine.cancel_some(at).await).await;
+            self.cancel_at = if more == Some(true) { now } else { now + CANCEL_EVERY };
+        }
+    }
+
+    /// Reads what others have changed, and tells of it.
+    async fn poll(&mut self) {
+        match self.engine.poll().await {
+            Ok(facts) => {
+                if !facts.is_empty() {
+                    (self.facts)(facts);
+                }
+            }
+            Err(fault) => self.undo(&fault).await,
+        }
+    }
+
+    /// A transaction of its own; `None` if it could not be made now, and is to be tried again.
+    async fn apart<T>(&mut self, work: impl AsyncFnOnce(&mut Engine) -> Result<T, Fault>) -> Option<T> {
+        let started = Instant::now();
+        let made = async {
+            self.engine.begin().await?;
+            let done = work(&mut self.engine).await?;
+            let facts = self.engine.commit().await?;
+            Ok::<_, Fault>((done, facts))
+        }
+        .await;
+        match made {
+            Ok((done, facts)) => {
+                self.committed(started, facts);
+                Some(done)
+            }
+            Err(fault) => {
+                tracing::warn!(%fault, "upkeep is tried again");
+                self.undo(&fault).await;
+                None
+            }
+        }
+    }
+
+    fn committed(&mut self, started: Instant, facts: Vec<Fact>) {
+        self.figures.commits.fetch_add(1, Ordering::Relaxed);
+        self.figures.commit_durations.observe(started.elapsed());
+        self.figures.fresh.store(self.engine.memory.len(), Ordering::Relaxed);
+        let lead = self.engine.timestamp_lead(self.clock.now()).as_millis();
+        self.figures.timestamp_lead_ms.store(u64::try_from(lead).unwrap_or(u64::MAX), Ordering::Relaxed);
+        if !facts.is_empty() {
+            (self.facts)(facts);
+        }
+    }
+}

@@ -8,7 +8,7 @@ use domain::directory::Directory;
 use domain::event::{Event, NewEvent, fan_out};
 use domain::id::DeliveryId;
 use domain::shard::Shard;
-use domain::store::{AcceptError, Accepted, Fact, NoSpace, StoreError};
+use domain::store::{AcceptError, Accepted, Fact, StoreError};
 use domain::time::Timestamp;
 
 use super::engine::Engine;
@@ -130,10 +130,6 @@ impl Engine {
                 answers.push(Err(AcceptError::Gone));
                 continue;
             };
-            if let Some(why) = self.refuses(new.account) {
-                answers.push(Err(StoreError::NoSpace(why).into()));
-                continue;
-            }
             let stamp = self.take_in(now, new, targets, &directory, &mut written)?;
             let deliveries = written.events.last().map_or(0, |(event, _)| event.targets.len());
             if let Some(key) = &new.idempotency {
@@ -224,11 +220,6 @@ impl Engine {
             Some(last) => self.reserve(last).await,
             None => Ok(()),
         }
-    }
-
-    /// Why nothing is accepted for an account, if that is so.
-    fn refuses(&self, account: u32) -> Option<NoSpace> {
-        self.full.refuses(account)
     }
 }
 

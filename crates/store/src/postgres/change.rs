@@ -165,10 +165,12 @@ impl Engine {
             "DELETE FROM sessions WHERE account = $1",
             "DELETE FROM audit WHERE account = $1",
             "DELETE FROM directory_versions WHERE account = $1",
-            "INSERT INTO erasures (account) VALUES ($1)",
         ] {
             link.run(sql, &[&(number as i32)]).await?;
         }
+        let webhooks: Vec<_> = gone.iter().map(|webhook| *webhook as i32).collect();
+        let sql = "INSERT INTO erasures (account, webhooks) VALUES ($1, $2)";
+        link.run(sql, &[&(number as i32), &webhooks]).await?;
         accounts::delete(&link, number).await?;
         self.erase_replays(now, number).await?;
         for webhook in gone {

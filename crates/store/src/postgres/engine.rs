@@ -21,7 +21,6 @@ use super::in_memory::InMemory;
 use super::limits::Limits;
 use super::partitions::{Day, Partitions};
 use super::replays::ReplayRow;
-use super::retain::Full;
 use super::shared::Shared;
 use crate::rows::stamps::{SLOTS, Stamps, micros};
 
@@ -47,8 +46,6 @@ pub(super) struct Engine {
     pub(super) totals: Totals,
     pub(super) memory: InMemory,
     pub(super) staged: Staged,
-    /// For whom nothing more is accepted, since what is kept has reached its size.
-    pub(super) full: Full,
 }
 
 /// What the present transaction will mean for memory, and what of it is not written yet.
@@ -83,7 +80,6 @@ impl Engine {
             totals: Totals::of_writer(node),
             memory: InMemory::default(),
             staged: Staged::default(),
-            full: Full::default(),
         }
     }
 

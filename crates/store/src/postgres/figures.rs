@@ -130,6 +130,12 @@ pub(super) fn read_hour(row: &Row) -> (Key, Figures) {
     (key, checked(&format!("{key:?}"), sum == row.get::<_, i64>(3), bytes))
 }
 
+/// The checksum and the bytes of an hour's row, by account, webhook and hour.
+pub(super) fn hour_row((account, webhook, hour): (u32, u32, i64), figures: &Figures) -> Result<(i64, Vec<u8>), Fault> {
+    let bytes = encode(figures)?;
+    Ok((sum_of("stats_hours", [hour, account.into(), webhook.into()], &bytes), bytes))
+}
+
 fn checked(row: &str, fits: bool, bytes: &[u8]) -> Figures {
     let figures = if fits { decode(bytes) } else { None };
     figures.unwrap_or_else(|| {

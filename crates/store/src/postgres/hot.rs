@@ -234,20 +234,21 @@ pub(super) async fn of_webhook(
     rows.iter().map(read).collect()
 }
 
-/// When the oldest that is due at `now` was due, of these shards, or of all; of paused webhooks only tests count.
+/// When the oldest that are due at `now` were due, each with its webhook, of these shards, or of all; of paused webhooks only
+/// tests count.
 pub(super) async fn oldest(
     link: &Link,
     now: Timestamp,
     (paused, shards): (Vec<i32>, Option<Vec<i16>>),
-) -> Result<Option<Timestamp>, Fault> {
+) -> Result<Vec<(Timestamp, u32)>, Fault> {
     let found = link
-        .row(
-            "SELECT due_at FROM hot
+        .rows(
+            "SELECT due_at, webhook FROM hot
              WHERE due_at <= $1 AND (reason = 3 OR webhook <> ALL ($2::integer[]))
                AND ($3::smallint[] IS NULL OR shard = ANY ($3))
-             ORDER BY due_at LIMIT 1",
+             ORDER BY due_at LIMIT 1000",
             &[&now.0, &paused, &shards],
         )
         .await?;
-    Ok(found.map(|row| Timestamp(row.get(0))))
+    Ok(found.iter().map(|row| (Timestamp(row.get(0)), row.get::<_, i32>(1) as u32)).collect())
 }

@@ -37,6 +37,7 @@ mod replayed;
 mod replaying;
 mod replays;
 mod retain;
+mod roll;
 mod schema;
 mod sessions;
 mod settle;
@@ -45,6 +46,7 @@ mod stats;
 mod store;
 mod streams;
 mod tls;
+mod upkeep;
 mod webhooks;
 mod writer;
 

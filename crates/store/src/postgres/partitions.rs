@@ -74,11 +74,6 @@ impl Partitions {
     pub(super) fn has(&self, day: Day) -> bool {
         self.0.contains(&day)
     }
-
-    /// A day's tables are no more.
-    pub(super) fn forget(&mut self, day: Day) {
-        self.0.remove(&day);
-    }
 }
 
 /// A table is made apart and then attached, so that nobody who reads or writes the others has to wait.

@@ -66,10 +66,19 @@ impl Readers {
         limit: usize,
     ) -> Result<Vec<Due>, Fault> {
         let link = self.take().await?;
-        let of = (self.shared.paused(), self.shared.shards());
-        let found = hot::by_time(&link, after, until, limit, of).await?;
+        let (mut after, mut found) = (after, Vec::new());
+        while found.len() < limit {
+            let of = (self.shared.paused(), self.shared.shards());
+            let rows = hot::by_time(&link, after, until, limit - found.len(), of).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some((last.row.due_at.unwrap_or_default(), last.row.id));
+            // What is left of a webhook that is no more waits for nobody.
+            let directory = self.shared.directory.read();
+            let there = rows.iter().filter(|it| directory.webhook_numbered(it.row.webhook).is_some());
+            found.extend(there.map(hot::Waiting::due));
+        }
         link.done();
-        Ok(found.iter().map(hot::Waiting::due).collect())
+        Ok(found)
     }
 
     pub(super) async fn backlog(
@@ -188,7 +197,8 @@ impl Readers {
         let link = self.take().await?;
         let oldest = hot::oldest(&link, now, (self.shared.paused(), self.shared.shards())).await?;
         link.done();
-        Ok(oldest)
+        let directory = self.shared.directory.read();
+        Ok(oldest.into_iter().find(|(_, webhook)| directory.webhook_numbered(*webhook).is_some()).map(|(at, _)| at))
     }
 }
 

@@ -1,20 +1,179 @@
-//! Retention: what has ended goes, a day's tables at once where everything in them may, else a bounded batch at a time. What is
-//! unfinished never goes.
+//! Retention by age, and erasing of closed accounts: a day's tables go at once where everything in them may, else events go
+//! a bounded batch at a time. What is unfinished never goes.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::time::Duration;
 
-use domain::store::NoSpace;
+use domain::time::Timestamp;
 
-/// For whom nothing more is accepted, since what is kept has reached its size and what is left is unfinished.
+use super::connection::Link;
+use super::fault::Fault;
+use super::partitions::{DAILY, Day, days};
+use super::shared::Shared;
+
+/// How many events a batch looks at.
+const AT_ONCE: i64 = 500;
+/// How many accounts one round looks at.
+const ACCOUNTS_AT_ONCE: usize = 200;
+
+/// How far retention has come through each account's events.
 #[derive(Debug, Default)]
-pub(super) struct Full(HashSet<Option<u32>>);
+pub(super) struct Passes {
+    after: HashMap<u32, i64>,
+    last: u32,
+}
 
-impl Full {
-    /// Why nothing is accepted for an account, if that is so.
-    pub(super) fn refuses(&self, account: u32) -> Option<NoSpace> {
-        if self.0.contains(&None) {
-            return Some(NoSpace::Store);
+/// What a round has done.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Retained {
+    /// How many events went by themselves.
+    pub(super) events: u64,
+    /// Whether there is more to do at once.
+    pub(super) more: bool,
+}
+
+/// Drops the days of which everything may go, and deletes a bounded number of other events. Retention counts from a
+/// delivery's end. `keep` holds where an account does not say otherwise.
+pub(super) async fn retain(
+    link: &Link,
+    shared: &Shared,
+    passes: &mut Passes,
+    now: Timestamp,
+    keep: Duration,
+) -> Result<Retained, Fault> {
+    let own: Vec<(u32, Option<Duration>)> = {
+        let directory = shared.directory.read();
+        directory.accounts().map(|account| (account.number, account.log.retention)).collect()
+    };
+    let longest = own.iter().filter_map(|(_, own)| *own).chain([keep]).max().unwrap_or(keep);
+    let mut blocked = false;
+    for day in days(link).await?.into_iter().filter(|day| day.end() < now.minus(keep)) {
+        let until = now.minus(longest);
+        if day.end() >= until || !drop_day(link, day, until).await? {
+            blocked = true;
         }
-        self.0.contains(&Some(account)).then_some(NoSpace::Account)
     }
+    let mut retained = Retained::default();
+    // By themselves go the events of accounts that keep less, and of days in which something must stay.
+    let mut wanted: Vec<_> = own.into_iter().filter(|(_, own)| blocked || own.is_some_and(|own| own < keep)).collect();
+    wanted.sort_unstable();
+    let start = wanted.partition_point(|(account, _)| *account <= passes.last);
+    wanted.rotate_left(start);
+    for (account, own) in wanted.into_iter().take(ACCOUNTS_AT_ONCE) {
+        let until = now.minus(own.unwrap_or(keep));
+        let after = passes.after.get(&account).copied().unwrap_or(-1);
+        let (seen, deleted, last) = delete_ended(link, account, after, until).await?;
+        retained.events += deleted;
+        if seen == AT_ONCE {
+            passes.after.insert(account, last);
+            retained.more = true;
+        } else {
+            passes.after.remove(&account);
+        }
+        passes.last = account;
+    }
+    Ok(retained)
+}
+
+/// Drops a day's tables, unless something in them is unfinished, or ended after `until`; says whether it did.
+async fn drop_day(link: &Link, day: Day, until: Timestamp) -> Result<bool, Fault> {
+    let (from, end) = (day.first_key(), Day(day.0 + 1).first_key());
+    let stays = link
+        .row(
+            "SELECT EXISTS (SELECT FROM hot WHERE event >= $1 AND event < $2)
+                 OR EXISTS (SELECT FROM deliveries WHERE event >= $1 AND event < $2 AND ended_at >= $3)",
+            &[&from, &end, &until.0],
+        )
+        .await?;
+    if stays.is_none_or(|row| row.get(0)) {
+        return Ok(false);
+    }
+    // Whoever waits for a lock on the whole table makes others wait behind it: so not for long.
+    let mut sql = "BEGIN; SET LOCAL lock_timeout = 1000;".to_owned();
+    for table in DAILY {
+        let name = format!("{table}_{}", day.0);
+        sql += &format!("ALTER TABLE {table} DETACH PARTITION {name}; DROP TABLE {name};");
+    }
+    let dropped = link.batch(&format!("{sql} COMMIT")).await;
+    if let Err(fault) = dropped {
+        // The first fault is the one to tell of.
+        let _ = link.batch("ROLLBACK").await;
+        return if matches!(fault, Fault::Conflict(_)) { Ok(false) } else { Err(fault) };
+    }
+    tracing::info!(day = day.0, "a day's events were dropped");
+    Ok(true)
+}
+
+/// Looks at some of an account's events, and deletes those whose deliveries have all ended before `until`: how many were
+/// seen, how many went, and the last one seen.
+async fn delete_ended(link: &Link, account: u32, after: i64, until: Timestamp) -> Result<(i64, u64, i64), Fault> {
+    // No delivery ends before its event is accepted.
+    let below = domain::id::EventId::first_at(until.0.max(0)).0 as i64;
+    let row = link
+        .row(
+            "WITH old AS MATERIALIZED (
+                 SELECT key, length(targets) / 4 AS targets FROM events
+                 WHERE account = $1 AND key > $2 AND key < $3 ORDER BY key LIMIT $5
+             ), gone AS MATERIALIZED (
+                 SELECT key FROM old
+                 WHERE targets = (SELECT count(*) FROM deliveries AS d
+                                  WHERE d.account = $1 AND d.event = old.key AND d.ended_at < $4)
+             ), one AS (
+                 DELETE FROM attempts AS a USING gone WHERE a.account = $1 AND a.event = gone.key
+             ), two AS (
+                 DELETE FROM replayed AS r USING gone WHERE r.account = $1 AND r.event = gone.key
+             ), three AS (
+                 DELETE FROM deliveries AS d USING gone WHERE d.account = $1 AND d.event = gone.key
+             ), four AS (
+                 DELETE FROM events AS e USING gone WHERE e.account = $1 AND e.key = gone.key
+             )
+             SELECT (SELECT count(*) FROM old), (SELECT count(*) FROM gone), (SELECT coalesce(max(key), -1) FROM old)",
+            &[&(account as i32), &after, &below, &until.0, &AT_ONCE],
+        )
+        .await?;
+    Ok(row.map_or((0, 0, -1), |row| (row.get(0), row.get::<_, i64>(1) as u64, row.get(2))))
+}
+
+/// Erases some of an account that was closed; says whether there may be more.
+pub(super) async fn erase(link: &Link) -> Result<bool, Fault> {
+    let found = link.row("SELECT account, webhooks FROM erasures ORDER BY account LIMIT 1", &[]).await?;
+    let Some(row) = found else { return Ok(false) };
+    let (account, webhooks): (i32, Vec<i32>) = (row.get(0), row.get(1));
+    let shards: Vec<i16> = webhooks.iter().map(|webhook| super::hot::shard(account as u32, *webhook as u32)).collect();
+    // What others were accepting when it was closed may come yet: so the last step is taken again until nothing is found.
+    let waited = link
+        .run(
+            "DELETE FROM hot USING (
+                 SELECT h.shard, h.webhook, h.event, h.place
+                 FROM unnest($1::smallint[], $2::integer[]) AS w (shard, webhook)
+                 JOIN hot AS h ON h.shard = w.shard AND h.webhook = w.webhook LIMIT 5000
+             ) AS k
+             WHERE hot.shard = k.shard AND hot.webhook = k.webhook AND hot.event = k.event AND hot.place = k.place",
+            &[&shards, &webhooks],
+        )
+        .await?;
+    let events = link
+        .run(
+            "WITH gone AS MATERIALIZED (SELECT key FROM events WHERE account = $1 ORDER BY key LIMIT 2000),
+             one AS (DELETE FROM attempts AS a USING gone WHERE a.account = $1 AND a.event = gone.key),
+             two AS (DELETE FROM replayed AS r USING gone WHERE r.account = $1 AND r.event = gone.key),
+             three AS (DELETE FROM deliveries AS d USING gone WHERE d.account = $1 AND d.event = gone.key)
+             DELETE FROM events AS e USING gone WHERE e.account = $1 AND e.key = gone.key",
+            &[&account],
+        )
+        .await?;
+    if waited > 0 || events > 0 {
+        return Ok(true);
+    }
+    for sql in [
+        "DELETE FROM stats_minutes WHERE account = $1",
+        "DELETE FROM stats_hours WHERE account = $1",
+        "DELETE FROM webhooks_gone WHERE account = $1",
+        "DELETE FROM cancellings WHERE account = $1",
+        "DELETE FROM erasures WHERE account = $1",
+    ] {
+        link.run(sql, &[&account]).await?;
+    }
+    tracing::info!(account_number = account, "an account was erased");
+    Ok(true)
 }

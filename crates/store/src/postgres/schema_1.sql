@@ -278,7 +278,8 @@ CREATE INDEX stats_hours_by_start ON stats_hours (start);
 
 -- Accounts that are closed, and whose rows are being erased.
 CREATE TABLE erasures (
-    account integer PRIMARY KEY
+    account integer PRIMARY KEY,
+    webhooks integer[] NOT NULL
 );
 
 -- Whoever gives keys to events holds one of these numbers, under an advisory lock of its connection: no two give the same.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::attempt::LoggedAttempt;
@@ -20,7 +21,7 @@ use domain::time::{Clock, Timestamp};
 use domain::vault::Vault;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::address::Address;
 use super::connection::Connector;
@@ -29,6 +30,7 @@ use super::fault::{Fault, OpenError};
 use super::limits::Limits;
 use super::reader::Readers;
 use super::shared::Shared;
+use super::upkeep::Upkeep;
 use super::writer::{self, FactsHook, Figures, Message, Writer};
 use super::{open, schema};
 use crate::rows::event_types::EventTypes;
@@ -48,6 +50,8 @@ pub struct Settings {
     pub clock: Arc<dyn Clock>,
     /// Where nonces come from, and what tells nodes apart.
     pub chance: Chance,
+    /// For how long what has ended is kept, where an account does not say otherwise; `None` for ever.
+    pub keep: Option<Duration>,
     /// Bounds of what is kept in memory.
     pub limits: Limits,
     /// Called after each commit, on the writer's task, before anyone is answered: it must not block.
@@ -62,6 +66,7 @@ pub struct PostgresStore {
     limits: Limits,
     figures: Arc<Figures>,
     task: Mutex<Option<JoinHandle<()>>>,
+    upkeep: AbortHandle,
 }
 
 impl PostgresStore {
@@ -71,7 +76,7 @@ impl PostgresStore {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(settings: Settings) -> Result<(Self, Vec<Fact>), OpenError> {
-        let Settings { address, vault, directory, holdings, clock, mut chance, limits, facts } = settings;
+        let Settings { address, vault, directory, holdings, clock, mut chance, keep, limits, facts } = settings;
         let now = clock.now();
         schema::migrate(&address, now).await?;
         let connector = Connector::new(address).map_err(Fault::at_open)?;
@@ -85,8 +90,10 @@ impl PostgresStore {
         let (queue, messages) = writer::queue();
         let made = Writer::new(engine, Arc::clone(&clock), facts, Arc::clone(&figures));
         let task = Mutex::new(Some(tokio::spawn(made.run(messages))));
-        let readers = Arc::new(Readers::new(connector, shared, limits.readers));
-        Ok((Self { queue, readers, clock, limits, figures, task }, known))
+        let readers = Arc::new(Readers::new(connector.clone(), Arc::clone(&shared), limits.readers));
+        let upkeep = Upkeep { connector, shared, clock: Arc::clone(&clock), figures: Arc::clone(&figures), keep };
+        let upkeep = tokio::spawn(upkeep.run()).abort_handle();
+        Ok((Self { queue, readers, clock, limits, figures, task, upkeep }, known))
     }
 
     /// Figures for metrics.
@@ -99,6 +106,7 @@ impl PostgresStore {
     pub async fn stop(&self) {
         // It has stopped already: then there is nothing to tell.
         let _ = self.queue.send(Message::Stop);
+        self.upkeep.abort();
         self.readers.close();
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task
@@ -123,6 +131,14 @@ impl PostgresStore {
 
 fn stopped() -> StoreError {
     StoreError::Stopped("it was closed".to_owned())
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.upkeep.abort();
+        // The writer ends by itself: nobody is left to ask it for anything.
+        let _ = self.queue.send(Message::Stop);
+    }
 }
 
 #[async_trait]

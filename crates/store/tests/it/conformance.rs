@@ -98,6 +98,7 @@ impl Subject for Postgres {
                 nonce = nonce.wrapping_add(1);
                 bytes.fill(nonce);
             }),
+            keep: None,
             limits: postgres::Limits { fresh_per_webhook, readers: 4, ..postgres::Limits::default() },
             facts: Box::new(move |facts| hook.tell(facts)),
         };

@@ -1,0 +1,92 @@
+//! Upkeep: tables for the days that come, retention, sums of figures, and what is forgotten. Every node offers to do it, and one
+//! does at a time, on a connection of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use domain::time::{Clock, Timestamp};
+
+use super::connection::{Connector, Link, Purpose};
+use super::fault::Fault;
+use super::partitions::{Day, Partitions};
+use super::retain::{Passes, erase, retain};
+use super::schema::LOCK;
+use super::shared::Shared;
+use super::writer::Figures;
+use super::{audit, feed, idempotency, replays, roll};
+
+/// How long after a round the next one comes, and the next where there is more to do.
+const EVERY: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(50);
+/// How many rows of a kind one statement forgets.
+const AT_ONCE: i64 = 5_000;
+/// How many of the oldest replays that are over a round looks at.
+const REPLAYS_AT_ONCE: i64 = 8;
+
+/// What upkeep works with.
+pub(super) struct Upkeep {
+    pub(super) connector: Connector,
+    pub(super) shared: Arc<Shared>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) figures: Arc<Figures>,
+    /// For how long what has ended is kept, where an account does not say otherwise; `None` for ever.
+    pub(super) keep: Option<Duration>,
+}
+
+impl Upkeep {
+    /// Goes on until the task is ended.
+    pub(super) async fn run(self) {
+        let (mut link, mut passes) = (None, Passes::default());
+        loop {
+            let more = self.round(&mut link, &mut passes).await.unwrap_or_else(|fault| {
+                tracing::warn!(%fault, "upkeep of the database is tried again");
+                link = None;
+                false
+            });
+            tokio::time::sleep(if more { AGAIN } else { EVERY }).await;
+        }
+    }
+
+    async fn round(&self, kept: &mut Option<Link>, passes: &mut Passes) -> Result<bool, Fault> {
+        let link = match kept.take() {
+            Some(link) if !link.is_closed() => link,
+            Some(_) | None => self.connector.connect(Purpose::Upkeep).await?,
+        };
+        let mine = link.row("SELECT pg_try_advisory_lock($1)", &[&(LOCK + 3)]).await?;
+        let mut more = false;
+        if mine.is_some_and(|row| row.get(0)) {
+            // A fault closes the connection, and with it the lock.
+            more = self.work(&link, passes).await?;
+            link.row("SELECT pg_advisory_unlock($1)", &[&(LOCK + 3)]).await?;
+        }
+        *kept = Some(link);
+        Ok(more)
+    }
+
+    async fn work(&self, link: &Link, passes: &mut Passes) -> Result<bool, Fault> {
+        let now = self.clock.now();
+        Partitions::default().make(link, Day::at(now)).await?;
+        let mut more = feed::prune(link, AT_ONCE).await? == AT_ONCE as u64;
+        more |= idempotency::prune(link, now, AT_ONCE).await? == AT_ONCE as u64;
+        more |= erase(link).await?;
+        more |= roll::roll(link, now).await?;
+        roll::prune(link, now).await?;
+        if let Some(keep) = self.keep {
+            more |= self.forget(link, passes, now, keep).await?;
+        }
+        Ok(more)
+    }
+
+    async fn forget(&self, link: &Link, passes: &mut Passes, now: Timestamp, keep: Duration) -> Result<bool, Fault> {
+        let until = now.minus(keep);
+        let mut more = audit::prune(link, until, AT_ONCE).await? == AT_ONCE as u64;
+        for number in replays::ended_before(link, until, REPLAYS_AT_ONCE).await? {
+            replays::delete(link, number).await?;
+        }
+        let retained = retain(link, &self.shared, passes, now, keep).await?;
+        self.figures.retained_events.fetch_add(retained.events, Ordering::Relaxed);
+        more |= retained.more;
+        Ok(more)
+    }
+}

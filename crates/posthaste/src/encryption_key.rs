@@ -47,6 +47,19 @@ pub(crate) fn find(settings: &Settings, data: &Path) -> Result<Found, BadSetting
     }
 }
 
+/// The key of the settings: where several nodes share a database all need the same one.
+///
+/// # Errors
+/// When none is given.
+pub(crate) fn given(settings: &Settings) -> Result<Found, BadSetting> {
+    let key = settings.encryption_key.clone().ok_or_else(|| {
+        let said = "with --database it has to be given, the same to every node: 32 bytes as base64, for example from \
+                    `openssl rand -base64 32`";
+        BadSetting::new(SETTING, said)
+    })?;
+    Ok(Found { key, made: None })
+}
+
 /// As [`find`], for a store that is there: no key is made.
 ///
 /// # Errors

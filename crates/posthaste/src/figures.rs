@@ -13,19 +13,23 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 /// The figures of these parts, as `/metrics` shows them.
-pub(crate) fn registry(store: Arc<store::sqlite::Figures>, dispatch: Arc<Gauges>, data: &Path) -> Registry {
+pub(crate) fn registry(store: Arc<store::Figures>, dispatch: Arc<Gauges>, data: Option<&Path>) -> Registry {
     // The names that every Prometheus client gives to the figures of a process have no prefix.
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Process));
     let ours = registry.sub_registry_with_prefix("posthaste");
     ours.register_collector(Box::new(Store(store)));
     ours.register_collector(Box::new(Dispatcher(dispatch)));
-    ours.register_collector(Box::new(Disk(data.to_owned())));
+    if let Some(data) = data {
+        ours.register_collector(Box::new(Disk(data.to_owned())));
+    }
     registry
 }
 
-/// How much room there is where the data is, and how much of it the store takes.
-pub(crate) fn disk(data: &Path) -> server::Disk {
+/// How much room there is where the data is, and how much of it the store takes; of a database that is elsewhere neither is
+/// known.
+pub(crate) fn disk(data: Option<&Path>) -> server::Disk {
+    let Some(data) = data else { return server::Disk { free: None, total: None, store: 0 } };
     let found = rustix::fs::statvfs(data).ok();
     let found = found.as_ref();
     server::Disk {
@@ -69,7 +73,7 @@ impl Out<'_> {
 }
 
 #[derive(Debug)]
-struct Store(Arc<store::sqlite::Figures>);
+struct Store(Arc<store::Figures>);
 
 impl Collector for Store {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -90,6 +94,11 @@ impl Collector for Store {
         )?;
         out.gauge("store_fresh_deliveries", "Deliveries in memory that have no row yet", size(&store.fresh))?;
         out.counter("store_retained_events", "Events that retention has deleted", count(&store.retained_events))?;
+        out.counter(
+            "store_connections_lost",
+            "How often the connection to the database was lost",
+            count(&store.connections_lost),
+        )?;
         out.gauge(
             "store_timestamp_lead_seconds",
             "By how much the latest event's timestamp led the clock: over 5, the clock was set back",

@@ -11,6 +11,7 @@ mod encryption_key;
 mod exit;
 mod figures;
 mod inbox;
+mod keeping;
 mod logging;
 mod output;
 mod platform_key;

@@ -8,11 +8,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dispatch::{Dispatch, Pulse};
-use domain::store::Store;
 use domain::time::{Clock, Timestamp};
 use server::Health;
-use store::sqlite::SqliteStore;
 
+use crate::keeping::Kept;
 use crate::service_manager::ServiceManager;
 
 /// How often it looks.
@@ -72,11 +71,12 @@ impl Judge {
 /// Watches until the process ends.
 pub(crate) async fn watch(
     dispatch: Arc<Dispatch>,
-    store: Arc<SqliteStore>,
+    kept: Kept,
     clock: Arc<dyn Clock>,
     health: Health,
     manager: ServiceManager,
 ) {
+    let store = kept.store();
     let mut judge = Judge::default();
     let mut before = None;
     loop {
@@ -87,7 +87,7 @@ pub(crate) async fn watch(
         if let Some(pulse) = pulse {
             dispatch.gauges().failing_lanes.store(pulse.failing_lanes, Ordering::Relaxed);
         }
-        let commits = store.figures().commit_durations.snapshot().count;
+        let commits = kept.figures().commit_durations.snapshot().count;
         let trouble = judge.look(Seen { now, pulse, oldest_due, commits });
         match (before, trouble) {
             (None, Some(why)) => tracing::error!(why, "sending has stopped"),

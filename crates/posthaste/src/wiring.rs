@@ -13,13 +13,11 @@ use domain::endpoint_url::UrlRules;
 use domain::in_flight::InFlight;
 use domain::key::hash_key;
 use domain::policy::Policy;
-use domain::store::Fact;
+use domain::store::{Fact, Store};
 use domain::time::Clock;
 use domain::trace::Tracer;
-use domain::vault::Vault;
 use outbound::Network;
 use server::{App, Carrier, Dashboard, DashboardFile, Health, Listening, Live, Outside, ShownSetting};
-use store::sqlite::{Limits, OpenError, Retention, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -29,6 +27,7 @@ use url::Url;
 use crate::chance;
 use crate::clock::SystemClock;
 use crate::exit::Stop;
+use crate::keeping::{Kept, Opening, Place};
 use crate::service_manager::ServiceManager;
 use crate::settings::resolved::Shown;
 use crate::settings::{BadSetting, Settings};
@@ -37,15 +36,12 @@ use crate::{figures, watchdog};
 /// How long the attempts in flight, and the answers under way, may take to end.
 const DRAIN_WITHIN: Duration = Duration::from_secs(7);
 
-/// Bytes of the disk that are kept back for when it is full.
-const BALLAST: u64 = 64 * 1024 * 1024;
-
 /// What a service is started with.
 pub(crate) struct Start<'a> {
     /// The settings.
     pub(crate) settings: &'a Settings,
-    /// The data directory.
-    pub(crate) data: &'a Path,
+    /// Where everything is kept.
+    pub(crate) place: &'a Place,
     /// The key that encrypts at rest.
     pub(crate) key: &'a [u8; 32],
     /// Where the API is to be served.
@@ -67,7 +63,8 @@ pub(crate) struct Service {
     /// Where the API listens.
     pub(crate) address: SocketAddr,
     /// Where everything is kept.
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<dyn Store>,
+    kept: Kept,
     /// Accounts, webhooks and keys.
     pub(crate) directory: SharedDirectory,
     /// The types of events.
@@ -84,7 +81,7 @@ pub(crate) struct Service {
 /// # Errors
 /// The setting with which it cannot be started.
 pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
-    let Start { settings, data, key, listener, directory, tap, inbox, manager, tracer } = start;
+    let Start { settings, place, key, listener, directory, tap, inbox, manager, tracer } = start;
     let catalogue = Arc::new(catalogue(settings)?);
     let network = Arc::new(network(settings)?);
     let metrics = metrics_listener(settings).await?;
@@ -94,30 +91,19 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
     let (feed, facts) = dispatch::feed();
     let (failed, failure) = watch::channel(None);
     let (live_hook, feed_hook) = (live.clone(), feed.clone());
-    let opened = SqliteStore::open(store::sqlite::Settings {
-        dir: data,
-        vault: Vault::new(key),
-        directory: directory.clone(),
-        clock: clock.clone(),
-        chance: Box::new(chance::fill),
-        retention: Retention { age: Some(settings.retention), size: settings.retention_size },
-        limits: Limits { ballast: BALLAST, ..Limits::default() },
-        facts: Box::new(move |facts| {
-            live_hook.publish(&facts);
-            if let Some(tap) = &tap {
-                for fact in &facts {
-                    // Who tapped may have gone: then nobody wants to know.
-                    let _gone = tap.send(fact.clone());
-                }
+    let facts_hook = move |facts: Vec<Fact>| {
+        live_hook.publish(&facts);
+        if let Some(tap) = &tap {
+            for fact in &facts {
+                // Who tapped may have gone: then nobody wants to know.
+                let _gone = tap.send(fact.clone());
             }
-            feed_hook.publish(facts);
-        }),
-        fatal: Box::new(move |why| {
-            failed.send_replace(Some(why.to_owned()));
-        }),
-    });
-    let (store, known) = opened.map_err(|error| refused(&error))?;
-    let store = Arc::new(store);
+        }
+        feed_hook.publish(facts);
+    };
+    let opening = Opening { settings, key, directory: directory.clone(), facts: Box::new(facts_hook), failed };
+    let (kept, known) = Kept::open(place, opening).await?;
+    let store = kept.store();
     feed.publish(known);
     let policy = Arc::new(settings.policy.clone());
     let in_flight = InFlight::default();
@@ -137,9 +123,10 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         facts,
     ));
     let health = Health::default();
-    let figures = Arc::new(figures::registry(store.figures(), dispatch.gauges(), data));
-    let directory_of_data = data.to_owned();
-    let disk: Arc<dyn Fn() -> server::Disk + Send + Sync> = Arc::new(move || figures::disk(&directory_of_data));
+    let figures = Arc::new(figures::registry(kept.figures(), dispatch.gauges(), place.directory()));
+    let directory_of_data = place.directory().map(Path::to_owned);
+    let disk: Arc<dyn Fn() -> server::Disk + Send + Sync> =
+        Arc::new(move || figures::disk(directory_of_data.as_deref()));
     let listening = Listening {
         store: store.clone(),
         directory: directory.clone(),
@@ -178,12 +165,12 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
     };
     let (stop, stopped) = watch::channel(false);
     let watching =
-        tokio::spawn(watchdog::watch(Arc::clone(&dispatch), store.clone(), clock.clone(), health.clone(), manager));
+        tokio::spawn(watchdog::watch(Arc::clone(&dispatch), kept.clone(), clock.clone(), health.clone(), manager));
     let mut serving = vec![tokio::spawn(server::serve(app(), listener, said(stopped.clone())))];
     if let Some(listener) = metrics {
         serving.push(tokio::spawn(server::serve_metrics(server::metrics_router(app()), listener, said(stopped))));
     }
-    Ok(Service { address, store, directory, catalogue, dispatch, stop, serving, failure, watching })
+    Ok(Service { address, store, kept, directory, catalogue, dispatch, stop, serving, failure, watching })
 }
 
 impl Service {
@@ -211,10 +198,7 @@ impl Service {
         if tokio::time::timeout(DRAIN_WITHIN, ended).await.is_err() {
             tracing::warn!("some attempts did not end in time; they are made again after the next start");
         }
-        let store = self.store;
-        if let Err(error) = tokio::task::spawn_blocking(move || store.stop()).await {
-            tracing::error!(%error, "the store could not be closed");
-        }
+        self.kept.stop().await;
     }
 }
 
@@ -227,17 +211,6 @@ async fn said(mut stopped: watch::Receiver<bool>) {
 fn shown(setting: &Shown) -> ShownSetting {
     let (name, value) = (setting.name.to_owned(), setting.value.clone());
     ShownSetting { name, value, origin: setting.origin.to_string() }
-}
-
-/// Why the store cannot be opened, by the setting that has to be changed.
-fn refused(error: &OpenError) -> Stop {
-    let setting = match error {
-        OpenError::OtherKey(_) => "encryption-key",
-        OpenError::Locked(_) | OpenError::Newer { .. } | OpenError::Damaged { .. } | OpenError::Unusable { .. } => {
-            "data"
-        }
-    };
-    BadSetting::new(setting, error.to_string()).into()
 }
 
 fn catalogue(settings: &Settings) -> Result<Catalogue, BadSetting> {

@@ -1,6 +1,9 @@
 //! The stores behind [`domain::store::Store`]: where everything is kept that must not be lost.
 
 pub mod conformance;
+mod figures;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
+
+pub use figures::Figures;

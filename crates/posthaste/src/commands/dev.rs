@@ -31,6 +31,7 @@ use crate::commands::serve::drain;
 use crate::exit::{Ended, Stop};
 use crate::inbox::answer::Answer;
 use crate::inbox::{Inbox, KnownSigners, Signers, authority};
+use crate::keeping::Place;
 use crate::output::Console;
 use crate::service_manager::ServiceManager;
 use crate::settings::source::Environment;
@@ -104,6 +105,13 @@ pub(crate) async fn run(options: Options, console: &Console, environment: &Envir
 }
 
 async fn start(options: &Options, mut settings: Settings) -> Result<Running, Stop> {
+    if settings.database.is_some() {
+        return Err(BadSetting::new(
+            "database",
+            "`posthaste dev` keeps everything in a directory: use `posthaste serve`",
+        )
+        .into());
+    }
     let data = settings.data.clone().ok_or_else(|| BadSetting::new("data", "say where everything is to be kept"))?;
     if options.fresh {
         fresh::empty(&data)?;
@@ -133,7 +141,7 @@ async fn start(options: &Options, mut settings: Settings) -> Result<Running, Sto
     let (tap, facts) = unbounded_channel();
     let service = wiring::start(wiring::Start {
         settings: &settings,
-        data: &data,
+        place: &Place::Directory(data.clone()),
         key: &found.key,
         listener: api.listener,
         directory,

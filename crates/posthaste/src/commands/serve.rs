@@ -1,7 +1,5 @@
 //! `posthaste serve`: production.
 
-use std::path::Path;
-
 use clap::Args;
 use domain::directory::SharedDirectory;
 use domain::time::Clock;
@@ -10,6 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::clock::SystemClock;
 use crate::exit::{Ended, Exit, Stop};
+use crate::keeping::Place;
 use crate::output::Console;
 use crate::service_manager::ServiceManager;
 use crate::settings::source::Environment;
@@ -31,18 +30,12 @@ pub(crate) struct Options {
 /// Serves until a signal, or until the store fails.
 pub(crate) async fn run(options: Options, console: &Console, environment: &Environment) -> Ended {
     let settings = settings::resolve(&options.typed, environment, Mode::Serve)?;
-    let Some(data) = settings.data.clone() else {
-        return Err(BadSetting::new(
-            "data",
-            "say where everything is to be kept: --data DIR, POSTHASTE_DATA or data in posthaste.toml",
-        )
-        .into());
-    };
+    let place = place(&settings)?;
     logging::start(&settings, environment.get("NO_COLOR").is_some());
     descriptors::raise(settings.policy.slots);
     let mut signals = Signals::listen().map_err(|error| Stop::failure(format!("Signals cannot be heard: {error}.")))?;
     let manager = ServiceManager::of(environment);
-    let mut service = start(&settings, &data, console, &manager).await?;
+    let mut service = start(&settings, &place, console, &manager).await?;
     let address = service.address;
     if console.json() {
         console.value(&json!({"listening": format!("http://{address}")}));
@@ -69,12 +62,38 @@ pub(super) async fn drain(service: Service, signals: &mut Signals) -> Ended {
     }
 }
 
-async fn start(settings: &Settings, data: &Path, console: &Console, manager: &ServiceManager) -> Result<Service, Stop> {
+/// Where everything is to be kept.
+fn place(settings: &Settings) -> Result<Place, BadSetting> {
+    match (&settings.data, &settings.database) {
+        (Some(data), None) => Ok(Place::Directory(data.clone())),
+        (None, Some(_)) if settings.retention_size.is_some() => Err(BadSetting::new(
+            "retention-size",
+            "a database is not kept to a size: leave it out, and use --retention",
+        )),
+        (None, Some(database)) => Ok(Place::Database(Box::new(database.clone()))),
+        (Some(_), Some(_)) => Err(BadSetting::new("database", "everything is kept in one place: leave out --data")),
+        (None, None) => Err(BadSetting::new(
+            "data",
+            "say where everything is to be kept: --data DIR, POSTHASTE_DATA or data in posthaste.toml; \
+             or in PostgreSQL: --database URL",
+        )),
+    }
+}
+
+async fn start(
+    settings: &Settings,
+    place: &Place,
+    console: &Console,
+    manager: &ServiceManager,
+) -> Result<Service, Stop> {
     let listener = listen(settings).await?;
-    let found = encryption_key::find(settings, data)?;
+    let found = match place {
+        Place::Directory(data) => encryption_key::find(settings, data)?,
+        Place::Database(_) => encryption_key::given(settings)?,
+    };
     let service = wiring::start(wiring::Start {
         settings,
-        data,
+        place,
         key: &found.key,
         listener,
         directory: SharedDirectory::default(),

@@ -75,7 +75,7 @@ const fn in_dev(setting: Setting, default: &'static str) -> Setting {
 pub(crate) const SETTINGS: &[Setting] = &[
     one("listen", "ADDR:PORT", "127.0.0.1:8400", "Where the API listens; port 0 takes any free one"),
     in_dev(one("data", "DIR", "", "Where the embedded store keeps everything"), ".posthaste"),
-    one("database", "URL", "", "PostgreSQL instead of the embedded store: not in this version yet"),
+    one("database", "URL", "", "PostgreSQL instead of the embedded store: postgres://user@host/database"),
     secret("platform-key", "KEY", "The platform key to accept; otherwise one is made at first start and printed once"),
     secret("encryption-key", "BASE64", "32 bytes that encrypt secrets at rest; otherwise one is made beside the data"),
     in_dev(list("retry-schedule", "SPANS", "30s,2m,10m,1h,6h", "Delays between attempts"), "2s,5s,15s,30s,1m"),

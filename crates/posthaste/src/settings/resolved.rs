@@ -9,6 +9,7 @@ use domain::brand::Brand;
 use domain::key::AccountLimits;
 use domain::policy::Policy;
 use domain::retry::RetrySchedule;
+use store::postgres::Address;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -48,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     /// Where the embedded store keeps everything; `None` if it was not given.
     pub(crate) data: Option<PathBuf>,
+    /// The database that keeps everything instead.
+    pub(crate) database: Option<Address>,
     /// The platform key to accept.
     pub(crate) platform_key: Option<Zeroizing<String>>,
     /// The key that encrypts at rest.
@@ -95,9 +98,6 @@ impl Settings {
     /// The first one that breaks its rule.
     pub(crate) fn judge(gathered: &Gathered, mode: Mode) -> Result<Self, BadSetting> {
         let from = Judge(gathered);
-        from.maybe("database", |_| -> Judged<()> {
-            Err("PostgreSQL is not in this version yet; leave it out and use --data DIR".to_owned())
-        })?;
         let retry_schedule =
             from.whole("retry-schedule", |text| RetrySchedule::parse(text).map_err(|e| e.to_string()))?;
         let policy = Policy {
@@ -117,6 +117,7 @@ impl Settings {
         Ok(Self {
             listen: from.one("listen", parse::socket_address)?,
             data: from.maybe("data", |text| Ok(PathBuf::from(text)))?,
+            database: from.maybe("database", |text| Address::parse(text).map_err(|error| error.to_string()))?,
             platform_key: from.maybe("platform-key", parse::platform_key)?,
             encryption_key: from.maybe("encryption-key", parse::encryption_key)?,
             policy,
@@ -191,12 +192,23 @@ impl Judge<'_> {
     }
 }
 
+/// A database's address without its password.
+fn masked(url: &str) -> String {
+    let Some((before, at)) = url.rsplit_once('@') else { return url.to_owned() };
+    let (scheme, user) = before.split_once("://").unwrap_or(("postgres", before));
+    match user.split_once(':') {
+        Some((user, _)) => format!("{scheme}://{user}:••••••••@{at}"),
+        None => url.to_owned(),
+    }
+}
+
 fn shown(gathered: &Gathered, mode: Mode) -> Vec<Shown> {
     let row = |setting: &'static crate::settings::list::Setting| {
         let given = gathered.get(setting.name);
         let value = match setting.kind {
             Kind::Secret if given.texts.is_empty() => String::new(),
             Kind::Secret => "••••••••".to_owned(),
+            Kind::One if setting.name == "database" => given.texts.last().map(|url| masked(url)).unwrap_or_default(),
             Kind::One | Kind::Switch => given.texts.last().cloned().unwrap_or_default(),
             Kind::List => given.texts.join(","),
         };
@@ -280,7 +292,7 @@ mod tests {
             ("timeout", "31s"),
             ("jitter", "2"),
             ("listen", "8400"),
-            ("database", "postgres://localhost/x"),
+            ("database", "mysql://localhost/x"),
             ("log-format", "xml"),
             ("egress-ip", "here"),
             ("header-prefix", "webhook"),

@@ -71,6 +71,10 @@ impl Engine {
                 self.held_sent(webhook, version).await?;
                 Vec::new()
             }
+            Change::LeaveAlone { webhook, until } => {
+                self.leave_alone(webhook, until).await?;
+                Vec::new()
+            }
             Change::PutKey(key) => vec![self.put_key(key).await?],
             Change::RevokeKey(id) => vec![self.revoke_key(&id).await?],
             Change::OpenSessions { sessions, link } => self.open_sessions(now, sessions, link).await?,
@@ -106,7 +110,8 @@ impl Engine {
             Change::PutWebhook(webhook) | Change::Resume { webhook, .. } => vec![webhook.account],
             Change::DeleteWebhook(number)
             | Change::Failing { webhook: number, .. }
-            | Change::HeldSent { webhook: number, .. } => {
+            | Change::HeldSent { webhook: number, .. }
+            | Change::LeaveAlone { webhook: number, .. } => {
                 let directory = self.shared.directory.read();
                 directory.webhook_numbered(*number).map(|webhook| webhook.account).into_iter().collect()
             }
@@ -185,7 +190,10 @@ impl Engine {
     async fn put_webhook(&mut self, mut webhook: Webhook) -> Result<Vec<Act>, Refusal> {
         let stored = self.shared.directory.read().webhook_numbered(webhook.number).cloned();
         let resumed = stored.as_ref().is_some_and(|stored| stored.pause.is_some()) && webhook.pause.is_none();
-        webhook.held_rate = stored.and_then(|stored| stored.held_rate).filter(|_| webhook.pause.is_none());
+        webhook.held_rate = stored.as_ref().and_then(|stored| stored.held_rate).filter(|_| webhook.pause.is_none());
+        // What a receiver has asked for concerns no other, and not whom a person has told us to go on with.
+        let same = stored.filter(|stored| !resumed && stored.url == webhook.url);
+        webhook.leave_alone_until = same.and_then(|stored| stored.leave_alone_until);
         let (acts, number) = self.write_webhook(webhook).await?;
         if resumed {
             self.tell_resumed(number, None);
@@ -243,12 +251,13 @@ impl Engine {
         rate: Option<u32>,
     ) -> Result<Vec<Act>, Refusal> {
         webhook.held_rate = rate;
+        webhook.leave_alone_until = None;
         let account = webhook.account;
         let (mut acts, number) = self.write_webhook(webhook).await?;
         of_webhook::resumed(&mut acts, held, rate);
         if held == Held::Cancel {
-            // What is left of it: the writer has cancelled before, if it was much.
-            let until = self.held_until(now);
+            // What is left of it: the writer has cancelled before, if it was much. What has come since was not meant.
+            let until = self.resuming.unwrap_or_else(|| self.held_until(now));
             self.cancel_held_of(now, (account, number), until, usize::MAX >> 1).await?;
         }
         // Also after cancelling: retries that are planned for later were passed over while it was paused.
@@ -283,6 +292,15 @@ impl Engine {
         let stored = self.shared.directory.read().webhook_numbered(number).cloned();
         let mut webhook = Webhook::clone(&*stored.ok_or(ChangeError::NotFound)?);
         webhook.failing_since = since;
+        self.store_webhook(&webhook).await?;
+        self.staged.directory.push(Entry::Webhook(Arc::new(webhook)));
+        Ok(())
+    }
+
+    async fn leave_alone(&mut self, number: u32, until: Timestamp) -> Result<(), Refusal> {
+        let stored = self.shared.directory.read().webhook_numbered(number).cloned();
+        let webhook =
+            Webhook { leave_alone_until: Some(until), ..Webhook::clone(&*stored.ok_or(ChangeError::NotFound)?) };
         self.store_webhook(&webhook).await?;
         self.staged.directory.push(Entry::Webhook(Arc::new(webhook)));
         Ok(())

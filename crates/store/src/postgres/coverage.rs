@@ -1,18 +1,22 @@
 //! What a replay in bulk covers: every delivery that its filter means, oldest first, in one state of the database.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use domain::delivery::{Delivery, DeliveryStatus};
 use domain::id::{DeliveryId, EventId};
+use domain::redaction::Redaction;
 use domain::replay::{Coverage, PassedOver, Replay, Scope, State as Goes};
 use domain::store::DeliveryQuery;
 
 use super::connection::Link;
 use super::fault::Fault;
+use super::list::finds;
 use super::reader::{Readers, end};
 use super::replays::{self, PAGE};
 use super::streams::{Order, Stream, sources};
 use crate::rows::delivery::State;
+use crate::rows::search::Search;
 use crate::rows::view::View;
 use crate::rows::wanted::{Wanted, keys};
 
@@ -27,7 +31,8 @@ impl Readers {
         let link = self.snapshot().await?;
         self.with_types(&link).await?;
         let mut coverage = Coverage::default();
-        let mut walk = Walk::new(self, scope);
+        let redaction = self.shared.redaction(scope.account);
+        let mut walk = Walk::new(self, scope, &redaction);
         while let Some(delivery) = walk.next(&link).await? {
             coverage.total += 1;
             if coverage.first.len() < first {
@@ -48,7 +53,8 @@ impl Readers {
         replays::insert(&writing, &mut replay).await?;
         let link = self.snapshot().await?;
         self.with_types(&link).await?;
-        let mut walk = Walk::new(self, scope);
+        let redaction = self.shared.redaction(scope.account);
+        let mut walk = Walk::new(self, scope, &redaction);
         let (mut page, mut ids) = (0, Vec::new());
         while let Some(delivery) = walk.next(&link).await? {
             ids.push(delivery.id);
@@ -76,12 +82,15 @@ struct Walk<'a> {
     wanted: Wanted,
     view: View<'a>,
     streams: Vec<Stream>,
+    /// The text that the filter wants in ids or bodies, if it wants one, and the webhooks whose ids hold it. It is looked for
+    /// last, in what all else wants: a replay covers what its filter means and no less.
+    text: Option<(Search<'a>, HashSet<u32>)>,
     /// What the filter means besides.
     passed_over: PassedOver,
 }
 
 impl<'a> Walk<'a> {
-    fn new(readers: &'a Readers, scope: &'a Scope) -> Self {
+    fn new(readers: &'a Readers, scope: &'a Scope, redaction: &'a Redaction) -> Self {
         let shared = &readers.shared;
         let query = DeliveryQuery {
             webhook: scope.webhook,
@@ -91,9 +100,15 @@ impl<'a> Walk<'a> {
         let (from, until) = keys(scope.filter.since, scope.filter.until);
         let bounds = (from, until.map_or(i64::MAX, |until| until.0 as i64));
         let stream = |source| Stream::new(source, Order::OldestFirst, bounds, START, usize::MAX);
-        let streams = sources(shared, scope.account, (None, scope.webhook), &wanted).into_iter().map(stream).collect();
+        let search = scope.filter.q.as_deref().map(|text| Search::new(text, redaction));
+        let event = search.as_ref().and_then(Search::event);
+        let text = search.map(|search| {
+            let named = shared.webhooks_named(scope.account, &search);
+            (search, named)
+        });
+        let streams = sources(shared, scope.account, (event, scope.webhook), &wanted).into_iter().map(stream).collect();
         let view = View::new(shared, scope.account, scope.now, &scope.sending);
-        Self { readers, scope, wanted, view, streams, passed_over: PassedOver::default() }
+        Self { readers, scope, wanted, view, streams, text, passed_over: PassedOver::default() }
     }
 
     /// The next delivery that can be sent again; the others that the filter means are counted.
@@ -109,6 +124,12 @@ impl<'a> Walk<'a> {
             let Some(row) = stream.advance().filter(|row| row.account == self.scope.account) else { continue };
             let shown = self.view.show(&row)?.filter(|delivery| self.scope.filter.matches(delivery));
             let Some(delivery) = shown else { continue };
+            if let Some((search, named)) = &mut self.text
+                && !named.contains(&row.webhook)
+                && !finds(search, link, row.account, row.id).await?
+            {
+                continue;
+            }
             if delivery.status == DeliveryStatus::Cancelled && row.state == State::Waiting {
                 self.passed_over.webhook_deleted += 1;
             } else if row.state == State::Waiting {

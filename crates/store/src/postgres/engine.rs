@@ -11,6 +11,7 @@ use domain::id::EventId;
 use domain::store::Fact;
 use domain::time::Timestamp;
 
+use super::cancelling::HeldUntil;
 use super::connection::{Connector, Link, Purpose};
 use super::deliveries::Moves;
 use super::directory::{self, Entry};
@@ -46,6 +47,8 @@ pub(super) struct Engine {
     pub(super) totals: Totals,
     pub(super) memory: InMemory,
     pub(super) staged: Staged,
+    /// What is cancelled by the resuming that is being made.
+    pub(super) resuming: Option<HeldUntil>,
 }
 
 /// What the present transaction will mean for memory, and what of it is not written yet.
@@ -80,6 +83,7 @@ impl Engine {
             totals: Totals::of_writer(node),
             memory: InMemory::default(),
             staged: Staged::default(),
+            resuming: None,
         }
     }
 

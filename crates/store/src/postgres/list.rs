@@ -111,7 +111,7 @@ fn ends_early(page: Found, id: DeliveryId, at: Option<domain::time::Timestamp>) 
 }
 
 /// Whether an id of the delivery, or its event's body, holds what is searched for.
-async fn finds(search: &mut Search<'_>, link: &Link, account: u32, id: DeliveryId) -> Result<bool, Fault> {
+pub(super) async fn finds(search: &mut Search<'_>, link: &Link, account: u32, id: DeliveryId) -> Result<bool, Fault> {
     if let Some(found) = search.finds_by_id(id) {
         return Ok(found);
     }

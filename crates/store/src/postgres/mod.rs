@@ -56,4 +56,4 @@ pub use fault::OpenError;
 pub use limits::Limits;
 pub use schema::migrate;
 pub use store::{PostgresStore, Settings};
-pub use writer::{FactsHook, Figures};
+pub use writer::{FactsHook, Whose};

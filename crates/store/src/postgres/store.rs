@@ -31,8 +31,9 @@ use super::limits::Limits;
 use super::reader::Readers;
 use super::shared::Shared;
 use super::upkeep::Upkeep;
-use super::writer::{self, FactsHook, Figures, Message, Writer};
+use super::writer::{self, FactsHook, Message, Writer};
 use super::{open, schema};
+use crate::figures::Figures;
 use crate::rows::event_types::EventTypes;
 use crate::rows::names::Names;
 

@@ -13,8 +13,8 @@ use super::partitions::{Day, Partitions};
 use super::retain::{Passes, erase, retain};
 use super::schema::LOCK;
 use super::shared::Shared;
-use super::writer::Figures;
 use super::{audit, feed, idempotency, replays, roll};
+use crate::figures::Figures;
 
 /// How long after a round the next one comes, and the next where there is more to do.
 const EVERY: Duration = Duration::from_secs(5);

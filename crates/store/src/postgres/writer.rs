@@ -5,13 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use domain::audit::By;
 use domain::delivery::Settlement;
 use domain::event::NewEvent;
-use domain::histogram::Histogram;
 use domain::store::{AcceptError, Change, ChangeError, Changed, Fact, Keep, StoreError};
 use domain::time::Clock;
 use domain::webhook::Held;
@@ -24,6 +23,7 @@ use super::cancelling::HeldUntil;
 use super::engine::Engine;
 use super::fault::{Fault, Refusal};
 use super::feed;
+use crate::figures::Figures;
 
 /// Bounds of one transaction, so that its first request does not wait for too many others.
 const EVENTS_AT_ONCE: usize = 4_096;
@@ -44,31 +44,17 @@ pub(super) enum Message {
     Stop,
 }
 
-/// Figures of the writer, for metrics.
-#[derive(Debug, Default)]
-pub struct Figures {
-    /// Events that wait to be written.
-    pub waiting_events: AtomicUsize,
-    /// Bytes of the events that wait to be written.
-    pub waiting_bytes: AtomicUsize,
-    /// Transactions committed.
-    pub commits: AtomicU64,
-    /// From the start of a transaction to its end.
-    pub commit_durations: Histogram,
-    /// Events that were refused since too many waited, or the database was away.
-    pub refused_events: AtomicU64,
-    /// Events that retention has deleted.
-    pub retained_events: AtomicU64,
-    /// Deliveries that are sent from memory as they came there by their acceptance.
-    pub fresh: AtomicUsize,
-    /// Milliseconds by which the latest event's timestamp led the clock.
-    pub timestamp_lead_ms: AtomicU64,
-    /// How often the connection that writes was lost.
-    pub connections_lost: AtomicU64,
+/// Who has committed what is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// This node.
+    Ours,
+    /// Others; what is told of them may be out of date by a moment.
+    Others,
 }
 
-/// Told what has been committed, in the order of the commits.
-pub type FactsHook = Box<dyn FnMut(Vec<Fact>) + Send + Sync>;
+/// Told what has been committed, what is this node's in the order of its commits.
+pub type FactsHook = Box<dyn FnMut(Vec<Fact>, Whose) + Send + Sync>;
 
 /// A pause that ends by cancelling: it does with the last of what it holds.
 struct Resuming {
@@ -273,7 +259,7 @@ impl Writer {
                 }
                 Err(fault) => {
                     tracing::error!(delivery = %settlement.delivery, %fault, "an attempt's end could not be recorded");
-                    (self.facts)(vec![Fact::Settled(settlement)]);
+                    (self.facts)(vec![Fact::Settled(settlement)], Whose::Ours);
                 }
             }
         }
@@ -455,7 +441,9 @@ impl Writer {
             self.resuming.push_front(Resuming { until, asked, answer });
             return;
         }
+        self.engine.resuming = Some(until);
         let told = self.change(asked).await;
+        self.engine.resuming = None;
         // Whoever asked may have gone.
         let _ = answer.send(told);
     }
@@ -488,7 +476,7 @@ impl Writer {
         match self.engine.poll().await {
             Ok(facts) => {
                 if !facts.is_empty() {
-                    (self.facts)(facts);
+                    (self.facts)(facts, Whose::Others);
                 }
             }
             Err(fault) => self.undo(&fault).await,
@@ -525,7 +513,7 @@ impl Writer {
         let lead = self.engine.timestamp_lead(self.clock.now()).as_millis();
         self.figures.timestamp_lead_ms.store(u64::try_from(lead).unwrap_or(u64::MAX), Ordering::Relaxed);
         if !facts.is_empty() {
-            (self.facts)(facts);
+            (self.facts)(facts, Whose::Ours);
         }
     }
 }

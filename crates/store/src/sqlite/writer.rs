@@ -3,14 +3,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use domain::audit::By;
 use domain::delivery::Settlement;
 use domain::event::NewEvent;
-use domain::histogram::Histogram;
 use domain::store::{AcceptError, Accepted, Change, ChangeError, Changed, Fact, Keep, NoSpace, StoreError};
 use domain::time::Clock;
 use domain::webhook::Held;
@@ -22,6 +21,7 @@ use super::checkpoint::Checkpoints;
 use super::engine::Engine;
 use super::erase::Erased;
 use super::replaying::Prepare;
+pub use crate::figures::Figures;
 
 /// Bounds of one transaction, so that its first request does not wait for too many others.
 const EVENTS_AT_ONCE: usize = 4_096;
@@ -51,27 +51,6 @@ pub(super) enum Message {
     Change(Box<(Change, By, Option<Keep>)>, oneshot::Sender<Result<Changed, ChangeError>>),
     Prepare(Prepare, oneshot::Sender<Result<u32, StoreError>>),
     Stop,
-}
-
-/// Figures of the writer, for metrics.
-#[derive(Debug, Default)]
-pub struct Figures {
-    /// Events that wait to be written.
-    pub waiting_events: AtomicUsize,
-    /// Bytes of the events that wait to be written.
-    pub waiting_bytes: AtomicUsize,
-    /// Transactions committed.
-    pub commits: AtomicU64,
-    /// From the start of a transaction to its end, fsync included.
-    pub commit_durations: Histogram,
-    /// Events that were refused since too many waited, or the disk was full.
-    pub refused_events: AtomicU64,
-    /// Events that retention has deleted.
-    pub retained_events: AtomicU64,
-    /// Deliveries that wait in memory, without a row.
-    pub fresh: AtomicUsize,
-    /// Milliseconds by which the latest event's timestamp led the clock: over 5,000, the clock was set back.
-    pub timestamp_lead_ms: AtomicU64,
 }
 
 /// Told what has been committed, in the order of the commits.

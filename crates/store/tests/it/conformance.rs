@@ -100,7 +100,7 @@ impl Subject for Postgres {
             }),
             keep: None,
             limits: postgres::Limits { fresh_per_webhook, readers: 4, ..postgres::Limits::default() },
-            facts: Box::new(move |facts| hook.tell(facts)),
+            facts: Box::new(move |facts, _| hook.tell(facts)),
         };
         let (store, known) = PostgresStore::open(settings).await.expect("it opens");
         let store = Arc::new(store);

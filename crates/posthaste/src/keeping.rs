@@ -1,0 +1,156 @@
+//! Where a service keeps everything: in a directory of its own, or in a database that it may share with other nodes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use domain::directory::SharedDirectory;
+use domain::store::{Fact, Store};
+use domain::vault::Vault;
+use store::Figures;
+use store::postgres::{self, Address, PostgresStore};
+use store::sqlite::{self, SqliteStore};
+use tokio::sync::watch;
+
+use crate::chance;
+use crate::clock::SystemClock;
+use crate::exit::Stop;
+use crate::settings::{BadSetting, Settings};
+
+/// Bytes of the disk that are kept back for when it is full.
+const BALLAST: u64 = 64 * 1024 * 1024;
+
+/// A place to keep everything.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// The embedded store, in this directory.
+    Directory(PathBuf),
+    /// PostgreSQL.
+    Database(Box<Address>),
+}
+
+impl Place {
+    /// The directory, if it is one.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Directory(data) => Some(data),
+            Self::Database(_) => None,
+        }
+    }
+}
+
+/// What a store is opened with, wherever it is.
+pub(crate) struct Opening<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) key: &'a [u8; 32],
+    pub(crate) directory: SharedDirectory,
+    /// Told what is committed, in the order of the commits.
+    pub(crate) facts: Box<dyn FnMut(Vec<Fact>) + Send + Sync>,
+    /// Told why the store has stopped for good.
+    pub(crate) failed: watch::Sender<Option<String>>,
+}
+
+/// An open store.
+#[derive(Clone)]
+pub(crate) enum Kept {
+    /// In a directory.
+    Sqlite(Arc<SqliteStore>),
+    /// In a database.
+    Postgres(Arc<PostgresStore>),
+}
+
+impl Kept {
+    /// Opens the store of a place, or makes one. The facts are what a dispatcher has to know first.
+    ///
+    /// # Errors
+    /// The setting that has to be changed.
+    pub(crate) async fn open(place: &Place, opening: Opening<'_>) -> Result<(Self, Vec<Fact>), Stop> {
+        let Opening { settings, key, directory, mut facts, failed } = opening;
+        let clock = Arc::new(SystemClock);
+        match place {
+            Place::Directory(dir) => {
+                let opened = SqliteStore::open(sqlite::Settings {
+                    dir,
+                    vault: Vault::new(key),
+                    directory,
+                    clock,
+                    chance: Box::new(chance::fill),
+                    retention: sqlite::Retention { age: Some(settings.retention), size: settings.retention_size },
+                    limits: sqlite::Limits { ballast: BALLAST, ..sqlite::Limits::default() },
+                    facts,
+                    fatal: Box::new(move |why| {
+                        failed.send_replace(Some(why.to_owned()));
+                    }),
+                });
+                let (store, known) = opened.map_err(|error| refused(&error))?;
+                Ok((Self::Sqlite(Arc::new(store)), known))
+            }
+            Place::Database(address) => {
+                let opened = PostgresStore::open(postgres::Settings {
+                    address: Address::clone(address),
+                    vault: Vault::new(key),
+                    directory,
+                    holdings: None,
+                    clock,
+                    chance: Box::new(chance::fill),
+                    keep: Some(settings.retention),
+                    limits: postgres::Limits::default(),
+                    facts: Box::new(move |told, _| facts(told)),
+                });
+                let (store, known) = opened.await.map_err(|error| refused_by_database(address, &error))?;
+                Ok((Self::Postgres(Arc::new(store)), known))
+            }
+        }
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Sqlite(store) => Arc::clone(store) as Arc<dyn Store>,
+            Self::Postgres(store) => Arc::clone(store) as Arc<dyn Store>,
+        }
+    }
+
+    /// Its figures.
+    pub(crate) fn figures(&self) -> Arc<Figures> {
+        match self {
+            Self::Sqlite(store) => store.figures(),
+            Self::Postgres(store) => store.figures(),
+        }
+    }
+
+    /// Writes what waits, and closes it.
+    pub(crate) async fn stop(self) {
+        match self {
+            Self::Sqlite(store) => {
+                if let Err(error) = tokio::task::spawn_blocking(move || store.stop()).await {
+                    tracing::error!(%error, "the store could not be closed");
+                }
+            }
+            Self::Postgres(store) => store.stop().await,
+        }
+    }
+}
+
+/// Why the embedded store cannot be opened, by the setting that has to be changed.
+fn refused(error: &sqlite::OpenError) -> Stop {
+    let setting = match error {
+        sqlite::OpenError::OtherKey(_) => "encryption-key",
+        sqlite::OpenError::Locked(_)
+        | sqlite::OpenError::Newer { .. }
+        | sqlite::OpenError::Damaged { .. }
+        | sqlite::OpenError::Unusable { .. } => "data",
+    };
+    BadSetting::new(setting, error.to_string()).into()
+}
+
+/// Why the database cannot be used, by the setting that has to be changed.
+fn refused_by_database(address: &Address, error: &postgres::OpenError) -> Stop {
+    let setting = match error {
+        postgres::OpenError::OtherKey => "encryption-key",
+        postgres::OpenError::OldServer(_)
+        | postgres::OpenError::Newer { .. }
+        | postgres::OpenError::Damaged(_)
+        | postgres::OpenError::Unusable(_) => "database",
+    };
+    BadSetting::new(setting, format!("{}: {error}", address.hosts())).into()
+}

@@ -1,0 +1,28 @@
+//! Figures of a store's writer.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use domain::histogram::Histogram;
+
+/// Figures of the writer, for metrics.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// Events that wait to be written.
+    pub waiting_events: AtomicUsize,
+    /// Bytes of the events that wait to be written.
+    pub waiting_bytes: AtomicUsize,
+    /// Transactions committed.
+    pub commits: AtomicU64,
+    /// From the start of a transaction to its end, until it is on disk.
+    pub commit_durations: Histogram,
+    /// Events that were refused since too many waited, the disk was full, or the database away.
+    pub refused_events: AtomicU64,
+    /// Events that retention has deleted.
+    pub retained_events: AtomicU64,
+    /// Deliveries that are sent from memory, since they came there by their acceptance.
+    pub fresh: AtomicUsize,
+    /// Milliseconds by which the latest event's timestamp led the clock: over 5,000, the clock was set back.
+    pub timestamp_lead_ms: AtomicU64,
+    /// How often a database that is elsewhere was lost.
+    pub connections_lost: AtomicU64,
+}

@@ -36,11 +36,15 @@ pub(crate) struct Came {
     request: Option<RequestId>,
     /// The address.
     pub(crate) address: IpAddr,
+    /// Whether a trusted proxy has spoken TLS with whoever it is.
+    pub(crate) over_tls: bool,
 }
 
 impl Came {
     pub(crate) fn of(parts: &Parts, api: &Api) -> Self {
-        Self { request: parts.extensions.get().copied(), address: address(parts, &api.trusted_proxies) }
+        let trusted = &api.trusted_proxies;
+        let request = parts.extensions.get().copied();
+        Self { request, address: address(parts, trusted), over_tls: over_tls(parts, trusted) }
     }
 
     /// A change by `actor` with this request.
@@ -215,9 +219,20 @@ pub(crate) fn wrong(address: IpAddr, api: &Api, problem: Problem) -> Problem {
     }
 }
 
+fn peer(parts: &Parts) -> IpAddr {
+    parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(address)| *address)
+}
+
+/// Whether the peer is a trusted proxy, and the first one before it was spoken to over TLS.
+fn over_tls(parts: &Parts, trusted: &[IpRange]) -> bool {
+    let peer = peer(parts);
+    let first = parts.headers.get("x-forwarded-proto").and_then(|line| line.to_str().ok()?.split(',').next());
+    trusted.iter().any(|range| range.contains(peer)) && first.is_some_and(|proto| proto.trim() == "https")
+}
+
 /// Who is at the other end: the peer, or whom the trusted proxies in between name. What others say is not believed.
 fn address(parts: &Parts, trusted: &[IpRange]) -> IpAddr {
-    let peer = parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(address)| *address);
+    let peer = peer(parts);
     let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(address));
     let lines: Vec<_> = parts.headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok()).collect();
     // Each proxy adds whom it saw at the end, so the list is read from there.
@@ -383,15 +398,34 @@ impl InAccount {
 mod tests {
     use super::*;
 
-    fn seen(peer: &str, forwarded: &[&str]) -> String {
+    fn request(peer: &str, header: &str, lines: &[&str]) -> (Parts, [IpRange; 2]) {
         let mut request = http::Request::builder();
-        for line in forwarded {
-            request = request.header("x-forwarded-for", *line);
+        for line in lines {
+            request = request.header(header, *line);
         }
         let (mut parts, ()) = request.body(()).expect("a request").into_parts();
         parts.extensions.insert(Peer(peer.parse().expect("an address")));
-        let trusted = ["10.0.0.0/8", "::1"].map(|range| range.parse().expect("a range"));
+        (parts, ["10.0.0.0/8", "::1"].map(|range| range.parse().expect("a range")))
+    }
+
+    fn seen(peer: &str, forwarded: &[&str]) -> String {
+        let (parts, trusted) = request(peer, "x-forwarded-for", forwarded);
         address(&parts, &trusted).to_string()
+    }
+
+    #[test]
+    fn only_trusted_proxies_say_that_they_were_spoken_to_over_tls() {
+        for (peer, proto, expected) in [
+            ("10.0.0.1", &["https"][..], true),
+            ("10.0.0.1", &["https, http"], true),
+            ("10.0.0.1", &["http"], false),
+            ("10.0.0.1", &["http, https"], false),
+            ("10.0.0.1", &[], false),
+            ("198.51.100.7", &["https"], false),
+        ] {
+            let (parts, trusted) = request(peer, "x-forwarded-proto", proto);
+            assert_eq!(over_tls(&parts, &trusted), expected, "{peer} {proto:?}");
+        }
     }
 
     #[test]

@@ -61,16 +61,17 @@ impl Outside {
         }
     }
 
-    /// The session's cookie: no script reads it, no other site sends it.
-    pub(crate) fn cookie(&self, token: &str, lasts: Duration) -> String {
-        let secure = if self.secure { "; Secure" } else { "" };
+    /// The session's cookie: no script reads it, no other site sends it. Where the settings do not say that this server is
+    /// reached over TLS, a proxy may say it of a request.
+    pub(crate) fn cookie(&self, token: &str, lasts: Duration, over_tls: bool) -> String {
+        let secure = if self.secure || over_tls { "; Secure" } else { "" };
         let (name, path, seconds) = (self.cookie_name(), &self.path, lasts.as_secs());
         format!("{name}={token}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
     }
 
     /// What makes the browser forget the session's cookie.
     pub(crate) fn no_cookie(&self) -> String {
-        self.cookie("", Duration::ZERO)
+        self.cookie("", Duration::ZERO, false)
     }
 }
 
@@ -96,7 +97,9 @@ mod tests {
             ),
             ("http://127.0.0.1:8400", "posthaste_session=x; Path=/; Max-Age=3600; HttpOnly; SameSite=Strict"),
         ] {
-            assert_eq!(outside(url).cookie("x", hour), cookie);
+            assert_eq!(outside(url).cookie("x", hour, false), cookie);
+            let over_tls = outside(url).cookie("x", hour, true);
+            assert!(over_tls.ends_with("; Secure") && over_tls.starts_with(cookie), "{over_tls}");
         }
         assert!(outside("https://a.example").no_cookie().contains("posthaste=; Path=/; Max-Age=0;"));
     }

@@ -114,7 +114,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     one("header-prefix", "PREFIX", "", "What our headers start with; X- and the brand unless given"),
     one("catalogue", "FILE", "", "Event types added to the built-in ones, or in their place"),
     one("public-url", "URL", "", "How this server is reached from outside; webhooks may not lead there"),
-    list("trusted-proxy", "RANGES", "", "Proxies whose X-Forwarded-For is believed"),
+    list("trusted-proxy", "RANGES", "", "Proxies whose X-Forwarded-For and -Proto are believed"),
     list("portal-origin", "ORIGINS", "", "Origins that may frame the portal"),
     one("otlp-endpoint", "URL", "", "Collector that traces go to, in a build with the feature otel"),
     one("log-format", "FORMAT", "text", "text or json"),

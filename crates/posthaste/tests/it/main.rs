@@ -15,6 +15,7 @@ mod hostile;
 mod listen;
 mod operating;
 mod ordering;
+mod packaging;
 mod page;
 mod politeness;
 mod public_keys;

@@ -65,6 +65,9 @@ async fn a_rotation_that_is_killed_leaves_the_old_key_or_the_new_one() {
     }
     println!("{rotated} of {ROUNDS} rotations came to their end");
     assert_ne!(key(&launch), first);
+    let doctor = posthaste(launch.folder(), &["doctor", "--offline", "--data", &data]);
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(said.contains("the key opens the store; encryption.key.old, which backups"), "{said}");
     let server = start(launch).await;
     for (n, (_, secret, text)) in secrets.iter().enumerate() {
         // What an idempotency key was answered is sealed too.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, State};
 use axum::response::Response;
 use data_encoding::{Encoding, Specification};
 use domain::id::KeyId;
@@ -289,8 +290,9 @@ async fn revoke_account(State(api): State<Arc<Api>>, at: InAccount) -> Result<Re
 async fn revoke_platform(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    params: axum::extract::RawPathParams,
+    params: Result<RawPathParams, RawPathParamsRejection>,
 ) -> Result<Response, Problem> {
+    let params = params.map_err(|_| Problem::not_found())?;
     let id = params.iter().find(|(name, _)| *name == "id").and_then(|(_, id)| id.parse().ok());
     revoke(&api, &caller, None, id.ok_or_else(Problem::not_found)?).await
 }

@@ -161,7 +161,7 @@ async fn sign_in(State(api): State<Arc<Api>>, newcomer: Newcomer, body: JsonBody
     }
     tracing::info!(session = %id, by = %name, "signed in");
     let response = json::answer(StatusCode::CREATED, json::write(&row));
-    Ok(json::with_location(with_cookie(response, &api.outside.cookie(&text, lasts)), CURRENT))
+    Ok(json::with_location(with_cookie(response, &api.outside.cookie(&text, lasts, newcomer.0.over_tls)), CURRENT))
 }
 
 /// What a token opens.

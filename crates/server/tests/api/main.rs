@@ -12,6 +12,7 @@ mod idempotency;
 mod inbox;
 mod keys;
 mod limits;
+mod listening;
 mod pages;
 mod replays;
 mod sessions;

@@ -95,6 +95,10 @@ async fn strange_paths_and_methods_reach_nothing() {
         assert_eq!(reply.status, StatusCode::NOT_FOUND, "{path}");
         assert_eq!(reply.json()["code"], "not_found");
     }
+    for id in ["%ff", "key_%ff", "%00"] {
+        let reply = world.delete(&format!("/v1/keys/{id}")).await;
+        assert_eq!((reply.status, &reply.json()["code"]), (StatusCode::NOT_FOUND, &"not_found".into()), "{id}");
+    }
     for method in [Method::TRACE, Method::OPTIONS, Method::PUT] {
         let reply = world.ask(method, "/v1/accounts").header("origin", "https://evil.example").send().await;
         assert_eq!(

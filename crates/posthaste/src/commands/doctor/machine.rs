@@ -98,6 +98,17 @@ fn fsync(data: &Path) -> Finding {
     }
 }
 
+/// What a rotation of the key has left beside it.
+fn rotation(data: &Path) -> &'static str {
+    if data.join("encryption.key.new").exists() {
+        "; a rotation of it was interrupted, and the next start ends that"
+    } else if data.join("encryption.key.old").exists() {
+        "; encryption.key.old, which backups from before the rotation need, still lies beside it: move it to where you keep those"
+    } else {
+        ""
+    }
+}
+
 fn key(settings: &Settings, data: &Path) -> Finding {
     let file = data.join("encryption.key");
     if settings.encryption_key.is_none()
@@ -117,7 +128,7 @@ fn key(settings: &Settings, data: &Path) -> Finding {
         Err(bad) => return Finding::bad("encryption", bad.said),
     };
     match store::sqlite::opens_with(data, &Vault::new(&key)) {
-        Ok(Some(true)) => Finding::ok("encryption", "the key opens the store".to_owned()),
+        Ok(Some(true)) => Finding::ok("encryption", format!("the key opens the store{}", rotation(data))),
         Ok(Some(false)) => Finding::bad(
             "encryption",
             "the store was sealed with another key: give the one it was made with".to_owned(),

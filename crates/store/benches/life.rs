@@ -5,38 +5,20 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
-use std::path::PathBuf;
+mod shared;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use domain::attempt::{Answer, Attempt, Reason, Timing};
-use domain::audit::By;
-use domain::delivery::{Next, Settlement};
-use domain::directory::SharedDirectory;
-use domain::endpoint_url::EndpointUrl;
+use bytes::Bytes;
+use domain::delivery::Next;
 use domain::event::NewEvent;
-use domain::event_filter::EventFilter;
-use domain::id::DeliveryId;
-use domain::secret::SigningSecret;
-use domain::shard::Epoch;
-use domain::signature::SentRequest;
-use domain::store::{Change, Fact, Store};
-use domain::time::{Clock, Timestamp};
-use domain::vault::Vault;
-use domain::webhook::Webhook;
-use store::sqlite::{Limits, Retention, Settings, SqliteStore};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use domain::store::Store as _;
+use tokio::sync::mpsc::unbounded_channel;
 
-struct Machine;
-
-impl Clock for Machine {
-    #[expect(clippy::disallowed_methods, reason = "a bench measures the machine")]
-    fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
-    }
-}
+use shared::{End, Served, changes, webhook};
 
 /// What the command line asks for: `name=value` words.
 struct Asked {
@@ -73,28 +55,13 @@ fn main() {
 }
 
 /// As many events as fast as `producers` can post them, one at a time each.
-async fn life(dir: &std::path::Path, producers: usize, events: usize) {
-    let (store, settled) = open(dir).await;
+async fn life(dir: &Path, producers: usize, events: usize) {
+    let served = open(dir).await;
+    let store = &served.store;
     let (cpu, started) = (cpu_micros(), Instant::now());
     let data = data();
-    let tasks: Vec<_> = (0..producers)
-        .map(|_| {
-            let (store, data) = (Arc::clone(&store), data.clone());
-            tokio::spawn(async move {
-                for _ in 0..events / producers {
-                    let accepted = store.accept(vec![event(&data)]).await;
-                    assert!(accepted[0].is_ok(), "{accepted:?}");
-                }
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await.expect("a producer does not panic");
-    }
+    served.produce(producers, events / producers, move |_| event(&data)).await;
     let events = events / producers * producers;
-    while settled.load(Ordering::Relaxed) < events {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
     let (elapsed, cpu) = (started.elapsed(), cpu_micros() - cpu);
     let commits = store.figures().commits.load(Ordering::Relaxed);
     println!(
@@ -105,17 +72,17 @@ async fn life(dir: &std::path::Path, producers: usize, events: usize) {
     );
     let log = std::fs::metadata(dir.join("posthaste.db-wal")).map_or(0, |metadata| metadata.len());
     store.stop();
-    drop(store);
+    drop(served);
     let (file, started) = (std::fs::metadata(dir.join("posthaste.db")).map_or(0, |m| m.len()), Instant::now());
-    let (store, _settled) = open(dir).await;
+    let store = open(dir).await.store;
     let mib = |bytes: u64| bytes / (1 << 20);
     println!("       then: log {} MiB, file {} MiB, opened again in {:?}", mib(log), mib(file), started.elapsed());
     store.stop();
 }
 
 /// How long an acceptance takes at 200 events/s.
-async fn calm(dir: &std::path::Path) {
-    let (store, _settled) = open(dir).await;
+async fn calm(dir: &Path) {
+    let store = open(dir).await.store;
     let data = data();
     let mut ticks = tokio::time::interval(Duration::from_millis(5));
     let mut took = Vec::new();
@@ -140,110 +107,19 @@ async fn calm(dir: &std::path::Path) {
     store.stop();
 }
 
-/// A store with one webhook, and a dispatcher that has every delivery delivered at once; the count of those recorded.
-async fn open(dir: &std::path::Path) -> (Arc<SqliteStore>, Arc<AtomicUsize>) {
-    let directory = SharedDirectory::default();
-    let (facts, told) = unbounded_channel();
-    let settings = Settings {
-        dir,
-        vault: Vault::new(&[7; 32]),
-        directory: directory.clone(),
-        clock: Arc::new(Machine),
-        chance: Box::new(|bytes| bytes.fill(3)),
-        retention: Retention::default(),
-        limits: Limits::default(),
-        facts: Box::new(move |more| {
-            // The bench has ended: nobody has to be told.
-            let _ = facts.send(more);
-        }),
-        fatal: Box::new(|why| panic!("{why}")),
-    };
-    let (store, _) = SqliteStore::open(settings).expect("it opens");
-    let store = Arc::new(store);
-    let account = directory.read().accounts().next().expect("there is one").clone();
-    let url = Arc::new(EndpointUrl::stored("https://hooks.example.com/in").expect("a URL"));
-    let (events, secret) = (EventFilter::stored(vec!["*".to_owned()]), SigningSecret::from_bytes(&[1; 32]));
-    let webhook = Webhook::new(&account, "wh_bench".parse().expect("an id"), url, events, secret, Timestamp(0));
-    if !directory.read().has_webhook(&webhook.id) {
-        store.change(Change::PutWebhook(Box::new(webhook)), By::us(), None).await.expect("a new webhook");
-    }
-    let settled = Arc::<AtomicUsize>::default();
-    tokio::spawn(dispatch(Arc::clone(&store), told, Arc::clone(&settled)));
-    (store, settled)
+/// A store with one webhook, to which every delivery is delivered at once.
+async fn open(dir: &Path) -> Served {
+    let delivered = |_: &_| End { status: Some(200), code: None, next: Next::Delivered };
+    Served::open(dir, true, [(webhook("wh_bench"), vec!["*".to_owned()])], delivered).await
 }
 
-async fn dispatch(store: Arc<SqliteStore>, mut told: UnboundedReceiver<Vec<Fact>>, settled: Arc<AtomicUsize>) {
-    let mut facts = Vec::new();
-    while told.recv_many(&mut facts, 1_024).await > 0 {
-        let settlements: Vec<_> = facts.drain(..).flatten().filter_map(|fact| settlement(&fact)).collect();
-        let number = settlements.len();
-        if number > 0 && store.settle(settlements).await.is_err() {
-            return;
-        }
-        settled.fetch_add(number, Ordering::Relaxed);
-    }
-}
-
-fn settlement(fact: &Fact) -> Option<Settlement> {
-    let Fact::Accepted { event, .. } = fact else { return None };
-    let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
-    let attempt = Attempt {
-        number: 1,
-        reason: Reason::First,
-        started_at: event.timestamp,
-        duration: Duration::from_micros(1_234),
-        timing: Timing { first_byte: Some(Duration::from_micros(900)), ..Timing::default() },
-        request: SentRequest {
-            url: "https://hooks.example.com/in".to_owned(),
-            prefix: "X-CronDB".to_owned(),
-            user_agent: "CronDB-Webhooks/0.1.0".to_owned(),
-            signed_at: event.timestamp.seconds(),
-            signature: [5; 32],
-            standard: vec![[6; 32]],
-            ed25519: Vec::new(),
-            custom: Vec::new(),
-        },
-        answer: Some(Answer {
-            status: 200,
-            headers: vec![
-                header("date", "Wed, 18 Mar 2026 14:30:00 GMT"),
-                header("content-type", "application/json"),
-                header("content-length", "16"),
-                header("server", "nginx"),
-            ],
-            body: br#"{"status": "ok"}"#.to_vec(),
-            truncated: false,
-        }),
-        failure: None,
-        remote_address: Some(([127, 0, 0, 1], 443).into()),
-    };
-    let delivery = DeliveryId { event: event.id, place: 0 };
-    Some(Settlement {
-        delivery,
-        webhook: event.targets[0],
-        attempt: Some(attempt),
-        next: Next::Delivered,
-        epoch: Epoch::SOLE,
-    })
-}
-
-fn event(data: &bytes::Bytes) -> NewEvent {
-    NewEvent {
-        account: 1,
-        event_type: Arc::from("watchlist.domain_changed"),
-        data: data.clone(),
-        test_for: None,
-        flagged: false,
-        trace: None,
-        idempotency: None,
-    }
+fn event(data: &Bytes) -> NewEvent {
+    shared::event("watchlist.domain_changed", data.clone())
 }
 
 /// 540 bytes, as the page's examples have them.
-fn data() -> bytes::Bytes {
-    let member = r#""field":"tech_stack","action":"added","value":"Stripe","previous_value":null"#;
-    let text = format!(r#"{{"domain":"competitor.com","changes":[{}]}}"#, vec![format!("{{{member}}}"); 6].join(","));
-    text.into()
+fn data() -> Bytes {
+    format!(r#"{{"domain":"competitor.com","changes":[{}]}}"#, changes(6)).into()
 }
 
 /// CPU time of this process so far, in microseconds.

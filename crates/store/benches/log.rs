@@ -9,29 +9,21 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
+mod shared;
+
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use domain::attempt::{Answer, Attempt, ErrorCode, Failure, Reason, Timing};
-use domain::audit::By;
-use domain::delivery::{Next, Settlement};
-use domain::directory::SharedDirectory;
-use domain::endpoint_url::EndpointUrl;
-use domain::event::NewEvent;
-use domain::event_filter::EventFilter;
+use domain::attempt::{ErrorCode, Reason};
+use domain::delivery::Next;
+use domain::event::{Event, NewEvent};
 use domain::filter::DeliveryFilter;
 use domain::id::DeliveryId;
-use domain::secret::SigningSecret;
-use domain::shard::Epoch;
-use domain::signature::SentRequest;
-use domain::store::{Change, DeliveryQuery, Fact, Store};
-use domain::time::{Clock, Timestamp};
-use domain::vault::Vault;
-use domain::webhook::Webhook;
-use store::sqlite::{Limits, Retention, Settings, SqliteStore};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use domain::store::{DeliveryQuery, Store as _};
+use domain::time::Clock as _;
+use store::sqlite::SqliteStore;
+
+use shared::{End, Machine, Served, changes, webhook};
 
 /// Webhooks, each for two of the types.
 const WEBHOOKS: u64 = 8;
@@ -41,19 +33,8 @@ const RARE: u64 = 100_000;
 /// For how long the first page of a list looks, as the API has it.
 const PATIENCE: Duration = Duration::from_millis(1);
 const PRODUCERS: usize = 64;
-/// The key that the stores are opened with, and as `posthaste serve` looks for it beside them.
-const KEY: [u8; 32] = [7; 32];
+/// [`shared::KEY`] as `posthaste serve` looks for it beside the stores.
 const KEY_TEXT: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n";
-
-struct Machine;
-
-impl Clock for Machine {
-    #[expect(clippy::disallowed_methods, reason = "a bench measures the machine")]
-    fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
-    }
-}
 
 /// What the command line asks for: `name=value` words.
 struct Asked {
@@ -134,53 +115,33 @@ const fn chance(n: u64) -> u64 {
 
 /// Events per second from the first acceptance to the last outcome recorded, every commit fsynced.
 async fn throughput(dir: &Path, events: u64, members: usize) -> f64 {
-    let (store, settled) = serve(dir, true).await;
+    let served = serve(dir, true).await;
     let started = Instant::now();
-    let each = events / PRODUCERS as u64;
-    let tasks: Vec<_> = (0..PRODUCERS as u64)
-        .map(|producer| {
-            let store = Arc::clone(&store);
-            tokio::spawn(async move {
-                for n in 0..each {
-                    let accepted = store.accept(vec![event(producer * each + n, members)]).await;
-                    assert!(accepted[0].is_ok(), "{accepted:?}");
-                }
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await.expect("a producer does not panic");
-    }
-    while (settled.load(Ordering::Relaxed) as u64) < each * PRODUCERS as u64 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    let rate = (each * PRODUCERS as u64) as f64 / started.elapsed().as_secs_f64();
-    store.stop();
+    let each = events as usize / PRODUCERS;
+    served.produce(PRODUCERS, each, move |n| event(n as u64, members)).await;
+    let rate = (each * PRODUCERS) as f64 / started.elapsed().as_secs_f64();
+    served.store.stop();
     rate
 }
 
 /// Fills the store as fast as it goes, without waiting for the disk.
 async fn fill(dir: &Path, events: u64, members: usize) {
-    let (store, settled) = serve(dir, false).await;
+    let served = serve(dir, false).await;
     let mut n = 0;
     while n < events {
         let batch: Vec<_> = (n..events.min(n + 2_000)).map(|n| event(n, members)).collect();
         n += batch.len() as u64;
-        let accepted = store.accept(batch).await;
+        let accepted = served.store.accept(batch).await;
         assert!(accepted.iter().all(Result::is_ok));
-        while settled.load(Ordering::Relaxed) as u64 + 20_000 < n {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        served.settled(n as usize, 20_000).await;
     }
-    while (settled.load(Ordering::Relaxed) as u64) < n {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    store.stop();
+    served.settled(n as usize, 0).await;
+    served.store.stop();
 }
 
 /// How long first pages take, beside the look-up of one delivery.
 async fn lists(dir: &Path) {
-    let (store, _settled) = serve(dir, true).await;
+    let store = serve(dir, true).await.store;
     let ids = some_ids(&store).await;
     let mut took = Vec::new();
     for id in ids.iter().cycle().take(2_000) {
@@ -259,78 +220,29 @@ fn micros(span: Duration) -> f64 {
     span.as_secs_f64() * 1e6
 }
 
-/// A store with its webhooks, and a dispatcher that has every delivery ended at once; the count of those recorded.
-async fn serve(dir: &Path, durable: bool) -> (Arc<SqliteStore>, Arc<AtomicUsize>) {
-    let directory = SharedDirectory::default();
-    let (facts, told) = unbounded_channel();
-    let settings = Settings {
-        dir,
-        vault: Vault::new(&KEY),
-        directory: directory.clone(),
-        clock: Arc::new(Machine),
-        chance: Box::new(|bytes| bytes.fill(3)),
-        retention: Retention::default(),
-        limits: Limits { durable, ..Limits::default() },
-        facts: Box::new(move |more| {
-            // The bench has ended: nobody has to be told.
-            let _ = facts.send(more);
-        }),
-        fatal: Box::new(|why| panic!("{why}")),
-    };
-    let (store, _) = SqliteStore::open(settings).expect("it opens");
-    let store = Arc::new(store);
-    let account = directory.read().accounts().next().expect("there is one").clone();
-    for n in 0..WEBHOOKS {
-        let id: domain::id::WebhookId = format!("wh_{}", n + 1).parse().expect("an id");
-        if !directory.read().has_webhook(&id) {
-            let url = Arc::new(EndpointUrl::stored("https://hooks.example.com/in").expect("a URL"));
-            let mut types: Vec<_> =
-                (0..TYPES).filter(|of| of % WEBHOOKS == n).map(|of| format!("alert.type_{of}")).collect();
-            if n == 0 {
-                types.push("alert.type_rare".to_owned());
-            }
-            let (events, secret) = (EventFilter::stored(types), SigningSecret::from_bytes(&[1; 32]));
-            let webhook = Webhook::new(&account, id, url, events, secret, Timestamp(0));
-            store.change(Change::PutWebhook(Box::new(webhook)), By::us(), None).await.expect("a new webhook");
+/// A store with its webhooks.
+async fn serve(dir: &Path, durable: bool) -> Served {
+    let webhooks = (0..WEBHOOKS).map(|n| {
+        let mut types: Vec<_> =
+            (0..TYPES).filter(|of| of % WEBHOOKS == n).map(|of| format!("alert.type_{of}")).collect();
+        if n == 0 {
+            types.push("alert.type_rare".to_owned());
         }
-    }
-    let settled = Arc::<AtomicUsize>::default();
-    tokio::spawn(dispatch(Arc::clone(&store), told, Arc::clone(&settled)));
-    (store, settled)
-}
-
-async fn dispatch(store: Arc<SqliteStore>, mut told: UnboundedReceiver<Vec<Fact>>, settled: Arc<AtomicUsize>) {
-    let mut facts = Vec::new();
-    while told.recv_many(&mut facts, 1_024).await > 0 {
-        let settlements: Vec<_> = facts.drain(..).flatten().filter_map(|fact| settlement(&fact)).collect();
-        let number = settlements.len();
-        if number > 0 && store.settle(settlements).await.is_err() {
-            return;
-        }
-        settled.fetch_add(number, Ordering::Relaxed);
-    }
+        (webhook(&format!("wh_{}", n + 1)), types)
+    });
+    Served::open(dir, durable, webhooks, end).await
 }
 
 fn event(n: u64, members: usize) -> NewEvent {
     let dice = chance(n);
     let event_type = if dice.is_multiple_of(RARE) { "rare".to_owned() } else { (dice % TYPES).to_string() };
     let word = if (dice >> 20).is_multiple_of(RARE) { "needle" } else { "common" };
-    let member = r#""field":"tech_stack","action":"added","value":"Stripe","previous_value":null"#;
-    let changes = vec![format!("{{{member}}}"); members].join(",");
-    NewEvent {
-        account: 1,
-        event_type: format!("alert.type_{event_type}").into(),
-        data: format!(r#"{{"domain":"site{n}.example","note":"{word}","changes":[{changes}]}}"#).into(),
-        test_for: None,
-        flagged: false,
-        idempotency: None,
-        trace: None,
-    }
+    let data = format!(r#"{{"domain":"site{n}.example","note":"{word}","changes":[{}]}}"#, changes(members));
+    shared::event(&format!("alert.type_{event_type}"), data.into())
 }
 
 /// Of a hundred deliveries 95 are delivered, two wait for a retry, and three have failed.
-fn settlement(fact: &Fact) -> Option<Settlement> {
-    let Fact::Accepted { event, .. } = fact else { return None };
+fn end(event: &Event) -> End {
     let dice = chance(event.id.0);
     let (status, next) = match dice % 100 {
         0 | 1 => {
@@ -351,37 +263,5 @@ fn settlement(fact: &Fact) -> Option<Settlement> {
         Some(400..500) => Some(ErrorCode::Http4xx),
         Some(_) => Some(ErrorCode::Http5xx),
     };
-    let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
-    let attempt = Attempt {
-        number: 1,
-        reason: Reason::First,
-        started_at: event.timestamp,
-        duration: Duration::from_micros(1_234),
-        timing: Timing { first_byte: Some(Duration::from_micros(900)), ..Timing::default() },
-        request: SentRequest {
-            url: "https://hooks.example.com/in".to_owned(),
-            prefix: "X-CronDB".to_owned(),
-            user_agent: "CronDB-Webhooks/0.1.0".to_owned(),
-            signed_at: event.timestamp.seconds(),
-            signature: [5; 32],
-            standard: vec![[6; 32]],
-            ed25519: Vec::new(),
-            custom: Vec::new(),
-        },
-        answer: status.map(|status| Answer {
-            status,
-            headers: vec![
-                header("date", "Wed, 18 Mar 2026 14:30:00 GMT"),
-                header("content-type", "application/json"),
-                header("content-length", "16"),
-                header("server", "nginx"),
-            ],
-            body: br#"{"status": "ok"}"#.to_vec(),
-            truncated: false,
-        }),
-        failure: code.map(|code| Failure { code, detail: String::new() }),
-        remote_address: Some(([127, 0, 0, 1], 443).into()),
-    };
-    let delivery = DeliveryId { event: event.id, place: 0 };
-    Some(Settlement { delivery, webhook: event.targets[0], attempt: Some(attempt), next, epoch: Epoch::SOLE })
+    End { status, code, next }
 }

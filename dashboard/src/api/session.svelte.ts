@@ -106,6 +106,13 @@ class Session {
     browser.set(SEEN, account);
   }
 
+  /** Why whoever is signed in may not do what needs this scope; undefined if they may. */
+  mayNot(scope: string) {
+    const scopes = this.who?.scopes ?? [];
+    // Nothing named is everything, and `account` covers every scope that the dashboard asks for.
+    return scopes.length === 0 || scopes.includes("account") || scopes.includes(scope) ? undefined : `Your session may not do this: it lacks ${scope}.`;
+  }
+
   get brandName() {
     return this.brand?.name ?? "posthaste";
   }

@@ -41,7 +41,12 @@ export const GROUPS: [string, string][] = [
 export const done = (action: string) => DONE[action] ?? action;
 
 /** A value on one line. */
-const say = (value: unknown) => (value === null || value === undefined ? "default" : typeof value === "string" ? value || "empty" : JSON.stringify(value));
+function say(value: unknown): string {
+  if (value === null || value === undefined) return "default";
+  if (Array.isArray(value)) return value.map(say).join(", ") || "none";
+  if (typeof value === "object") return Object.entries(value).map(([name, one]) => `${name} ${say(one)}`).join(", ") || "none";
+  return String(value) || "empty";
+}
 
 /** The particulars, a line each: what was changed from and to, and the rest by its name. */
 export function particulars({ detail }: Entry): string[] {
@@ -49,7 +54,7 @@ export function particulars({ detail }: Entry): string[] {
   const words = (name: string) => name.replaceAll("_", " ");
   return [
     ...Object.entries(changes).map(([name, { from, to }]) => `${words(name)}: ${say(from)} → ${say(to)}`),
-    ...Object.entries(rest).flatMap(([name, value]) => (value === null || value === false ? [] : [value === true ? words(name) : `${words(name)}: ${say(value)}`])),
+    ...Object.entries(rest).flatMap(([name, value]) => (value === null || value === false || (Array.isArray(value) && value.length === 0) ? [] : [value === true ? words(name) : `${words(name)}: ${say(value)}`])),
   ];
 }
 

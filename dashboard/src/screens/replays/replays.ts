@@ -54,7 +54,7 @@ export function meant(filter: Record<string, string>) {
   };
   const { since, until } = filter;
   const period = since && until ? `${at(since)} to ${at(until)}` : since ? `since ${at(since)}` : until ? `until ${at(until)}` : "";
-  return [filter.status, filter.event, filter.code, filter.error, period].filter(Boolean).join(" · ") || "all";
+  return [filter.status, filter.event, filter.code, filter.error, filter.q && `“${filter.q}”`, period].filter(Boolean).join(" · ") || "all";
 }
 
 /** "214 deliveries". */

@@ -129,3 +129,28 @@ test("an event shows its fan-out and its data as it was written", async (t) => {
   await page.locator(".badge", { hasText: "Delivered" }).waitFor();
   await accessible(page, "an event");
 });
+
+test("what is tried again stays at its place, and what comes to fit the filter goes to its own", async (t) => {
+  const server = await serve(t, "--retry-schedule", "2s,2s,2s,2s,1h");
+  const receiver = await receive(t);
+  receiver.answer = ({ body }) => ({ status: body.includes("broken") ? 500 : 200 });
+  await server.webhook({ url: receiver.url });
+  const broken = await server.event("alert.domain_matched", { domain: "broken.example.com" });
+  // Pushed off the first page of the log by what comes after it.
+  await server.call("POST", "/v1/events", Array.from({ length: 55 }, () => ({ event: "watchlist.domain_added", data: { domain: "a.example.com" } })));
+  const newest = await server.event("alert.rule_created", { rule: 1 });
+  await receiver.got(57);
+  const page = await browse(t, server, LOG);
+  const first = () => page.locator("tbody tr").first().locator("a").getAttribute("href");
+  const id = async (event) => (await server.get(`/v1/accounts/default/events/${event.id}`)).deliveries[0].id;
+  await page.locator("tbody tr").nth(49).waitFor();
+  await page.getByText("Live", { exact: true }).waitFor();
+  assert.ok((await first()).endsWith(await id(newest)));
+  await server.until(`/v1/accounts/default/events/${broken.id}`, ({ deliveries }) => deliveries[0].attempts_made === 5);
+  // The next one is there, and so what was told before it has been taken.
+  const next = await server.event("alert.rule_created", { rule: 2 });
+  const row = page.locator(`a[href$="${await id(next)}"]`);
+  await row.waitFor();
+  assert.ok((await first()).endsWith(await id(next)));
+  assert.equal(await page.locator(`a[href$="${await id(broken)}"]`).count(), 0);
+});

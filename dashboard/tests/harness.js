@@ -200,7 +200,8 @@ export async function browse(t, server, path = "/", { key = KEY, width = 1280, h
   page.setDefaultTimeout(PATIENCE);
   watch(page, server, faults, expects);
   after(t, async () => {
-    await context.unrouteAll({ behavior: "ignoreErrors" });
+    // A test may have closed it.
+    await context.unrouteAll({ behavior: "ignoreErrors" }).catch(() => undefined);
     await context.close();
     assert.deepEqual(faults, [], "the page was quiet");
   });

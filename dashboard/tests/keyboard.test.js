@@ -23,7 +23,7 @@ test("pause, 50 events, resume", async (t) => {
   await press(page, "Enter");
   await page.getByText(/Paused by key .*: maintenance/).waitFor();
   for (let i = 0; i < 50; i += 1) await server.event();
-  await page.getByText("50 held").waitFor();
+  await page.getByText("50 held", { exact: true }).waitFor();
   assert.equal(receiver.requests.length, 0);
   await tabTo(page, "Resume…");
   await press(page, "Enter");

@@ -86,7 +86,8 @@ test("Lighthouse", async (t) => {
     t.diagnostic(`${name}: ${scores.map((score) => score.join(" ")).join(", ")}; ${metrics.join(", ")}`);
     for (const [category, score] of scores) {
       const lost = Object.values(audits).filter(({ score, scoreDisplayMode }) => score !== null && score < 0.9 && scoreDisplayMode !== "informative").map(({ id }) => id);
-      assert.ok(score >= 95, `${name}: ${category} ${score}; ${lost.join(", ")}`);
+      const moved = (audits["layout-shifts"]?.details?.items ?? []).map(({ node, score }) => `${score} ${node?.snippet}`);
+      assert.ok(score >= 95, `${name}: ${category} ${score}; ${lost.join(", ")}; ${moved.join(" ")}`);
     }
   }
 });

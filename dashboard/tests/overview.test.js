@@ -42,7 +42,7 @@ test("a webhook is paused, holds what comes, and says so; resuming delivers it",
   await page.keyboard.press("Enter");
   await page.getByText(/Paused by key .*: maintenance/).waitFor();
   for (let i = 0; i < 50; i++) await server.event();
-  await page.getByText("50 held").waitFor();
+  await page.getByText("50 held", { exact: true }).waitFor();
   assert.equal(receiver.requests.length, 0);
   await page.getByRole("button", { name: "Resume…" }).first().click();
   await page.getByText("50 deliveries are held").waitFor();

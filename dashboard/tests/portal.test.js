@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { chromium } from "playwright-core";
-import { browse, files, FLAGS, KEY, PATIENCE, quit, receive, serve } from "./harness.js";
+import { accessible, browse, files, FLAGS, KEY, PATIENCE, quit, receive, serve } from "./harness.js";
 
 after(quit);
 
@@ -91,4 +91,35 @@ test("a portal's one-time link shows its account and nothing else", async (t) =>
   assert.equal(new URL(page.url()).pathname, "/accounts/acme/webhooks");
   assert.equal(await page.getByRole("link", { name: "System" }).count(), 0);
   assert.equal(await page.getByRole("button", { name: /Account/ }).count(), 0);
+});
+
+test("whoever may only look sees what there is, what they may not do, and why", async (t) => {
+  const server = await serve(t, "--retry-schedule", "1s");
+  const receiver = await receive(t);
+  receiver.answer = () => ({ status: 500 });
+  await server.post("/v1/accounts", { id: "acme", name: "Acme" });
+  const { id } = await server.call("POST", "/v1/accounts/acme/webhooks", { name: "Theirs", url: receiver.url, events: ["*"] });
+  await server.call("POST", "/v1/events", { account: "acme", event: "alert.rule_created", data: {} });
+  await receiver.got(2);
+  const { url } = await server.call("POST", "/v1/accounts/acme/portal-sessions", { access: "read" });
+  const page = await browse(t, server, url.slice(new URL(url).origin.length), { key: null });
+  await page.getByRole("link", { name: "Theirs" }).waitFor();
+  const disabled = (name) => page.getByRole("button", { name, exact: true, disabled: true }).first().waitFor();
+  await disabled("+ New Webhook");
+  await page.keyboard.press("n");
+  await page.getByText("Your session may not do this: it lacks webhooks:write.").first().waitFor();
+  await page.getByRole("link", { name: "Theirs" }).click();
+  await disabled("Pause");
+  await disabled("Send test");
+  await accessible(page, "a webhook, to look at only");
+  await page.getByRole("link", { name: "Settings", exact: true }).click();
+  await page.getByText("You may look at these settings.").waitFor();
+  await disabled("Reveal");
+  await disabled("Delete…");
+  await accessible(page, "settings, to look at only");
+  await page.getByRole("link", { name: "Logs", exact: true }).click();
+  await page.getByRole("link", { name: "alert.rule_created" }).click();
+  await disabled("Replay now");
+  const { status } = await server.get(`/v1/accounts/acme/webhooks/${id}`);
+  assert.equal(status, "active");
 });

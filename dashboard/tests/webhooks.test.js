@@ -55,6 +55,7 @@ test("the palette finds any of many webhooks, by name, URL or id", async (t) => 
     await page.keyboard.press("Escape");
   }
   await page.keyboard.press("ControlOrMeta+k");
+  await page.getByRole("combobox", { name: "Search webhooks, places and ids" }).waitFor();
   await page.keyboard.type("very first");
   await page.getByRole("option", { name: /The very first/ }).waitFor();
   await page.keyboard.press("Enter");

@@ -93,10 +93,15 @@ export class Listing<T extends { id: string }> {
     return place >= 0;
   }
 
-  /** Puts rows in front, newest first. Of more than `most` the oldest go; reading more starts afresh then. */
-  prepend(rows: T[], most = Infinity) {
+  /** Puts a row in front. */
+  prepend(row: T) {
+    this.rows = [row, ...this.rows.filter(({ id }) => id !== row.id)];
+  }
+
+  /** Puts rows in by their ids, of which newer ones are greater. Of more than `most` the oldest go; reading more starts afresh then. */
+  insert(rows: T[], most: number) {
     const ids = new Set(rows.map(({ id }) => id));
-    const all = [...rows, ...this.rows.filter(({ id }) => !ids.has(id))];
+    const all = [...rows, ...this.rows.filter(({ id }) => !ids.has(id))].sort((a, b) => (a.id < b.id ? 1 : -1));
     this.rows = all.slice(0, most);
     if (all.length > most) this.#cut = true;
   }

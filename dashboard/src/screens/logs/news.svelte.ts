@@ -73,8 +73,14 @@ export class NewsOf {
   show = () => {
     const rows = [...this.#waiting.values()].reverse().map((news) => row(news, undefined, this.#wants.account()));
     this.clear();
-    this.#list.prepend(rows, ROWS_MAX);
+    this.#list.insert(rows, ROWS_MAX);
   };
+
+  /** Whether it is among what was read, or newer: the retry of an older one is no news here. Ids grow with acceptance. */
+  #belongs(id: string) {
+    const last = this.#list.rows.at(-1);
+    return !this.#list.hasMore || last === undefined || id > last.id;
+  }
 
   #take(arrived: Map<string, News>) {
     const rows = this.#list.rows;
@@ -88,7 +94,7 @@ export class NewsOf {
     }
     if (changed) this.#list.rows = changed;
     for (const [id, news] of arrived) {
-      if (this.#waiting.has(id) || this.#wants.takes(news)) this.#waiting.set(id, news);
+      if (this.#waiting.has(id) || (this.#belongs(id) && this.#wants.takes(news))) this.#waiting.set(id, news);
     }
     // What nobody looks at does not grow without end: a fresh start is one request.
     while (this.#waiting.size > ROWS_MAX) this.#waiting.delete(this.#waiting.keys().next().value!);

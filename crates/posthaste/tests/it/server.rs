@@ -8,12 +8,17 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use store::conformance::cluster::Cluster;
 use tempfile::TempDir;
 
 use crate::api::Api;
 
 /// The platform key of every server here.
 pub(crate) const PLATFORM_KEY: &str = "phk_of_the_tests_0123456789abcdef";
+/// The encryption key of every server that keeps everything in a database.
+const ENCRYPTION_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+/// Set to `postgres`, servers keep everything in a database of their own there, and not in a folder.
+const STORE: &str = "POSTHASTE_TESTS_STORE";
 /// What a server prints on stdout once it is ready.
 const READY: &str = "listening on http://";
 /// For a start on a machine that does much else.
@@ -29,6 +34,8 @@ pub(crate) struct Launch {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     folder: Arc<TempDir>,
+    /// The database that keeps everything, where the tests are run on PostgreSQL.
+    database: Option<String>,
 }
 
 /// A server that runs; it is killed when this is dropped.
@@ -88,6 +95,7 @@ impl Launch {
             arguments: Vec::new(),
             environment: Vec::new(),
             folder: Arc::new(folder),
+            database: database(),
         }
         .environment("POSTHASTE_PLATFORM_KEY", PLATFORM_KEY)
     }
@@ -124,7 +132,8 @@ impl Launch {
 
     /// The same, on other data.
     pub(crate) fn elsewhere(self) -> Self {
-        Self { folder: Arc::new(tempfile::tempdir().expect("a folder for the data")), ..self }
+        let folder = Arc::new(tempfile::tempdir().expect("a folder for the data"));
+        Self { folder, database: database(), ..self }
     }
 
     /// Where it keeps its data.
@@ -141,10 +150,17 @@ impl Launch {
         let binary = env!("CARGO_BIN_EXE_posthaste").to_owned();
         let line: Vec<String> = self.wrapper.iter().cloned().chain([binary]).collect();
         let mut command = Command::new(&line[0]);
-        command.args(&line[1..]).arg("serve").args(["--listen", &self.address, "--data"]).arg(self.data());
+        command.args(&line[1..]).arg("serve").args(["--listen", &self.address]);
+        match &self.database {
+            Some(database) => command.args(["--database", database]),
+            None => command.arg("--data").arg(self.data()),
+        };
         command.args(&self.arguments).current_dir(self.folder.path()).env_clear();
         // What Debian's tools need to be found; nothing of the surroundings reaches the server.
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        if self.database.is_some() {
+            command.env("POSTHASTE_ENCRYPTION_KEY", ENCRYPTION_KEY);
+        }
         command.envs(self.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -238,6 +254,12 @@ impl Server {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
     }
+}
+
+/// A new, empty database, if the tests are run on PostgreSQL.
+#[expect(clippy::disallowed_methods, reason = "who runs the tests says on which store")]
+fn database() -> Option<String> {
+    (std::env::var(STORE).as_deref() == Ok("postgres")).then(|| Cluster::shared().database())
 }
 
 /// How a process ended, if it does within `within`.

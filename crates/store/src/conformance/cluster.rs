@@ -38,26 +38,56 @@ impl Cluster {
     /// As [`Self::shared`].
     #[must_use]
     pub fn start(settings: &[&str]) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("posthaste-pg-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let (programs, dir) = (programs(), std::env::temp_dir().join(name));
-        if is_root() {
-            run(Command::new("install").args(["-d", "-m", "700", "-o", USER, "-g", USER]).arg(&dir));
-        } else {
-            std::fs::create_dir(&dir).expect("a new directory");
-        }
-        let (data, port) = (dir.join("data"), free_port());
+        let (programs, dir) = (programs(), new_folder());
+        let data = dir.join("data");
         let mut init = as_user(&programs.join("initdb"));
         init.args(["-A", "trust", "-U", "posthaste", "--data-checksums", "--locale=C.UTF-8", "-D"]).arg(&data);
         run(&mut init);
         let mut lines = vec![
-            format!("port = {port}"),
-            "listen_addresses = '127.0.0.1'".to_owned(),
-            format!("unix_socket_directories = '{}'", dir.display()),
-            "max_connections = 300".to_owned(),
-            "shared_buffers = 64MB".to_owned(),
-            "max_wal_size = 256MB".to_owned(),
+            "listen_addresses = '127.0.0.1'",
+            "max_connections = 300",
+            "shared_buffers = 64MB",
+            "max_wal_size = 256MB",
         ];
+        lines.extend(settings);
+        Self::over(programs, dir, &lines)
+    }
+
+    /// A server that follows this one, and has everything that is committed here from the time that this returns on, until it
+    /// is gone or promoted.
+    ///
+    /// # Panics
+    /// As [`Self::shared`].
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        let dir = new_folder();
+        let mut copy = as_user(&self.programs.join("pg_basebackup"));
+        let from = format!("host=127.0.0.1 port={} user=posthaste application_name=standby", self.port);
+        copy.args(["-R", "-X", "stream", "-c", "fast", "-d", &from, "-D"]).arg(dir.join("data"));
+        run(&mut copy);
+        let standby = Self::over(self.programs.clone(), dir, &["synchronous_standby_names = ''"]);
+        self.run_sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = 'standby'");
+        self.run_sql("postgres", "SELECT pg_reload_conf()");
+        let sync = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        // Each look takes a process: that is pause enough.
+        let follows = (0..2_000).any(|_| self.run_sql("postgres", sync) == "1");
+        assert!(follows, "the standby follows");
+        standby
+    }
+
+    /// Makes a standby the server that takes writes.
+    ///
+    /// # Panics
+    /// If it cannot be promoted.
+    pub fn promote(&self) {
+        self.control(&["-w", "-t", "60", "promote"]);
+    }
+
+    /// Starts a server over what is in its folder, with these lines in its settings, on a port of its own.
+    fn over(programs: PathBuf, dir: PathBuf, settings: &[&str]) -> Self {
+        let (data, port) = (dir.join("data"), free_port());
+        let mut lines =
+            vec![String::new(), format!("port = {port}"), format!("unix_socket_directories = '{}'", dir.display())];
         lines.extend(settings.iter().map(|&line| line.to_owned()));
         let append = format!("cat >> '{}'", data.join("postgresql.conf").display());
         let mut writing = as_user(Path::new("sh"));
@@ -81,6 +111,12 @@ impl Cluster {
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         self.run_sql("postgres", &format!("CREATE DATABASE {name}"));
         self.address(&name)
+    }
+
+    /// Where it is, for an address that names several hosts.
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// The address of a database.
@@ -124,14 +160,41 @@ impl Cluster {
         self.control(&["-w", "-t", "60", "start"]);
     }
 
+    /// What the server has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// Empties the server's log.
+    ///
+    /// # Panics
+    /// If it cannot be emptied.
+    pub fn forget_log(&self) {
+        run(as_user(Path::new("sh")).arg("-c").arg(format!(": > '{}'", self.dir.join("log").display())));
+    }
+
     fn control(&self, what: &[&str]) {
         let mut control = as_user(&self.programs.join("pg_ctl"));
         control.arg("-D").arg(self.dir.join("data")).arg("-l").arg(self.dir.join("log")).args(what);
         // The server inherits what is open: were its output ours, nobody would see the end of it.
         let status = control.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        let log = self.log();
         assert!(status.expect("pg_ctl is there").success(), "pg_ctl {what:?}: {log}");
     }
+}
+
+/// A new folder for a server, which its owner may use.
+fn new_folder() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("posthaste-pg-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let dir = std::env::temp_dir().join(name);
+    if is_root() {
+        run(Command::new("install").args(["-d", "-m", "700", "-o", USER, "-g", USER]).arg(&dir));
+    } else {
+        std::fs::create_dir(&dir).expect("a new directory");
+    }
+    dir
 }
 
 /// A process that waits for the end of this one, then stops the server and removes what it has left.

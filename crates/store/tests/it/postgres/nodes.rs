@@ -1,0 +1,115 @@
+//! Nodes that share a database: what one changes all know, and what they accept at once never meets.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use domain::event::Idempotency;
+use domain::event::NewEvent;
+use domain::store::{AcceptError, Change, ChangeError, Fact, Store as _};
+use domain::webhook::{Pause, PauseCause, Webhook};
+use store::conformance::ManualClock;
+use store::conformance::cluster::Cluster;
+
+use super::support::{Node, eventually};
+
+/// An event that is accepted after a webhook was created elsewhere goes to it, whatever the accepting node has heard; and a
+/// change is told on every node.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_changes_all_know() {
+    let (database, clock) = (Cluster::shared().database(), ManualClock::default());
+    let (one, two) = (Node::start(&database, &clock).await, Node::start(&database, &clock).await);
+    for round in 0..20 {
+        let (here, there) = if round % 2 == 0 { (&one, &two) } else { (&two, &one) };
+        here.new_webhook(&format!("wh_{round}")).await;
+        assert_eq!(there.accept().await.deliveries, round + 1, "it was there before the event");
+    }
+    let number = one.number("wh_0").expect("it is there");
+    let _before = two.told.take();
+    one.change(Change::DeleteWebhook(number)).await.expect("it exists");
+    assert_eq!(two.accept().await.deliveries, 19);
+    eventually(async || {
+        let told = two.told.take();
+        told.iter().any(|fact| matches!(fact, Fact::WebhookDeleted { webhook } if *webhook == number)).then_some(())
+    })
+    .await;
+    let twice = Webhook { version: 2, ..Webhook::clone(&one.directory.read().webhooks().next().expect("one").clone()) };
+    let both = tokio::join!(
+        one.change(Change::PutWebhook(Box::new(twice.clone()))),
+        two.change(Change::PutWebhook(Box::new(twice)))
+    );
+    let refused = [both.0, both.1].into_iter().filter(|made| *made == Err(ChangeError::Stale)).count();
+    assert_eq!(refused, 1, "of two that change the same version one is told");
+    one.store.stop().await;
+    two.store.stop().await;
+}
+
+/// Timestamps of an account are never given twice, by however many nodes at the same instant; ids are everybody's own; and an
+/// idempotency key acts once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_accepted_at_once_never_meets() {
+    let (database, clock) = (Cluster::shared().database(), ManualClock::default());
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(Arc::new(Node::start(&database, &clock).await));
+    }
+    nodes[0].new_webhook("wh_one").await;
+    let mut posts = Vec::new();
+    for round in 0..24u8 {
+        for node in &nodes {
+            let node = Arc::clone(node);
+            posts.push(tokio::spawn(async move {
+                let key = Idempotency { key: [round; 32], request: [1; 32] };
+                let mut events = vec![node.event(); 40];
+                events.push(NewEvent { idempotency: Some(key), ..node.event() });
+                node.store.accept(events).await
+            }));
+        }
+    }
+    let (mut stamps, mut ids, mut repeated) = (HashSet::new(), HashSet::new(), 0);
+    for post in posts {
+        for answer in post.await.expect("it does not panic") {
+            let accepted = answer.expect("it is accepted");
+            if accepted.repeated {
+                repeated += 1;
+            } else {
+                assert!(stamps.insert(accepted.timestamp), "{}", accepted.timestamp);
+                assert!(ids.insert(accepted.id), "{}", accepted.id);
+            }
+        }
+    }
+    assert_eq!((repeated, ids.len()), (48, 24 * 3 * 40 + 24));
+    let other = Idempotency { key: [0; 32], request: [2; 32] };
+    let answer = nodes[1].store.accept(vec![NewEvent { idempotency: Some(other), ..nodes[1].event() }]).await;
+    assert_eq!(answer, [Err(AcceptError::OtherRequest)]);
+    for node in nodes {
+        node.store.stop().await;
+    }
+}
+
+/// A webhook that is paused on one node holds what another accepts, and a delivery that one cancels or replays is so for all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_is_changed_anywhere() {
+    let (database, clock) = (Cluster::shared().database(), ManualClock::default());
+    let (one, two) = (Node::start(&database, &clock).await, Node::start(&database, &clock).await);
+    let number = one.new_webhook("wh_one").await;
+    let first = two.accept().await;
+    let mut paused = Webhook::clone(&one.directory.read().webhook_numbered(number).expect("it is there").clone());
+    paused.version += 1;
+    paused.pause = Some(Pause { since: one.now(), cause: PauseCause::Gone });
+    one.change(Change::PutWebhook(Box::new(paused))).await.expect("the next version");
+    let _before = two.told.take();
+    two.accept().await;
+    let told = two.told.take();
+    assert!(
+        told.iter().any(|fact| matches!(fact, Fact::Accepted { on_disk, .. } if *on_disk == [true])),
+        "it is held: {told:?}"
+    );
+    let id = domain::id::DeliveryId { event: first.id, place: 0 };
+    one.change(Change::Cancel(one.account, id)).await.expect("it waits");
+    assert!(matches!(two.change(Change::Cancel(two.account, id)).await, Err(ChangeError::State(_))));
+    two.change(Change::Replay(two.account, id)).await.expect("it has ended");
+    let waiting = one.store.backlog(number, None, domain::time::Timestamp(i64::MAX), 9).await.expect("it is read");
+    assert_eq!(waiting.len(), 2);
+    one.store.stop().await;
+    two.store.stop().await;
+}

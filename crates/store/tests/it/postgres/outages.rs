@@ -1,0 +1,186 @@
+//! The database is away, and comes back: what was acknowledged is there, what ended is recorded once, and nobody has to start
+//! again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use domain::delivery::Next;
+use domain::store::{AcceptError, Store as _, StoreError};
+use domain::time::Timestamp;
+use store::conformance::ManualClock;
+use store::conformance::cluster::Cluster;
+
+use super::support::{Node, eventually, retry, settlement};
+
+/// After how long what was refused is posted again.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A crash of the server under load loses nothing that was acknowledged; the store goes on by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_of_the_server_loses_nothing() {
+    let cluster = Cluster::start(&[]);
+    let clock = ManualClock::default();
+    let node = Arc::new(Node::start(&cluster.database(), &clock).await);
+    node.new_webhook("wh_one").await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let posting = tokio::spawn({
+        let (node, stop) = (Arc::clone(&node), Arc::clone(&stop));
+        async move {
+            let (mut acknowledged, mut refused) = (Vec::new(), 0);
+            while !stop.load(Ordering::Relaxed) {
+                for answer in node.store.accept(vec![node.event(); 5]).await {
+                    match answer {
+                        Ok(accepted) => acknowledged.push(accepted.id),
+                        Err(AcceptError::Store(StoreError::Busy)) => {
+                            refused += 1;
+                            tokio::time::sleep(PAUSE).await;
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+            (acknowledged, refused)
+        }
+    });
+    for _ in 0..3 {
+        let before = node.store.figures().commits.load(Ordering::Relaxed);
+        let commits = || node.store.figures().commits.load(Ordering::Relaxed);
+        eventually(async || (commits() > before + 20).then_some(())).await;
+        tokio::task::block_in_place(|| cluster.crash());
+    }
+    let before = node.store.figures().commits.load(Ordering::Relaxed);
+    eventually(async || (node.store.figures().commits.load(Ordering::Relaxed) > before + 20).then_some(())).await;
+    stop.store(true, Ordering::Relaxed);
+    let (acknowledged, refused) = posting.await.expect("it does not panic");
+    assert!(refused > 0, "the server was away");
+    let found = node.store.load(node.account, acknowledged.clone()).await.expect("it is read");
+    assert_eq!(found.len(), acknowledged.len(), "every acknowledged event is there");
+    let waiting = node.store.due(None, Timestamp(i64::MAX), usize::MAX >> 1).await.expect("it is read");
+    assert!(waiting.len() >= acknowledged.len());
+    println!("{} acknowledged and there after 3 crashes, {refused} refused", acknowledged.len());
+    node.store.stop().await;
+}
+
+/// The server dies and its synchronous standby takes its place: the node follows, and nothing that was acknowledged is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_is_followed() {
+    let primary = Cluster::start(&[]);
+    let database = primary.database();
+    let name = database.rsplit('/').next().expect("a name").to_owned();
+    let standby = primary.standby();
+    let both = format!("postgres://posthaste@{},{}/{name}", primary.host(), standby.host());
+    let clock = ManualClock::default();
+    let node = Node::start(&both, &clock).await;
+    node.new_webhook("wh_one").await;
+    let mut acknowledged = Vec::new();
+    for _ in 0..50 {
+        acknowledged.push(node.accept().await.id);
+    }
+    tokio::task::block_in_place(|| {
+        primary.stop();
+        standby.promote();
+    });
+    let after = eventually(async || node.store.accept(vec![node.event()]).await.remove(0).ok()).await;
+    acknowledged.push(after.id);
+    let found = node.store.load(node.account, acknowledged.clone()).await.expect("it is read");
+    assert_eq!(found.len(), acknowledged.len(), "every acknowledged event is there");
+    let due = node.store.due(None, Timestamp(i64::MAX), 100).await.expect("it is read");
+    let ends = due.iter().map(|due| settlement(*due, node.now(), Next::Delivered)).collect();
+    node.store.settle(ends).await.expect("it is recorded");
+    assert_eq!(standby.run_sql(&name, "SELECT count(*) FROM deliveries"), "51");
+    node.store.stop().await;
+}
+
+/// Ends of attempts wait while the database is away, and each is recorded once when it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_wait_for_the_database() {
+    let cluster = Cluster::start(&[]);
+    let clock = ManualClock::default();
+    let database = cluster.database();
+    let node = Arc::new(Node::start(&database, &clock).await);
+    node.new_webhook("wh_one").await;
+    let mut accepted = Vec::new();
+    for _ in 0..40 {
+        accepted.push(node.accept().await.id);
+    }
+    let due = node.store.due(None, Timestamp(i64::MAX), 100).await.expect("it is read");
+    assert_eq!(due.len(), 40);
+    tokio::task::block_in_place(|| cluster.stop());
+    let settling: Vec<_> = due
+        .iter()
+        .enumerate()
+        .map(|(place, &due)| {
+            let node = Arc::clone(&node);
+            let next =
+                if place % 2 == 0 { Next::Delivered } else { retry(due, node.now().plus(Duration::from_secs(9))) };
+            let settlement = settlement(due, node.now(), next);
+            tokio::spawn(async move { node.store.settle(vec![settlement]).await })
+        })
+        .collect();
+    assert_eq!(
+        node.store.accept(vec![node.event()]).await,
+        [Err(AcceptError::Store(StoreError::Busy))],
+        "nothing is accepted meanwhile"
+    );
+    tokio::task::block_in_place(|| cluster.start_again());
+    for settled in settling {
+        assert_eq!(settled.await.expect("it does not panic"), Ok(()));
+    }
+    let left = node.store.due(None, Timestamp(i64::MAX), 100).await.expect("it is read");
+    assert_eq!(left.len(), 20);
+    assert!(left.iter().all(|due| due.attempts_made == 1 && due.retries_made == 1));
+    let name = database.rsplit('/').next().expect("a name");
+    assert_eq!(
+        cluster.run_sql(name, "SELECT count(*) FROM deliveries WHERE attempts_made = 1 AND record IS NOT NULL"),
+        "20"
+    );
+    assert_eq!(cluster.run_sql(name, "SELECT count(*) FROM attempts"), "20");
+    node.store.stop().await;
+}
+
+/// A connection that ends in the middle of commits: whatever was committed then is recorded once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_whose_commit_is_unknown_is_recorded_once() {
+    let cluster = Cluster::start(&[]);
+    let clock = ManualClock::default();
+    let database = cluster.database();
+    let name = database.rsplit('/').next().expect("a name").to_owned();
+    let node = Arc::new(Node::start(&database, &clock).await);
+    node.new_webhook("wh_one").await;
+    let events = node.store.accept(vec![node.event(); 400]).await;
+    assert!(events.iter().all(Result::is_ok));
+    let due = node.store.due(None, Timestamp(i64::MAX), 400).await.expect("it is read");
+    let stop = Arc::new(AtomicBool::new(false));
+    let settling = tokio::spawn({
+        let node = Arc::clone(&node);
+        async move {
+            for due in due.chunks(4) {
+                let ends = due.iter().map(|due| settlement(*due, node.now(), Next::Delivered)).collect();
+                node.store.settle(ends).await.expect("it is recorded");
+            }
+        }
+    });
+    let killing = std::thread::scope(|scope| {
+        let killer = scope.spawn(|| {
+            let mut killed = 0;
+            while !stop.load(Ordering::Relaxed) && !settling.is_finished() {
+                cluster.run_sql(
+                    &name,
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                     WHERE application_name = 'posthaste' AND datname = current_database()",
+                );
+                killed += 1;
+            }
+            killed
+        });
+        tokio::task::block_in_place(|| killer.join().expect("it does not panic"))
+    });
+    settling.await.expect("it does not panic");
+    let figures = "SELECT count(*), count(*) FILTER (WHERE state = 1 AND attempts_made = 1) FROM deliveries";
+    assert_eq!(cluster.run_sql(&name, figures), "400|400", "after {killing} times");
+    assert_eq!(cluster.run_sql(&name, "SELECT count(*) FROM hot"), "0");
+    assert_eq!(cluster.run_sql(&name, "SELECT count(*) FROM attempts"), "0");
+    node.store.stop().await;
+}

@@ -120,17 +120,26 @@ async fn bench_run(options: bench::Options, console: &Console) -> Ended {
     if let Some(bench::What::Burst(options)) = &options.what {
         return burst(options, console).await;
     }
-    match bench::run(&options, console.json()).await {
-        Ok(report) => {
-            if console.json() {
-                console.line(&serde_json::to_string(&report).map_err(|error| Stop::failure(error.to_string()))?);
-            } else {
-                report.lines().iter().for_each(|line| console.line(line));
-            }
-            Ok(Exit::Ok)
+    let failed = |bench::Failed(said)| Stop::failure(said);
+    match &options.database {
+        Some(server) => {
+            let report = bench::on_database(server, &options, console.json()).await.map_err(failed)?;
+            measured(&report, &report.lines(), console)
         }
-        Err(bench::Failed(said)) => Err(Stop::failure(said)),
+        None => {
+            let report = bench::run(&options, console.json()).await.map_err(failed)?;
+            measured(&report, &report.lines(), console)
+        }
     }
+}
+
+fn measured(report: &impl serde::Serialize, lines: &[String], console: &Console) -> Ended {
+    if console.json() {
+        console.line(&serde_json::to_string(report).map_err(|error| Stop::failure(error.to_string()))?);
+    } else {
+        lines.iter().for_each(|line| console.line(line));
+    }
+    Ok(Exit::Ok)
 }
 
 async fn burst(options: &bench::BurstOptions, console: &Console) -> Ended {

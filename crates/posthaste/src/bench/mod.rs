@@ -3,6 +3,7 @@
 mod bare;
 mod burst;
 mod load;
+mod nodes;
 mod report;
 mod server;
 
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::burst::{Options as BurstOptions, run as burst};
 use self::load::{Target, at_rate, flat_out};
+pub(crate) use self::nodes::NodesReport;
 use self::report::{Latency, Report};
 use self::server::Server;
 
@@ -52,6 +54,13 @@ pub(crate) struct Options {
     /// Folder for the measured stores; removed afterwards. Use the disk that is to be measured
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
+    /// Measure nodes on PostgreSQL instead: a database of this server whose user may make others, which are dropped afterwards
+    #[arg(long, value_name = "URL")]
+    pub(crate) database: Option<String>,
+    /// How many nodes, one measurement after the other
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4", requires = "database",
+          value_parser = clap::value_parser!(u8).range(1..=16))]
+    nodes: Vec<u8>,
 }
 
 /// What to measure in place of the figures.
@@ -86,9 +95,8 @@ fn number(body: &[u8]) -> Option<u64> {
 
 /// Runs the benchmark; `quiet` draws no progress.
 pub(crate) async fn run(options: &Options, quiet: bool) -> Result<Report, Failed> {
-    let scratch = options.scratch.clone().unwrap_or_else(std::env::temp_dir);
-    let folder = scratch.join(format!("posthaste-bench-{}", std::process::id()));
-    let progress = progress(quiet);
+    let folder = folder(options);
+    let progress = progress(quiet, 5);
     let during = Duration::from_secs(options.seconds);
     let connections = usize::try_from(options.connections).unwrap_or(64);
     let (samples, ten) = (samples(usize::MAX), samples(TEN));
@@ -141,8 +149,38 @@ pub(crate) async fn run(options: &Options, quiet: bool) -> Result<Report, Failed
     })
 }
 
-fn progress(quiet: bool) -> ProgressBar {
-    let bar = ProgressBar::new(5);
+/// Measures nodes on the database `server`; `quiet` draws no progress.
+pub(crate) async fn on_database(server: &str, options: &Options, quiet: bool) -> Result<NodesReport, Failed> {
+    let folder = folder(options);
+    let numbers: Vec<_> = options.nodes.iter().copied().map(usize::from).collect();
+    let progress = progress(quiet, numbers.len() as u64 + 3);
+    let plan = nodes::Plan {
+        database: server,
+        nodes: &numbers,
+        during: Duration::from_secs(options.seconds),
+        connections: usize::try_from(options.connections).unwrap_or(64),
+        folder: &folder,
+        samples: samples(usize::MAX),
+    };
+    let report = nodes::run(&plan, |what| {
+        progress.set_message(what);
+        progress.inc(1);
+    })
+    .await;
+    progress.finish_and_clear();
+    // Empty by now; another run may use the folder above it.
+    let _ = std::fs::remove_dir_all(&folder);
+    report
+}
+
+/// Where this run's stores are.
+fn folder(options: &Options) -> PathBuf {
+    let scratch = options.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    scratch.join(format!("posthaste-bench-{}", std::process::id()))
+}
+
+fn progress(quiet: bool, steps: u64) -> ProgressBar {
+    let bar = ProgressBar::new(steps);
     if quiet {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }

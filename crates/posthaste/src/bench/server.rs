@@ -17,6 +17,9 @@ use super::load::{Connection, Target};
 /// The key that the measured server takes: it listens on loopback only, for as long as the benchmark runs.
 const KEY: &str = "phk_bench_0123456789abcdefghijklmnop";
 
+/// The key that secrets are sealed with, the same for all nodes.
+const ENCRYPTION_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
 /// A running server; it ends with this value, and its store is removed.
 pub(crate) struct Server {
     child: Child,
@@ -32,12 +35,22 @@ impl Server {
 
     /// [`Self::start`] with further settings.
     pub(crate) async fn start_with(folder: PathBuf, settings: &[&str]) -> Result<Self, Failed> {
+        let data = folder.display().to_string();
+        Self::launch(folder, &[&["--data", &data], settings].concat()).await
+    }
+
+    /// Starts a node that keeps everything in a database; `folder` is its working directory.
+    pub(crate) async fn start_on(database: &str, folder: PathBuf) -> Result<Self, Failed> {
+        Self::launch(folder, &["--database", database]).await
+    }
+
+    async fn launch(folder: PathBuf, settings: &[&str]) -> Result<Self, Failed> {
         std::fs::create_dir_all(&folder)?;
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["serve", "--listen", "127.0.0.1:0", "--allow-private", "127.0.0.0/8", "--allow-http", "--data"])
-            .arg(&folder)
+            .args(["serve", "--listen", "127.0.0.1:0", "--allow-private", "127.0.0.0/8", "--allow-http"])
             .args(settings)
             .env("POSTHASTE_PLATFORM_KEY", KEY)
+            .env("POSTHASTE_ENCRYPTION_KEY", ENCRYPTION_KEY)
             .current_dir(&folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -84,9 +97,14 @@ impl Server {
         }
     }
 
+    /// The number of its process.
+    pub(crate) fn process(&self) -> Result<u32, Failed> {
+        self.child.id().ok_or_else(|| Failed("the server has ended".to_owned()))
+    }
+
     /// The most memory that it had resident, in MiB.
     pub(crate) fn peak_mib(&self) -> Result<u64, Failed> {
-        let id = self.child.id().ok_or_else(|| Failed("the server has ended".to_owned()))?;
+        let id = self.process()?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());

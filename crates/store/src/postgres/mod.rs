@@ -9,6 +9,7 @@ mod accept;
 mod accounts;
 mod address;
 mod audit;
+mod bench;
 mod cancelling;
 mod change;
 mod connection;
@@ -51,6 +52,7 @@ mod webhooks;
 mod writer;
 
 pub use address::{Address, BadAddress};
+pub use bench::{BenchFault, Job, RowQueue, Scratch, ServerCounts};
 pub use engine::Chance;
 pub use fault::OpenError;
 pub use limits::Limits;

@@ -1,0 +1,353 @@
+//! Many nodes on one database: what they deliver, what it costs, beside a queue that has a row and a commit for each delivery.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use serde::Serialize;
+use store::postgres::{RowQueue, Scratch};
+use tokio::time::Instant;
+
+use super::load::{Connection, Target, flat_out};
+use super::server::Server;
+use super::{Failed, bare, bare_exchange, event};
+
+/// Connections that put jobs into the queue of rows, and as many again that claim them.
+const QUEUE_CONNECTIONS: usize = 32;
+/// For how long the nodes may take to know each other's webhooks, and to share them out.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// After so long without work the server has written down what it has counted.
+const COUNTED_WITHIN: Duration = Duration::from_millis(1_500);
+
+/// What so many nodes have done.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Nodes {
+    /// How many nodes.
+    pub(crate) nodes: usize,
+    /// Events per second that were accepted, sent, answered with 200 and recorded.
+    pub(crate) per_second: f64,
+    /// `per_second` ÷ the bare exchange.
+    pub(crate) ratio: f64,
+    /// `per_second` ÷ what the queue of rows delivered.
+    pub(crate) beside_the_queue: f64,
+    /// Processor time of all nodes for an event, in microseconds.
+    pub(crate) node_cpu_us: f64,
+    /// Processor time of the server's processes for an event, in microseconds; `None` if it is on another machine.
+    pub(crate) database_cpu_us: Option<f64>,
+    /// Transactions that were committed for an event, those that only read among them.
+    pub(crate) commits_per_event: f64,
+    /// How often the server fsynced its log for an event.
+    pub(crate) fsyncs_per_event: f64,
+}
+
+/// Everything that one run has measured.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct NodesReport {
+    /// Processors that the run could use.
+    pub(crate) cores: usize,
+    /// Bare exchanges per second: the mean of before and after.
+    pub(crate) bare_per_second: f64,
+    /// Deliveries per second of a queue with a row for each, claimed with `FOR UPDATE SKIP LOCKED`, one commit for each.
+    pub(crate) row_queue_per_second: f64,
+    /// For each number of nodes.
+    pub(crate) nodes: Vec<Nodes>,
+}
+
+impl NodesReport {
+    /// The report as lines of a table.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mut lines = vec![
+            format!("measured on this machine, in one run: {} cores", self.cores),
+            format!("bare HTTP exchange                              {:>9.0}/s", self.bare_per_second),
+            format!("a row and a commit for each delivery, SKIP LOCKED {:>7.0}/s", self.row_queue_per_second),
+            format!(
+                "{:>5} {:>11} {:>6} {:>11} {:>12} {:>12} {:>14} {:>13}",
+                "nodes",
+                "delivered",
+                "ratio",
+                "× the queue",
+                "nodes' CPU",
+                "database's",
+                "commits/event",
+                "fsyncs/event"
+            ),
+        ];
+        for of in &self.nodes {
+            let database = of.database_cpu_us.map_or_else(|| "not told".to_owned(), |us| format!("{us:.1} µs"));
+            lines.push(format!(
+                "{:>5} {:>9.0}/s {:>6.2} {:>11.1} {:>9.1} µs {database:>12} {:>14.3} {:>13.4}",
+                of.nodes,
+                of.per_second,
+                of.ratio,
+                of.beside_the_queue,
+                of.node_cpu_us,
+                of.commits_per_event,
+                of.fsyncs_per_event
+            ));
+        }
+        lines
+    }
+}
+
+/// How to measure.
+pub(crate) struct Plan<'a> {
+    /// The address of a database whose user may make others beside it.
+    pub(crate) database: &'a str,
+    /// How many nodes, one measurement after the other.
+    pub(crate) nodes: &'a [usize],
+    /// How long events are posted in each.
+    pub(crate) during: Duration,
+    /// Kept connections of the load.
+    pub(crate) connections: usize,
+    /// Folder for the nodes' own files.
+    pub(crate) folder: &'a Path,
+    /// The events.
+    pub(crate) samples: Arc<[(String, String)]>,
+}
+
+/// Measures; `says` is told what is being done.
+pub(crate) async fn run(plan: &Plan<'_>, says: impl Fn(String)) -> Result<NodesReport, Failed> {
+    says("bare exchange".to_owned());
+    let before = bare_exchange(plan.connections, plan.during / 2, &plan.samples).await?;
+    says("a queue of rows".to_owned());
+    let row_queue = row_queue(plan).await?;
+    let mut nodes = Vec::new();
+    for &number in plan.nodes {
+        says(format!("{number} nodes"));
+        nodes.push(of_nodes(plan, number).await?);
+    }
+    says("bare exchange".to_owned());
+    let after = bare_exchange(plan.connections, plan.during / 2, &plan.samples).await?;
+    let bare = f64::midpoint(before, after);
+    for of in &mut nodes {
+        of.ratio = of.per_second / bare;
+        of.beside_the_queue = of.per_second / row_queue;
+    }
+    Ok(NodesReport {
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        bare_per_second: bare,
+        row_queue_per_second: row_queue,
+        nodes,
+    })
+}
+
+/// A receiver that counts.
+async fn receiver() -> Result<(std::net::SocketAddr, Arc<AtomicU64>), Failed> {
+    let arrived = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&arrived);
+    let address = bare::serve(move |_, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+    })
+    .await?;
+    Ok((address, arrived))
+}
+
+/// Deliveries per second of the queue of rows, while jobs are put into it, and until it is empty.
+async fn row_queue(plan: &Plan<'_>) -> Result<f64, Failed> {
+    let scratch = Scratch::create(plan.database, &name("queue")).await?;
+    RowQueue::create(scratch.url()).await?;
+    let (address, arrived) = receiver().await?;
+    let (pushed, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut tasks = Vec::new();
+    let start = Instant::now();
+    for _ in 0..QUEUE_CONNECTIONS {
+        let queue = RowQueue::open(scratch.url()).await?;
+        let (pushed, over, samples) = (Arc::clone(&pushed), Arc::clone(&over), Arc::clone(&plan.samples));
+        tasks.push(tokio::spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                let n = pushed.fetch_add(1, Ordering::Relaxed);
+                queue.push((n % samples.len() as u64) as i32, &event(&samples, n)).await?;
+            }
+            Ok::<(), Failed>(())
+        }));
+    }
+    let producers = tasks.len();
+    for _ in 0..QUEUE_CONNECTIONS {
+        let queue = RowQueue::open(scratch.url()).await?;
+        let target = Target { address, path: "/", key: None };
+        let over = Arc::clone(&over);
+        tasks.push(tokio::spawn(async move {
+            let mut connection = Connection::open(&target).await?;
+            loop {
+                let was_over = over.load(Ordering::Relaxed);
+                match queue.claim().await? {
+                    Some(job) => {
+                        let (status, _) = connection.post(job.body.clone()).await?;
+                        queue.done(&job, status.as_u16()).await?;
+                    }
+                    // What is left is claimed by others.
+                    None if was_over => return Ok(()),
+                    None => tokio::time::sleep(Duration::from_millis(2)).await,
+                }
+            }
+        }));
+    }
+    tokio::time::sleep(plan.during).await;
+    let delivered = arrived.load(Ordering::Relaxed);
+    let took = start.elapsed();
+    over.store(true, Ordering::Relaxed);
+    // The producers end by themselves; what they have put in and nobody has sent is not waited for.
+    for task in tasks.drain(..producers) {
+        task.await??;
+    }
+    for task in tasks {
+        task.abort();
+    }
+    scratch.drop().await?;
+    Ok(delivered as f64 / took.as_secs_f64())
+}
+
+/// What `number` nodes do on a database of their own.
+async fn of_nodes(plan: &Plan<'_>, number: usize) -> Result<Nodes, Failed> {
+    let scratch = Scratch::create(plan.database, &name("nodes")).await?;
+    let (address, arrived) = receiver().await?;
+    let mut nodes = Vec::with_capacity(number);
+    for n in 0..number {
+        nodes.push(Server::start_on(scratch.url(), plan.folder.join(format!("node-{number}-{n}"))).await?);
+    }
+    for (n, (name, _)) in plan.samples.iter().enumerate() {
+        nodes[0].webhook(&format!("bench {n}"), name, &format!("http://{address}/{n}")).await?;
+    }
+    for node in &nodes {
+        know(node, plan.samples.len()).await?;
+    }
+    warm_up(plan, &nodes, &arrived).await?;
+    let counts = scratch.counts().await?;
+    let (cpu, database_cpu) = (cpu_of(&nodes)?, database_cpu(&scratch).await?);
+    let sent_before = arrived.load(Ordering::Relaxed);
+
+    let start = Instant::now();
+    let mut loads = Vec::with_capacity(number);
+    for (n, node) in nodes.iter().enumerate() {
+        let share = (plan.connections / number + usize::from(n < plan.connections % number)).max(1);
+        let (target, during, samples) = (node.target.clone(), plan.during, Arc::clone(&plan.samples));
+        // Each node is posted every type.
+        loads.push(tokio::spawn(async move { flat_out(&target, share, during, move |at| event(&samples, at)).await }));
+    }
+    let mut answered = 0;
+    for load in loads {
+        answered += load.await??.answered;
+    }
+    arrive(&arrived, sent_before + answered).await?;
+    let took = start.elapsed();
+
+    let per_event = |spent: f64| spent / answered.max(1) as f64;
+    let node_cpu_us = per_event((cpu_of(&nodes)? - cpu).as_micros() as f64);
+    let database_cpu_us = match (database_cpu, self::database_cpu(&scratch).await?) {
+        (Some(before), Some(after)) => Some(per_event(after.saturating_sub(before).as_micros() as f64)),
+        _ => None,
+    };
+    tokio::time::sleep(COUNTED_WITHIN).await;
+    let after = scratch.counts().await?;
+    for node in nodes {
+        node.stop().await?;
+    }
+    scratch.drop().await?;
+    Ok(Nodes {
+        nodes: number,
+        per_second: answered as f64 / took.as_secs_f64(),
+        ratio: 0.0,
+        beside_the_queue: 0.0,
+        node_cpu_us,
+        database_cpu_us,
+        commits_per_event: per_event((after.commits - counts.commits) as f64),
+        fsyncs_per_event: per_event((after.fsyncs - counts.fsyncs) as f64),
+    })
+}
+
+/// Waits until a node knows all webhooks.
+async fn know(node: &Server, webhooks: usize) -> Result<(), Failed> {
+    let patience = Instant::now() + PATIENCE;
+    let mut connection = Connection::open(&node.target).await?;
+    loop {
+        let path = "/v1/accounts/default/webhooks?limit=100";
+        let (status, text) = connection.call(Method::GET, path, bytes::Bytes::new()).await?;
+        let answer: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        if status == StatusCode::OK && answer["data"].as_array().is_some_and(|found| found.len() == webhooks) {
+            return Ok(());
+        }
+        if Instant::now() > patience {
+            return Err(Failed(format!("a node does not know the webhooks: {status} {answer}")));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// An event of each type through each node, until all have arrived.
+async fn warm_up(plan: &Plan<'_>, nodes: &[Server], arrived: &AtomicU64) -> Result<(), Failed> {
+    let mut sent = 0;
+    for node in nodes {
+        let mut connection = Connection::open(&node.target).await?;
+        for n in 0..plan.samples.len() as u64 {
+            let (status, text) = connection.post(event(&plan.samples, n)).await?;
+            if !status.is_success() {
+                return Err(Failed(format!("{status}: {}", String::from_utf8_lossy(&text))));
+            }
+            sent += 1;
+        }
+    }
+    arrive(arrived, sent).await
+}
+
+/// Waits until so many have arrived.
+async fn arrive(arrived: &AtomicU64, number: u64) -> Result<(), Failed> {
+    let patience = Instant::now() + PATIENCE;
+    while arrived.load(Ordering::Relaxed) < number {
+        if Instant::now() > patience {
+            let arrived = arrived.load(Ordering::Relaxed);
+            return Err(Failed(format!("of {number} accepted events only {arrived} arrived within a minute")));
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+/// The processor time that all nodes have taken so far.
+fn cpu_of(nodes: &[Server]) -> Result<Duration, Failed> {
+    let mut sum = Duration::ZERO;
+    for node in nodes {
+        sum += cpu(node.process()?).ok_or_else(|| Failed("processor time is not told here".to_owned()))?;
+    }
+    Ok(sum)
+}
+
+/// The processor time that the server's processes have taken so far, if they are on this machine.
+async fn database_cpu(scratch: &Scratch) -> Result<Option<Duration>, Failed> {
+    let mut sum = None;
+    for process in scratch.processes().await? {
+        let name = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+        if name.trim_end() == "postgres"
+            && let Some(spent) = cpu(process)
+        {
+            sum = Some(sum.unwrap_or(Duration::ZERO) + spent);
+        }
+    }
+    Ok(sum)
+}
+
+/// The processor time of a process, its threads' included.
+fn cpu(process: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name before it may hold spaces and parentheses.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap_or(0)).sum();
+    // A tick is a hundredth of a second wherever Linux runs.
+    Some(Duration::from_millis(ticks * 10))
+}
+
+fn name(of: &str) -> String {
+    format!("posthaste_bench_{}_{of}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_is_read() {
+        assert!(cpu(std::process::id()).is_some());
+        assert_eq!(cpu(0), None);
+    }
+}

@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use serde_json::Value;
+use store::conformance::cluster::Cluster;
 
 use crate::wait;
 
@@ -47,4 +48,26 @@ async fn a_burst_is_answered_and_what_was_accepted_is_kept() {
         assert_eq!(burst["lost"], 0, "{burst}");
     }
     assert!(bursts["over_a_quota"]["refused"].as_u64() > Some(0), "{bursts}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_on_postgresql_are_measured_beside_a_queue_of_rows() {
+    let _machine = wait::the_machine().await;
+    let database = Cluster::shared().database();
+    let words = ["--database", &database, "--nodes", "1,2", "--seconds", "1", "--connections", "8"];
+    let report = bench(&words).await;
+    println!("a dev build beside other tests: {report}");
+    for figure in ["bare_per_second", "row_queue_per_second"] {
+        assert!(report[figure].as_f64().is_some_and(|figure| figure > 0.0), "{figure} in {report}");
+    }
+    let nodes = report["nodes"].as_array().expect("a list");
+    assert_eq!(nodes.len(), 2);
+    for (of, number) in nodes.iter().zip(1u64..) {
+        assert_eq!(of["nodes"], number);
+        for figure in ["per_second", "ratio", "beside_the_queue", "node_cpu_us", "database_cpu_us", "fsyncs_per_event"]
+        {
+            assert!(of[figure].as_f64().is_some_and(|figure| figure > 0.0), "{figure} in {of}");
+        }
+        assert!(of["commits_per_event"].as_f64().is_some_and(|figure| figure > 0.0 && figure < 20.0), "{of}");
+    }
 }

@@ -12,10 +12,8 @@ use serde_json::json;
 
 use crate::api::Api;
 use crate::certificates::{Authority, Leaf};
-use crate::dns::{Dns, Script as Names};
 use crate::receiver::{Receiver, Request, Script, Step, status};
-use crate::room::start;
-use crate::server::Launch;
+use crate::room::{start, surroundings};
 use crate::wait;
 use ledger::{Came, Kept, Ledger};
 use load::Load;
@@ -47,14 +45,8 @@ fn rounds() -> usize {
 async fn nothing_is_lost_by_kill_9() {
     let _machine = wait::the_machine().await;
     let (ledger, rounds) = (Arc::new(Ledger::default()), rounds());
-    let (dns, authority, launch) = (Dns::start().await, Authority::new(), Launch::new());
-    dns.fallback(Names::addresses("127.0.0.2"));
-    let roots = authority.write(launch.folder());
-    let launch = launch
-        .flag("--resolver", dns.address)
-        .flag("--trust-ca", roots.display())
-        .flag("--allow-private", "127.0.0.2/32")
-        .flag("--retry-schedule", "1s,1s,1s,1s,1s");
+    let (_dns, authority, launch) = surroundings().await;
+    let launch = launch.flag("--retry-schedule", "1s,1s,1s,1s,1s");
     let receiver = receiver(&authority, &ledger).await;
     let mut server = start(launch.clone()).await;
     for (place, events) in WEBHOOKS.iter().enumerate() {
@@ -71,8 +63,7 @@ async fn nothing_is_lost_by_kill_9() {
         let later = Duration::from_micros(chance.u64(0..100_000));
         load.until_killed(server, EVENTS_MIN, later).await;
         // What the dead process has sent belongs to this round.
-        let over = async || (receiver.ended() == receiver.connections()).then_some(());
-        wait::until("the end of its connections", Duration::from_secs(20), over).await;
+        receiver.let_go().await;
         ledger.begin_round(round + 1);
         server = start(launch.clone()).await;
     }

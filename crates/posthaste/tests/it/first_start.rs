@@ -1,9 +1,7 @@
 //! The first start of the shipped binary: what `dev` and `serve` say when nobody has run them before, piped, as a script
 //! would read it.
 
-use std::process::Command;
-
-use crate::running::Running;
+use crate::running::{Running, run};
 
 const DEV: [&str; 7] =
     ["dev", "--listen", "127.0.0.1:0", "--inbox-listen", "127.0.0.1:0", "--retry-schedule", "50ms,100ms,1s"];
@@ -60,16 +58,7 @@ fn client_commands_find_what_dev_left() {
     let directory = tempfile::tempdir().expect("a directory");
     let dev = Running::start(directory.path(), &DEV);
     dev.until(&["✓ ready in"]);
-    let run = |arguments: &[&str]| {
-        let done = Command::new(env!("CARGO_BIN_EXE_posthaste"))
-            .args(arguments)
-            .current_dir(directory.path())
-            .env_clear()
-            .output()
-            .expect("the binary starts");
-        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (done.status.code(), said(&done.stdout), said(&done.stderr))
-    };
+    let run = |arguments: &[&str]| run(directory.path(), arguments);
     let (code, out, err) = run(&["send", "watchlist.domain_changed", "--wait", "--within", "1m"]);
     assert_eq!(code, Some(0), "{out}{err}");
     assert!(out.contains("watchlist.domain_changed  → 2 webhooks") && out.contains("All delivered in"), "{out}");

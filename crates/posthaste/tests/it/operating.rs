@@ -143,9 +143,8 @@ fn instant(text: &str) {
 }
 
 fn run(launch: &Launch, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
-    let output = command.args(arguments).current_dir(launch.folder()).env_clear().output().expect("the binary runs");
-    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    let (code, said, _) = crate::running::run(launch.folder(), arguments);
+    (code, said)
 }
 
 fn findings(said: &str) -> BTreeMap<String, (bool, String)> {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::certificates::{Authority, Leaf};
-use crate::dns::{Dns, Script as Names};
+use crate::certificates::Leaf;
+use crate::dns::Dns;
 use crate::receiver::{Answer, Receiver, Request, Script, Step, status};
-use crate::room::{Room, start};
+use crate::room::{Room, start, surroundings};
 use crate::server::Launch;
 use crate::wait;
 
@@ -19,15 +19,8 @@ const SENT_MAX: Duration = Duration::from_secs(60);
 
 /// A name server, a launch with this schedule, and a receiver.
 pub(crate) async fn stage(schedule: &str, answer: Answer) -> (Dns, Launch, Receiver) {
-    let (dns, authority, launch) = (Dns::start().await, Authority::new(), Launch::new());
-    dns.fallback(Names::addresses("127.0.0.2"));
-    let roots = authority.write(launch.folder());
-    let launch = launch
-        .flag("--resolver", dns.address)
-        .flag("--trust-ca", roots.display())
-        .flag("--allow-private", "127.0.0.2/32")
-        .flag("--jitter", "0")
-        .flag("--retry-schedule", schedule);
+    let (dns, authority, launch) = surroundings().await;
+    let launch = launch.flag("--jitter", "0").flag("--retry-schedule", schedule);
     let receiver = Receiver::start(Script::choosing(Some(authority.config(Leaf::Good)), answer)).await;
     (dns, launch, receiver)
 }

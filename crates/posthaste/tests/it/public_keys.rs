@@ -11,12 +11,10 @@ use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 use crate::backup::posthaste;
-use crate::certificates::{Authority, Leaf};
-use crate::dns::{Dns, Script as Names};
+use crate::certificates::Leaf;
 use crate::python::{javascript, programs};
 use crate::receiver::{Receiver, Request, Script, status};
-use crate::room::{Room, start};
-use crate::server::Launch;
+use crate::room::{Room, start, surroundings};
 use crate::wait;
 
 /// For a request to arrive.
@@ -110,12 +108,9 @@ async fn next(receiver: &Receiver, known: &mut usize, count: usize) -> Vec<Reque
 
 #[tokio::test(flavor = "multi_thread")]
 async fn public_keys_check_every_request_over_rotation_and_kill_9() {
-    let (dns, authority, launch) = (Dns::start().await, Authority::new(), Launch::new());
-    dns.fallback(Names::addresses("127.0.0.2"));
+    let (_dns, authority, launch) = surroundings().await;
     let checkers = Checkers::new(launch.folder());
-    let roots = authority.write(launch.folder());
-    let launch = launch.flag("--resolver", dns.address).flag("--trust-ca", roots.display());
-    let launch = launch.flag("--allow-private", "127.0.0.2/32").flags("--retry-schedule 100ms,1h --jitter 0");
+    let launch = launch.flags("--retry-schedule 100ms,1h --jitter 0");
     // Every first attempt at /retry fails.
     let answer = |request: &Request| {
         let fails = request.path() == "/retry" && request.header("X-CronDB-Attempt") == Some("1");

@@ -10,10 +10,7 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use crate::certificates::Authority;
-use crate::dns::{Dns, Script as Names};
-use crate::room::{Room, start};
-use crate::server::Launch;
+use crate::room::{Room, start, surroundings};
 use crate::wait;
 
 /// For a receiver to say something.
@@ -95,12 +92,9 @@ fn assert_verified(request: &Value, checks: &[&str], also: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn real_receivers_verify_every_request() {
     let secret = format!("whsec_{}", BASE64.encode(b"thirty-two bytes of a secret ...".as_slice()));
-    let (dns, authority, launch) = (Dns::start().await, Authority::new(), Launch::new());
-    dns.fallback(Names::addresses("127.0.0.2"));
+    let (_dns, authority, launch) = surroundings().await;
     let python = Python::start(&authority.pem_file(launch.folder()), &[&secret]);
-    let roots = authority.write(launch.folder());
-    let launch = launch.flag("--resolver", dns.address).flag("--trust-ca", roots.display());
-    let server = start(launch.flag("--allow-private", "127.0.0.2/32")).await;
+    let server = start(launch).await;
     let room = Room::open(&server.api, "python").await;
     // The first and the second attempt of a delivery fail.
     let url = format!("https://python.example.com:{}/fail/1,2", python.port);

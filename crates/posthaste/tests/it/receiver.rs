@@ -210,6 +210,12 @@ impl Receiver {
         self.log.ended.load(Ordering::SeqCst)
     }
 
+    /// Waits until every connection has ended, as those of a dead process do.
+    pub(crate) async fn let_go(&self) {
+        let over = async || (self.ended() == self.connections()).then_some(());
+        crate::wait::until("the end of its connections", Duration::from_secs(20), over).await;
+    }
+
     /// How many bytes came after TLS.
     pub(crate) fn bytes_read(&self) -> u64 {
         self.log.read.load(Ordering::SeqCst)

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::api::{Api, Reply};
+use crate::certificates::Authority;
+use crate::dns::{Dns, Script as Names};
 use crate::server::{Launch, Server};
 use crate::table::EXAMPLE;
 use crate::wait;
@@ -15,6 +17,16 @@ const RECORDED_MAX: Duration = Duration::from_secs(30);
 /// Starts a server without holding up what runs beside it.
 pub(crate) async fn start(launch: Launch) -> Server {
     tokio::task::spawn_blocking(move || launch.start()).await.expect("it starts")
+}
+
+/// A name server by which every name leads to 127.0.0.2, the "public" address of the tests; an authority for receivers
+/// there; and a launch that asks the one and trusts the other.
+pub(crate) async fn surroundings() -> (Dns, Authority, Launch) {
+    let (dns, authority, launch) = (Dns::start().await, Authority::new(), Launch::new());
+    dns.fallback(Names::addresses("127.0.0.2"));
+    let roots = authority.write(launch.folder());
+    let launch = launch.flag("--resolver", dns.address).flag("--trust-ca", roots.display());
+    (dns, authority, launch.flag("--allow-private", "127.0.0.2/32"))
 }
 
 /// An account of its own.

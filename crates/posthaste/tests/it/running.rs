@@ -84,6 +84,14 @@ impl Running {
     }
 }
 
+/// The binary to its end in this directory, as a person runs it beside another: its code, and what it says.
+pub(crate) fn run(directory: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
+    let done = command.args(arguments).current_dir(directory).env_clear().output().expect("the binary starts");
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (done.status.code(), said(&done.stdout), said(&done.stderr))
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         // Where a test has failed it may still run.

@@ -5,18 +5,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::running::Running;
+use crate::running::{Running, run};
 
 const DEV: [&str; 7] =
     ["dev", "--listen", "127.0.0.1:0", "--inbox-listen", "127.0.0.1:0", "--retry-schedule", "50ms,100ms,1s"];
-
-/// The binary as a person runs it beside `dev`: its code, and what it says.
-fn run(directory: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
-    let done = command.args(arguments).current_dir(directory).env_clear().output().expect("the binary starts");
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (done.status.code(), said(&done.stdout), said(&done.stderr))
-}
 
 fn json(directory: &Path, arguments: &[&str]) -> Value {
     let (code, out, err) = run(directory, &[arguments, &["--json"]].concat());

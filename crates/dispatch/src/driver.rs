@@ -1,10 +1,9 @@
 //! The driver: feeds the scheduler with what happens, and carries out what it says.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use domain::audit::By;
 use domain::delivery::{Due, Settlement};
 use domain::directory::SharedDirectory;
@@ -14,18 +13,26 @@ use domain::in_flight::InFlight;
 use domain::order::{Order, OrderKey};
 use domain::policy::Policy;
 use domain::replay::ReplayChange;
+use domain::shard::{SHARDS, Shard};
 use domain::store::{Change, ChangeError, Fact, Store, StoreError};
 use domain::time::{Clock, Timestamp};
 use domain::trace::Tracer;
 use domain::transport::Transport;
-use domain::waiting::{Waiting, Waits};
+use domain::waiting::Waits;
 use domain::webhook::{Pause, PauseCause};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+mod feed;
+mod member;
+
+use crate::leases;
 use crate::scheduler::{Input, Output, Scheduler, with_keys};
 use crate::sender::{Maker, Sender};
+pub use feed::{Facts, Feed, feed};
+use member::Member;
+pub use member::Sharing;
 
 /// How many messages one turn of the loop takes at most, and how many ends of attempts go into one record.
 const BATCH: usize = 1_024;
@@ -35,43 +42,11 @@ const STEP: Duration = Duration::from_millis(500);
 enum Message {
     Facts(Vec<Fact>),
     Input(Input),
+    Lease(leases::Input),
+    AcceptedElsewhere(Vec<Shard>),
     Ask(Vec<(u32, DeliveryId)>, oneshot::Sender<Vec<Option<Waits>>>),
     Drain(oneshot::Sender<()>),
     Pulse(oneshot::Sender<Pulse>),
-}
-
-/// Where the store tells what it has committed, before there is a dispatcher.
-#[derive(Clone)]
-pub struct Feed(UnboundedSender<Message>);
-
-impl Feed {
-    /// Tells the dispatcher what was committed, in the order of the commits.
-    pub fn publish(&self, facts: Vec<Fact>) {
-        // Without a dispatcher there is nobody to tell: the store tells it all again at the next start.
-        let _ = self.0.send(Message::Facts(facts));
-    }
-}
-
-#[async_trait]
-impl Waiting for Feed {
-    async fn waits(&self, deliveries: Vec<(u32, DeliveryId)>) -> Vec<Option<Waits>> {
-        let unknown = vec![None; deliveries.len()];
-        let (answer, answered) = oneshot::channel();
-        if self.0.send(Message::Ask(deliveries, answer)).is_err() {
-            return unknown;
-        }
-        answered.await.unwrap_or(unknown)
-    }
-}
-
-/// The other end of a [`Feed`].
-pub struct Facts(UnboundedReceiver<Message>);
-
-/// A feed of facts from the store to the dispatcher.
-#[must_use]
-pub fn feed() -> (Feed, Facts) {
-    let (sender, receiver) = unbounded_channel();
-    (Feed(sender), Facts(receiver))
 }
 
 /// What the dispatcher is made of.
@@ -92,6 +67,8 @@ pub struct Parts {
     pub tracer: Option<Arc<dyn Tracer>>,
     /// Seed of the jitter.
     pub seed: u64,
+    /// How the work is shared with other nodes; `None` where one process does it all.
+    pub sharing: Option<Sharing>,
 }
 
 /// Figures of the dispatcher, for metrics.
@@ -105,6 +82,8 @@ pub struct Gauges {
     pub failing_lanes: AtomicUsize,
     /// How long after they were due attempts started.
     pub lag: Histogram,
+    /// When the oldest delivery that is due was due, in microseconds since 1970, 0 for none; whoever looks for it sets it.
+    pub oldest_due: AtomicI64,
 }
 
 /// Where the dispatcher's loop stands, by its own word.
@@ -157,8 +136,10 @@ pub fn start(parts: Parts, feed: &Feed, facts: Facts) -> Dispatch {
     let (settlements, to_record) = unbounded_channel();
     tokio::spawn(record(Arc::clone(&parts.store), parts.in_flight.clone(), to_record));
     let now = parts.clock.now();
+    let scheduler = Scheduler::new(Arc::clone(&parts.policy), parts.seed, now);
     let driver = Driver {
-        scheduler: Scheduler::new(Arc::clone(&parts.policy), parts.seed, now),
+        scheduler: if parts.sharing.is_some() { scheduler.sharing(SHARDS) } else { scheduler },
+        member: parts.sharing.map(Member::new),
         sender: Arc::new(Sender {
             store: parts.store,
             maker: Maker {
@@ -199,6 +180,8 @@ async fn record(store: Arc<dyn Store>, in_flight: InFlight, mut settlements: Unb
 
 struct Driver {
     scheduler: Scheduler,
+    /// This node among others, if there are any.
+    member: Option<Member>,
     sender: Arc<Sender>,
     directory: SharedDirectory,
     messages: UnboundedSender<Message>,
@@ -215,12 +198,15 @@ impl Driver {
         let mut batch = Vec::with_capacity(BATCH);
         let sleep = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(sleep);
+        let beat = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(beat);
         let mut wake_at = None;
         loop {
             tokio::select! {
                 biased;
                 _ = messages.recv_many(&mut batch, BATCH) => {}
                 () = &mut sleep, if wake_at.is_some() => wake_at = None,
+                () = &mut beat, if self.member.is_some() => {}
             }
             let now = self.now();
             for message in batch.drain(..) {
@@ -231,6 +217,8 @@ impl Driver {
                         }
                     }
                     Message::Input(input) => self.scheduler.take(now, input),
+                    Message::Lease(input) => self.lease(now, input),
+                    Message::AcceptedElsewhere(shards) => self.accepted_elsewhere(now, &shards),
                     Message::Ask(deliveries, answer) => {
                         let waits = |(webhook, delivery)| self.scheduler.waits(now, webhook, delivery);
                         // Whoever asked may have gone.
@@ -238,6 +226,7 @@ impl Driver {
                     }
                     Message::Drain(done) => {
                         self.scheduler.drain();
+                        self.lease(now, leases::Input::Drain);
                         self.draining = Some(done);
                     }
                     Message::Pulse(answer) => {
@@ -251,12 +240,17 @@ impl Driver {
                     }
                 }
             }
+            self.share(now);
             for output in self.scheduler.outputs(now) {
                 self.carry_out(now, output);
             }
             self.gauges.in_flight.store(self.scheduler.in_flight(), Ordering::Relaxed);
             self.gauges.known.store(self.scheduler.known(), Ordering::Relaxed);
-            if self.draining.is_some() && self.scheduler.idle() {
+            if let Some(member) = &self.member {
+                beat.as_mut().reset(member.wake_at());
+            }
+            let left = self.member.as_ref().is_none_or(Member::left);
+            if self.draining.is_some() && self.scheduler.idle() && left {
                 if let Some(done) = self.draining.take() {
                     // Whoever asked may have gone.
                     let _ = done.send(());
@@ -282,12 +276,16 @@ impl Driver {
         if Duration::from_micros(step.unsigned_abs()) > STEP {
             tracing::warn!(seconds = step / 1_000_000, "the wall clock has stepped");
             self.scheduler.take(wall, Input::ClockStepped(step));
+            if let Some(member) = self.member.as_mut().filter(|_| step > 0) {
+                member.stood_still();
+                self.lease(wall, leases::Input::Nudged);
+            }
         }
         self.anchor = (instant, wall);
         wall
     }
 
-    fn carry_out(&self, now: Timestamp, output: Output) {
+    fn carry_out(&mut self, now: Timestamp, output: Output) {
         match output {
             Output::Start(start) => {
                 self.gauges.lag.observe(now.since(start.due.due_at));
@@ -333,7 +331,17 @@ impl Driver {
             Output::HandOver { replay, count } => self.step(replay, ReplayChange::HandOver { replay, count }),
             Output::PauseReplay { replay, cause } => self.step(replay, ReplayChange::Pause { replay, cause }),
             Output::Dropped(delivery) => self.sender.maker.in_flight.ended(delivery),
-            Output::Quiet(_) | Output::LoadArrivals(_) => {}
+            Output::Quiet(shards) => self.lease(now, leases::Input::Quiet(shards)),
+            Output::LoadArrivals(load) => {
+                let store = Arc::clone(&self.sender.store);
+                self.answer(async move {
+                    let rows = store.due(load.after, load.until, load.limit).await;
+                    if let Err(error) = &rows {
+                        tracing::error!(%error, "what other nodes have accepted could not be read");
+                    }
+                    Input::Arrivals(rows.ok())
+                });
+            }
             Output::HeldSent { webhook, version } => {
                 let store = Arc::clone(&self.sender.store);
                 tokio::spawn(async move {

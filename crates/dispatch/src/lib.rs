@@ -11,5 +11,5 @@ pub mod scheduler;
 mod sender;
 mod turns;
 
-pub use driver::{Dispatch, Facts, Feed, Gauges, Parts, Pulse, feed, start};
+pub use driver::{Dispatch, Facts, Feed, Gauges, Parts, Pulse, Sharing, feed, start};
 pub use sender::build_request;

@@ -98,11 +98,14 @@ impl Terms {
 /// The shards that this node holds: written by whoever keeps its leases, read by the store, whose writes carry the epochs,
 /// and whose reads for the dispatcher are of these shards alone.
 #[derive(Debug, Clone)]
-pub struct Holdings(Arc<[AtomicU64]>);
+pub struct Holdings {
+    epochs: Arc<[AtomicU64]>,
+    refused: Arc<AtomicU64>,
+}
 
 impl Default for Holdings {
     fn default() -> Self {
-        Self(Shard::all().map(|_| AtomicU64::new(0)).collect())
+        Self { epochs: Shard::all().map(|_| AtomicU64::new(0)).collect(), refused: Arc::default() }
     }
 }
 
@@ -110,7 +113,7 @@ impl Holdings {
     /// The epoch under which the shard is held; `None` if it is not.
     #[must_use]
     pub fn epoch(&self, shard: Shard) -> Option<Epoch> {
-        let epoch = self.0.get(usize::from(shard.0))?.load(Ordering::Acquire);
+        let epoch = self.epochs.get(usize::from(shard.0))?.load(Ordering::Acquire);
         (epoch > 0).then_some(Epoch(epoch))
     }
 
@@ -130,8 +133,19 @@ impl Holdings {
         self.set(shard, 0);
     }
 
+    /// Writes were refused, since another node has taken the shard.
+    pub fn refuse(&self, writes: usize) {
+        self.refused.fetch_add(writes as u64, Ordering::Relaxed);
+    }
+
+    /// How many writes were refused.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     fn set(&self, shard: Shard, epoch: u64) {
-        if let Some(place) = self.0.get(usize::from(shard.0)) {
+        if let Some(place) = self.epochs.get(usize::from(shard.0)) {
             place.store(epoch, Ordering::Release);
         }
     }

@@ -78,6 +78,8 @@ pub(crate) enum ClientCommand {
     Accounts(c::accounts::Options),
     /// What was changed, when and by whom
     Audit(c::audit::Options),
+    /// The nodes that share the work: their shards, and how far behind sending is
+    Cluster(c::cluster::Options),
     /// What can be found out about this machine and the server
     Doctor(c::doctor::Options),
     /// Whether the server can work, for health checks
@@ -179,6 +181,7 @@ async fn client_command(command: ClientCommand, console: &Console, environment: 
         ClientCommand::Keys(options) => commands::keys::run(&options, &open(&options.server)?).await,
         ClientCommand::Accounts(options) => commands::accounts::run(&options, &open(&options.server)?).await,
         ClientCommand::Audit(options) => commands::audit::run(&options, &open(&options.server)?).await,
+        ClientCommand::Cluster(options) => commands::cluster::run(&options, &open(&options.server)?).await,
         ClientCommand::Doctor(options) => commands::doctor::run(&options, &open(&options.server)?).await,
         ClientCommand::Ready(options) => commands::ready::run(&options, &open(&options.server)?).await,
         ClientCommand::Openapi(options) => commands::openapi::run(&options, &open(&options.server)?).await,

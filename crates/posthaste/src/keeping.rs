@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use domain::directory::SharedDirectory;
+use domain::shard::Holdings;
 use domain::store::{Fact, Store};
 use domain::vault::Vault;
 use store::Figures;
@@ -47,6 +48,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) facts: Box<dyn FnMut(Vec<Fact>) + Send + Sync>,
     /// Told why the store has stopped for good.
     pub(crate) failed: watch::Sender<Option<String>>,
+    /// The shards that this node holds, where many share them.
+    pub(crate) holdings: Option<Holdings>,
 }
 
 /// An open store.
@@ -64,7 +67,7 @@ impl Kept {
     /// # Errors
     /// The setting that has to be changed.
     pub(crate) async fn open(place: &Place, opening: Opening<'_>) -> Result<(Self, Vec<Fact>), Stop> {
-        let Opening { settings, key, directory, mut facts, failed } = opening;
+        let Opening { settings, key, directory, mut facts, failed, holdings } = opening;
         let clock = Arc::new(SystemClock);
         match place {
             Place::Directory(dir) => {
@@ -89,7 +92,7 @@ impl Kept {
                     address: Address::clone(address),
                     vault: Vault::new(key),
                     directory,
-                    holdings: None,
+                    holdings,
                     clock,
                     chance: Box::new(chance::fill),
                     keep: Some(settings.retention),

@@ -18,6 +18,7 @@ mod platform_key;
 mod private_file;
 mod service_manager;
 mod settings;
+mod sharing;
 mod signals;
 mod traces;
 mod watchdog;

@@ -84,6 +84,9 @@ pub(crate) async fn watch(
         let pulse = tokio::time::timeout(ANSWERS_WITHIN, dispatch.pulse()).await.ok().flatten();
         let asked = tokio::time::timeout(ANSWERS_WITHIN, store.oldest_due(now)).await;
         let oldest_due = asked.map_err(|_| ()).and_then(|answer| answer.map_err(|_| ()));
+        if let Ok(oldest_due) = oldest_due {
+            dispatch.gauges().oldest_due.store(oldest_due.map_or(0, |at| at.0), Ordering::Relaxed);
+        }
         if let Some(pulse) = pulse {
             dispatch.gauges().failing_lanes.store(pulse.failing_lanes, Ordering::Relaxed);
         }

@@ -31,6 +31,7 @@ use crate::keeping::{Kept, Opening, Place};
 use crate::service_manager::ServiceManager;
 use crate::settings::resolved::Shown;
 use crate::settings::{BadSetting, Settings};
+use crate::sharing::Shared;
 use crate::{figures, watchdog};
 
 /// How long the attempts in flight, and the answers under way, may take to end.
@@ -91,7 +92,12 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
     let (feed, facts) = dispatch::feed();
     let (failed, failure) = watch::channel(None);
     let (live_hook, feed_hook) = (live.clone(), feed.clone());
+    let shared = Shared::of(place, settings, address.port(), &feed)?;
+    let shared_hook = shared.clone();
     let facts_hook = move |facts: Vec<Fact>| {
+        if let Some(shared) = &shared_hook {
+            shared.tell_owners(&facts);
+        }
         live_hook.publish(&facts);
         if let Some(tap) = &tap {
             for fact in &facts {
@@ -101,7 +107,14 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         }
         feed_hook.publish(facts);
     };
-    let opening = Opening { settings, key, directory: directory.clone(), facts: Box::new(facts_hook), failed };
+    let opening = Opening {
+        settings,
+        key,
+        directory: directory.clone(),
+        facts: Box::new(facts_hook),
+        failed,
+        holdings: shared.as_ref().map(Shared::holdings),
+    };
     let (kept, known) = Kept::open(place, opening).await?;
     let store = kept.store();
     feed.publish(known);
@@ -118,6 +131,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
             in_flight: in_flight.clone(),
             tracer: tracer.clone(),
             seed: u64::from_le_bytes(chance::bytes()),
+            sharing: shared.as_ref().map(Shared::sharing),
         },
         &feed,
         facts,
@@ -155,6 +169,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         settings: settings.shown.iter().map(shown).collect(),
         live: live.clone(),
+        cluster: shared.as_ref().map(Shared::cluster),
         health: health.clone(),
         disk: disk.clone(),
         figures: Arc::clone(&figures),

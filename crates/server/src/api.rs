@@ -7,6 +7,7 @@ mod accounts;
 mod attempt_json;
 mod audit;
 mod brand;
+mod cluster;
 mod deliveries;
 mod delivery_export;
 mod delivery_json;
@@ -71,6 +72,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         event_types::operations(),
         egress_ips::operations(),
         operations::operations(),
+        cluster::operations(),
         openapi::operations(),
     ]
     .into_iter()

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::address::IpRange;
 use domain::catalogue::Catalogue;
+use domain::cluster::Cluster;
 use domain::directory::SharedDirectory;
 use domain::endpoint_url::UrlRules;
 use domain::id;
@@ -100,6 +101,8 @@ pub struct App {
     pub inbox: Option<Arc<dyn Inbox>>,
     /// The dashboard, which is served beside the API.
     pub dashboard: Dashboard,
+    /// What the work is shared through with other nodes; `None` where one process does it all.
+    pub cluster: Option<Arc<dyn Cluster>>,
     /// Whether sending goes on; the wiring's watchdog says so.
     pub health: Health,
     /// Looks how much room there is.

@@ -232,6 +232,7 @@ impl World {
             carrier: Carrier::new(Arc::new(NoNetwork), 1),
             inbox: Some(Arc::new(crate::inbox::OneBox::default())),
             dashboard: crate::dashboard::of_the_tests(),
+            cluster: None,
             health: server::Health::default(),
             disk: Arc::new(|| server::Disk { free: Some(8), total: Some(100), store: 3 }),
             figures: Arc::default(),

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::{AsyncMessage, Client, Row, Statement};
 
 use super::address::Address;
 use super::fault::Fault;
@@ -71,6 +71,31 @@ impl Connector {
             ))
             .await?;
         Ok(Link { client, statements: Mutex::default() })
+    }
+
+    /// Calls `hear` with what is said on a channel, until the connection is lost.
+    pub(super) async fn listen(&self, channel: &str, hear: impl Fn(&str)) -> Result<(), Fault> {
+        let (client, mut connection) = self.address.config.connect(self.tls.clone()).await?;
+        let listen = format!("LISTEN {channel}");
+        let mut listening = std::pin::pin!(client.batch_execute(&listen));
+        let mut listens = false;
+        loop {
+            let heard = std::future::poll_fn(|cx| {
+                if !listens && let std::task::Poll::Ready(done) = listening.as_mut().poll(cx) {
+                    listens = true;
+                    if let Err(error) = done {
+                        return std::task::Poll::Ready(Some(Err(error)));
+                    }
+                }
+                connection.poll_message(cx)
+            });
+            match heard.await {
+                Some(Ok(AsyncMessage::Notification(said))) => hear(said.payload()),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error.into()),
+                None => return Ok(()),
+            }
+        }
     }
 }
 

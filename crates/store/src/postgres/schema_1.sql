@@ -288,3 +288,29 @@ CREATE TABLE slots (
     slot smallint PRIMARY KEY,
     reserved bigint NOT NULL
 );
+
+-- The nodes, by a number that each process draws for itself. A node lives until `until`, by the database's clock; `since` gives
+-- them their order. What follows `leaving` is what it says of itself.
+CREATE TABLE nodes (
+    id bigint PRIMARY KEY,
+    name text NOT NULL,
+    version text NOT NULL,
+    since timestamptz NOT NULL,
+    heard timestamptz NOT NULL,
+    until timestamptz NOT NULL,
+    leaving boolean NOT NULL,
+    in_flight integer NOT NULL,
+    known integer NOT NULL,
+    oldest_due bigint
+);
+
+-- Who holds which shard, and until when. Taking one raises its epoch, which is part of a key: so whoever takes it waits for the
+-- transactions of its owner before, which hold the row as one that keys refer to (FOR KEY SHARE); renewing it does not.
+CREATE TABLE leases (
+    shard smallint PRIMARY KEY,
+    epoch bigint NOT NULL DEFAULT 0,
+    owner bigint,
+    until timestamptz NOT NULL DEFAULT '-infinity',
+    UNIQUE (shard, epoch)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 5000);
+INSERT INTO leases (shard) SELECT generate_series(0, 1023);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use domain::attempt::Reason;
 use domain::delivery::{Next, Settlement};
 use domain::id::DeliveryId;
+use domain::shard::Shard;
 use domain::store::Fact;
 use domain::time::Timestamp;
 
@@ -16,6 +17,7 @@ use super::deliveries::{self, Ids};
 use super::engine::Engine;
 use super::fault::Fault;
 use super::hot::{self, Waiting};
+use super::leases;
 use super::replaying::may_be_of_replay;
 use crate::rows::attempt;
 use crate::rows::delivery::{DeliveryRow, State};
@@ -55,9 +57,27 @@ impl Engine {
         Ok(())
     }
 
-    /// The settlements that this node may record.
+    /// The settlements that this node may record: those of another epoch change nothing, and are counted. What is let through
+    /// stays so until the end of the transaction.
     async fn fence(&mut self, settlements: &[Arc<Settlement>]) -> Result<Vec<Arc<Settlement>>, Fault> {
-        Ok(settlements.to_vec())
+        if self.shared.shards().is_none() {
+            return Ok(settlements.to_vec());
+        }
+        let shared = Arc::clone(&self.shared);
+        let shard = |settlement: &Settlement| {
+            shared.account_of(settlement.webhook).map(|account| Shard::of(account, settlement.webhook))
+        };
+        let mut shards: Vec<Shard> = settlements.iter().filter_map(|settlement| shard(settlement)).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        let epochs = leases::fence(&*self.link()?, &shards).await?;
+        // Of an account that was erased there is nothing to be protected.
+        let held = |settlement: &&Arc<Settlement>| {
+            shard(settlement).is_none_or(|shard| epochs.get(&shard) == Some(&settlement.epoch))
+        };
+        let allowed: Vec<_> = settlements.iter().filter(held).cloned().collect();
+        self.shared.refuse(settlements.len() - allowed.len());
+        Ok(allowed)
     }
 
     async fn settle_round(&mut self, now: Timestamp, settlements: &[&Arc<Settlement>]) -> Result<(), Fault> {

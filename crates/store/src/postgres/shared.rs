@@ -49,6 +49,11 @@ impl Shared {
         Some(held.into_iter().map(|lease| lease.shard.0 as i16).collect())
     }
 
+    /// Ends of attempts were refused, since another node has taken the shard.
+    pub(super) fn refuse(&self, ends: usize) {
+        self.holdings.iter().for_each(|held| held.refuse(ends));
+    }
+
     /// Whether this node serves a shard.
     pub(super) fn serves(&self, shard: Shard) -> bool {
         self.holdings.as_ref().is_none_or(|held| held.epoch(shard).is_some())

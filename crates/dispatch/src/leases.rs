@@ -103,7 +103,7 @@ pub struct Leases {
     next_beat: Duration,
     /// When the last beat was sent that was answered.
     answered: Option<Duration>,
-    /// Nothing is taken before this instant: after an outage of the database others come back too, and are not dead.
+    /// Nothing is taken of others before this instant: after an outage of the database they come back too, and are not dead.
     patient_until: Duration,
     draining: bool,
     left: bool,
@@ -173,12 +173,12 @@ impl Leases {
         }
         self.beats += 1;
         let patient = now < self.patient_until;
-        let want = if patient { self.share.min(self.count()) } else { self.share };
+        let want = self.share;
         self.under_way = Some(UnderWay { number: self.beats, sent_at: now, want, leaving: self.draining });
         self.next_beat = now + self.terms.renewed_every;
         let quiet = self.held.iter().filter(|(_, (_, how))| *how == How::Quiet);
         let release = quiet.map(|(shard, (epoch, _))| Lease { shard: *shard, epoch: *epoch }).collect();
-        out.push(Output::Beat(Beat { number: self.beats, want, release, leaving: self.draining }));
+        out.push(Output::Beat(Beat { number: self.beats, want, patient, release, leaving: self.draining }));
     }
 
     fn answered(&mut self, now: Duration, beat: u64, seen: Seen, out: &mut Vec<Output>) {
@@ -214,7 +214,7 @@ impl Leases {
             // Asked for already, it was not to be had: somebody is about to give it up.
             let asked = under_way.want >= self.share;
             let at = if asked { now + SOON } else { now };
-            self.sooner(at.max(self.patient_until));
+            self.sooner(at);
         }
         if let Some(end) = seen.next_end {
             self.sooner(now + end + AFTER_THE_END);

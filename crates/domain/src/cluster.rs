@@ -16,6 +16,8 @@ pub struct Beat {
     pub number: u64,
     /// How many shards this node is to hold afterwards at most: free ones are taken up to this.
     pub want: u16,
+    /// Whether only what was given back is taken, and not what a node has lost whose lease has ended: it may be about to come back.
+    pub patient: bool,
     /// What is given back.
     pub release: Vec<Lease>,
     /// Whether this node leaves: it is no longer counted among those that share.

@@ -101,9 +101,11 @@ fn a_node_that_was_stopped_learns_what_it_holds_before_it_goes_on() {
     assert_eq!(waking.len(), 1, "nothing says that it may start anything");
     let outputs = answer(&mut node, seconds(40), renewal.number, seen(2, 0, &leases(0..4, 1)));
     assert_eq!(outputs, [Output::LetGo(shards(4..12)), Output::StartUntil(seconds(50))]);
-    assert_eq!(node.wake_at(), Some(seconds(45)), "others may come back too: it takes nothing at once");
+    let patient = beat(&node.step(seconds(41), Input::Tick));
+    assert_eq!((patient.want, patient.patient), (6, true), "others may come back too: it takes nothing of theirs");
+    let _same = answer(&mut node, seconds(41), patient.number, seen(2, 0, &leases(0..4, 1)));
     let taking = beat(&node.step(seconds(45), Input::Tick));
-    assert_eq!(taking.want, 6);
+    assert_eq!((taking.want, taking.patient), (6, false));
     let held = [leases(0..4, 1), leases(4..6, 3)].concat();
     let outputs = answer(&mut node, seconds(45), taking.number, seen(2, 0, &held));
     assert_eq!(outputs, [Output::Hold(leases(4..6, 3)), Output::StartUntil(seconds(55))]);

@@ -101,7 +101,8 @@ impl Shared {
             if room == 0 {
                 break;
             }
-            if row.owner != Some(node) && row.until <= now {
+            let theirs = row.owner.is_some_and(|owner| owner != node && beat.patient);
+            if row.owner != Some(node) && row.until <= now && !theirs {
                 let shard = Shard(number);
                 if let Some(from) = row.owner {
                     self.taken_from.push(from);

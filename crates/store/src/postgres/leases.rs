@@ -123,6 +123,7 @@ impl Leases {
                     &shards,
                     &epochs,
                     &i64::from(beat.want),
+                    &beat.patient,
                 ],
             )
             .await?;
@@ -210,7 +211,7 @@ WITH clock AS MATERIALIZED (
     RETURNING leases.shard, leases.epoch
 ), free AS (
     SELECT leases.shard FROM leases, clock
-    WHERE leases.until <= clock.now AND leases.owner IS DISTINCT FROM $1
+    WHERE leases.until <= clock.now AND leases.owner IS DISTINCT FROM $1 AND (leases.owner IS NULL OR NOT $12)
     LIMIT greatest(0, $11::bigint - (SELECT count(*) FROM renewed))
     FOR UPDATE OF leases SKIP LOCKED
 ), taken AS (

@@ -44,7 +44,7 @@ fn node(address: &Address, id: i64, length: Duration) -> (Leases, Arc<Mutex<Vec<
 const LONG: Duration = Duration::from_secs(600);
 
 async fn beat(node: &Leases, number: u64, want: u16, release: Vec<Lease>) -> Seen {
-    let beat = Beat { number, want, release, leaving: false };
+    let beat = Beat { number, want, patient: false, release, leaving: false };
     node.beat(beat, Report::default()).await.expect("the database is there")
 }
 
@@ -82,7 +82,7 @@ async fn what_one_gives_back_another_takes_under_a_new_epoch() {
         let mut beats = 2;
         while !heard_of_two() {
             beats += 1;
-            two.beat(Beat { number: 1, want: 0, release: vec![], leaving: false }, Report::default())
+            two.beat(Beat { number: 1, want: 24, patient: false, release: vec![], leaving: false }, Report::default())
                 .await
                 .expect("there");
         }
@@ -100,6 +100,9 @@ async fn what_a_dead_node_held_is_taken_once_its_lease_has_ended() {
     let ((dead, _), (other, _)) = (node(&address, 1, Duration::from_millis(300)), node(&address, 2, LONG));
     let held = beat(&dead, 1, 7, vec![]).await.held;
     assert_eq!(held.len(), 7);
+    let patient = Beat { number: 9, want: SHARDS, patient: true, release: vec![], leaving: false };
+    let others = other.beat(patient, Report::default()).await.expect("the database is there").held;
+    assert_eq!(others.len(), usize::from(SHARDS) - 7, "what nobody has is taken also by whoever is patient");
     let taken = tokio::time::timeout(PATIENCE, async {
         let mut number = 0;
         loop {

@@ -310,7 +310,8 @@ impl Scheduler {
     }
 
     /// Takes in what a load of planned attempts has brought: the load does not bring it again. What came due while the
-    /// process was down is not sent all at once: each waits for up to half as long again as it is late already.
+    /// process was down is not sent all at once: each retry waits for up to half as long again as it is late already. First attempts go
+    /// at once, as what is new does: each lane bounds how many.
     fn learn_of_loaded(&mut self, now: Timestamp, job: Job) {
         let due = job.due;
         let Some(lane) = self.lanes.get_mut(&due.webhook) else { return };
@@ -329,7 +330,7 @@ impl Scheduler {
             return;
         }
         let late = self.started_at.since(due.due_at);
-        let at = if matches!(due.reason, Reason::First | Reason::Retry) && !late.is_zero() {
+        let at = if due.reason == Reason::Retry && !late.is_zero() {
             self.started_at.plus((late / 2).min(SPREAD_MAX).mul_f64(self.chance.f64()))
         } else {
             due.due_at

@@ -9,6 +9,7 @@ mod accept;
 mod accounts;
 mod address;
 mod audit;
+mod batch;
 mod bench;
 mod cancelling;
 mod change;

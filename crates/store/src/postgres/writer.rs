@@ -9,8 +9,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use domain::audit::By;
-use domain::delivery::Settlement;
-use domain::event::NewEvent;
 use domain::store::{AcceptError, Change, ChangeError, Changed, Fact, Keep, StoreError};
 use domain::time::Clock;
 use domain::webhook::Held;
@@ -19,30 +17,19 @@ use tokio::sync::oneshot;
 
 use super::accept::Answered;
 use super::audit;
+use super::batch::{Batch, Message};
 use super::cancelling::HeldUntil;
 use super::engine::Engine;
 use super::fault::{Fault, Refusal};
 use super::feed;
 use crate::figures::Figures;
 
-/// Bounds of one transaction, so that its first request does not wait for too many others.
-const EVENTS_AT_ONCE: usize = 4_096;
-const SETTLEMENTS_AT_ONCE: usize = 8_192;
-const BYTES_AT_ONCE: usize = 16 * 1024 * 1024;
 /// How often a transaction is made again where others were in its way.
 const ATTEMPTS: usize = 20;
 /// How long after a connection could not be made the next one is tried, at first and at most.
 const RECONNECT: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 /// How often what deleted webhooks have left is looked for.
 const CANCEL_EVERY: Duration = Duration::from_secs(1);
-
-/// What is to be written, and who waits for it.
-pub(super) enum Message {
-    Accept(Vec<NewEvent>, oneshot::Sender<Answered>),
-    Settle(Vec<Settlement>, oneshot::Sender<Result<(), StoreError>>),
-    Change(Box<(Change, By, Option<Keep>)>, oneshot::Sender<Result<Changed, ChangeError>>),
-    Stop,
-}
 
 /// Who has committed what is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,53 +48,6 @@ struct Resuming {
     until: HeldUntil,
     asked: (Change, By, Option<Keep>),
     answer: oneshot::Sender<Result<Changed, ChangeError>>,
-}
-
-/// The messages of one transaction.
-#[derive(Default)]
-struct Batch {
-    events: Vec<NewEvent>,
-    bytes: usize,
-    accepts: Vec<(usize, oneshot::Sender<Answered>)>,
-    settlements: Vec<Arc<Settlement>>,
-    settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
-    /// Whether a transaction with these settlements may have been committed.
-    again: bool,
-}
-
-impl Batch {
-    const fn is_empty(&self) -> bool {
-        self.accepts.is_empty() && self.settles.is_empty()
-    }
-
-    const fn is_full(&self) -> bool {
-        self.events.len() >= EVENTS_AT_ONCE
-            || self.settlements.len() >= SETTLEMENTS_AT_ONCE
-            || self.bytes >= BYTES_AT_ONCE
-    }
-
-    /// Takes a message in; gives back one that needs a transaction of its own.
-    fn take(&mut self, message: Message) -> Option<Message> {
-        match message {
-            Message::Accept(events, answer) => {
-                self.bytes += bytes(&events);
-                self.accepts.push((events.len(), answer));
-                self.events.extend(events);
-                None
-            }
-            Message::Settle(settlements, answer) => {
-                self.settlements.extend(settlements.into_iter().map(Arc::new));
-                self.settles.push(answer);
-                None
-            }
-            Message::Change(..) | Message::Stop => Some(message),
-        }
-    }
-}
-
-/// The bytes of events, as they count while they wait.
-pub(super) fn bytes(events: &[NewEvent]) -> usize {
-    events.iter().map(|event| event.data.len()).sum()
 }
 
 /// A queue to a writer.

@@ -86,6 +86,7 @@ test("the filter is the address, in the grammar of the API", async (t) => {
   assert.equal(new URL(page.url()).search, "");
   await page.getByPlaceholder("Search id, event, body").fill("competitor.com");
   await page.getByRole("link", { name: "alert.domain_matched" }).waitFor({ state: "detached" });
+  await page.getByRole("link", { name: "watchlist.domain_changed" }).waitFor();
   assert.deepEqual(await names(), ["watchlist.domain_changed"]);
 });
 

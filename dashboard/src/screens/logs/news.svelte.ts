@@ -8,6 +8,8 @@ import { live, type Messages } from "../../live/stream.svelte.ts";
 const EVERY = 250;
 /** How many rows a list that grows by itself keeps. */
 const ROWS_MAX = 500;
+/** How many rows are put in with one change of the page: nobody reads more in that time, and each is made of elements. */
+const AT_ONCE = 50;
 
 type News = Messages["delivery"];
 
@@ -69,11 +71,12 @@ export class NewsOf {
     this.fresh = 0;
   };
 
-  /** Puts what waits into the list. */
+  /** Puts what waits into the list. Of very much only the newest, as a page that is read afresh would have it. */
   show = () => {
-    const rows = [...this.#waiting.values()].reverse().map((news) => row(news, undefined, this.#wants.account()));
+    const newest = [...this.#waiting.values()].sort((a, b) => (a.id < b.id ? 1 : -1));
+    const rows = newest.slice(0, AT_ONCE).map((news) => row(news, undefined, this.#wants.account()));
     this.clear();
-    this.#list.insert(rows, ROWS_MAX);
+    this.#list.insert(rows, newest.length > AT_ONCE ? AT_ONCE : ROWS_MAX);
   };
 
   /** Whether it is among what was read, or newer: the retry of an older one is no news here. Ids grow with acceptance. */

@@ -68,13 +68,15 @@ impl Streams {
         let mut counts = self.counts();
         let all: usize = counts.values().sum();
         let count = counts.entry(account).or_default();
-        if *count >= STREAMS_MAX || all >= ALL_STREAMS_MAX {
-            let detail =
-                "The account has 100 streams and exports open, or all accounts together have 4,096. Close one first.";
-            return Err(Problem::too_many("too_many_streams", Duration::from_secs(10), detail));
-        }
-        *count += 1;
-        Ok(Open { streams: self.clone(), account })
+        let detail = if *count >= STREAMS_MAX {
+            format!("The account has {STREAMS_MAX} streams and exports open: close one first.")
+        } else if all >= ALL_STREAMS_MAX {
+            format!("All accounts together have {ALL_STREAMS_MAX} streams and exports open: come again in a moment.")
+        } else {
+            *count += 1;
+            return Ok(Open { streams: self.clone(), account });
+        };
+        Err(Problem::too_many("too_many_streams", Duration::from_secs(10), detail))
     }
 }
 

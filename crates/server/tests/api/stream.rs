@@ -166,6 +166,27 @@ async fn what_cannot_be_made_up_for_is_a_reset() {
     }
 }
 
+#[tokio::test]
+async fn an_account_has_so_many_streams_and_no_more() {
+    let world = World::new();
+    let other = world.account("other", &[]).await;
+    let mut streams = Vec::new();
+    for _ in 0..100 {
+        streams.push(Stream::open(&world, "", None).await);
+    }
+    let refused = async |path: &str| world.ask(Method::GET, path).key(PLATFORM).send().await;
+    for path in ["/v1/accounts/default/stream", "/v1/accounts/default/deliveries/export"] {
+        let reply = refused(path).await;
+        assert_eq!((reply.status, &reply.json()["code"]), (StatusCode::TOO_MANY_REQUESTS, &json!("too_many_streams")));
+        assert_eq!(reply.headers["retry-after"], "10");
+        assert!(reply.json()["detail"].as_str().is_some_and(|detail| detail.starts_with("The account has 100 ")));
+    }
+    Stream::open_by(("authorization", &format!("Bearer {other}")), &world, "other", "", None).await;
+    streams.pop();
+    streams.push(Stream::open(&world, "", None).await);
+    assert_eq!(refused("/v1/accounts/default/stream").await.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
 #[tokio::test(start_paused = true)]
 async fn silence_is_broken_by_a_heartbeat() {
     let world = World::new();

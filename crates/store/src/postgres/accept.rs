@@ -214,6 +214,7 @@ impl Engine {
             written.keys.write(&link, now),
         )?;
         if events as usize != written.events.len() {
+            written.events.iter().for_each(|(event, _)| self.stamps.contend(event.account));
             return Err(Fault::Conflict("two nodes gave the same timestamp".to_owned()));
         }
         match written.last {

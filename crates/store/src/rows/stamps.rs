@@ -9,7 +9,7 @@
 //! Of nodes that give keys at the same time each has residues of its own. A timestamp lies in the day of its key, so that a
 //! table of one day's keys has all of one day's timestamps.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use domain::id::{EVENT_RESIDUE_BITS, EventId};
 use domain::time::Timestamp;
@@ -35,6 +35,10 @@ pub(crate) struct Stamps {
     residues: (u64, u64),
     /// The last timestamp of each account that has posted since the start.
     last: HashMap<u32, i64>,
+    /// The slot whose residues these are.
+    slot: u16,
+    /// Accounts for which another slot has given the same timestamp.
+    contended: HashSet<u32>,
     /// No timestamp from this one on has been given, and the store says so.
     reserved: i64,
     warned: bool,
@@ -64,14 +68,28 @@ impl Stamps {
     pub(crate) fn after(reserved: i64) -> Self {
         let floor = EventId::first_at(reserved.max(0)).0;
         let residues = (0, 1 << EVENT_RESIDUE_BITS);
-        Self { last_key: floor.saturating_sub(1), residues, last: HashMap::new(), reserved, warned: false }
+        Self {
+            last_key: floor.saturating_sub(1),
+            residues,
+            last: HashMap::new(),
+            slot: 0,
+            contended: HashSet::new(),
+            reserved,
+            warned: false,
+        }
     }
 
     /// Goes on after a store whose mark is `reserved`, with the residues of one of [`SLOTS`].
     pub(crate) fn of_slot(reserved: i64, slot: u16) -> Self {
         let width = (1 << EVENT_RESIDUE_BITS) / u64::from(SLOTS);
         let first = u64::from(slot % SLOTS) * width;
-        Self { residues: (first, first + width), ..Self::after(reserved) }
+        Self { residues: (first, first + width), slot: slot % SLOTS, ..Self::after(reserved) }
+    }
+
+    /// Another slot has given a timestamp that this one was about to give for the account: from here on both keep to
+    /// microseconds of their own.
+    pub(crate) fn contend(&mut self, account: u32) {
+        self.contended.insert(account);
     }
 
     /// The first key from `key` on that has one of the residues.
@@ -109,6 +127,11 @@ impl Stamps {
             *last + MS
         } else {
             *last + 1
+        };
+        let timestamp = if self.contended.contains(&account) {
+            timestamp + (i64::from(self.slot) - timestamp).rem_euclid(SLOTS.into())
+        } else {
+            timestamp
         };
         *last = timestamp;
         if timestamp.div_euclid(DAY) != at.div_euclid(DAY) {
@@ -183,6 +206,20 @@ mod tests {
                 let stamp = node.next(Timestamp(midnight - 150_000 + round), 1);
                 assert!(keys.insert(stamp.key));
                 assert_eq!(micros(stamp.key).0 / DAY, stamp.timestamp().0 / DAY, "{stamp:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn slots_that_have_met_do_not_meet_again() {
+        let mut nodes: Vec<_> = [3, 4, 200].map(|slot| Stamps::of_slot(0, slot)).into();
+        nodes.iter_mut().for_each(|node| node.contend(1));
+        let mut given = HashSet::new();
+        for _ in 0..1_000 {
+            for node in &mut nodes {
+                let stamp = node.next(Timestamp(NOW), 1);
+                assert!(given.insert(stamp.timestamp()));
+                assert!((0..1_000_000).contains(&stamp.lead), "{stamp:?}");
             }
         }
     }

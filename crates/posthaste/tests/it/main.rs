@@ -13,6 +13,7 @@ mod export;
 mod first_start;
 mod hostile;
 mod listen;
+mod nodes;
 mod operating;
 mod ordering;
 mod packaging;

@@ -130,6 +130,11 @@ impl Launch {
         self
     }
 
+    /// The same, with everything in this database.
+    pub(crate) fn on(self, database: &str) -> Self {
+        Self { database: Some(database.to_owned()), ..self }
+    }
+
     /// The same, on other data.
     pub(crate) fn elsewhere(self) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a folder for the data"));

@@ -7,13 +7,19 @@ use std::sync::atomic::Ordering;
 
 use dispatch::Gauges;
 use domain::histogram::Histogram;
+use domain::shard::Holdings;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 /// The figures of these parts, as `/metrics` shows them.
-pub(crate) fn registry(store: Arc<store::Figures>, dispatch: Arc<Gauges>, data: Option<&Path>) -> Registry {
+pub(crate) fn registry(
+    store: Arc<store::Figures>,
+    dispatch: Arc<Gauges>,
+    data: Option<&Path>,
+    holdings: Option<Holdings>,
+) -> Registry {
     // The names that every Prometheus client gives to the figures of a process have no prefix.
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Process));
@@ -22,6 +28,9 @@ pub(crate) fn registry(store: Arc<store::Figures>, dispatch: Arc<Gauges>, data: 
     ours.register_collector(Box::new(Dispatcher(dispatch)));
     if let Some(data) = data {
         ours.register_collector(Box::new(Disk(data.to_owned())));
+    }
+    if let Some(holdings) = holdings {
+        ours.register_collector(Box::new(Shards(holdings)));
     }
     registry
 }
@@ -121,6 +130,19 @@ impl Collector for Dispatcher {
             "Webhooks that hold one slot at most since their attempts keep failing",
             size(&dispatch.failing_lanes),
         )
+    }
+}
+
+/// This node's part of the work, where many share it.
+#[derive(Debug)]
+struct Shards(Holdings);
+
+impl Collector for Shards {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Out(encoder);
+        out.gauge("shards_held", "Shards that this node holds", self.0.all().len() as f64)?;
+        let help = "Ends of attempts that were not recorded, since another node had taken the shard";
+        out.counter("shards_refused_records", help, self.0.refused() as f64)
     }
 }
 

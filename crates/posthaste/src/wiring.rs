@@ -137,7 +137,8 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         facts,
     ));
     let health = Health::default();
-    let figures = Arc::new(figures::registry(kept.figures(), dispatch.gauges(), place.directory()));
+    let held = shared.as_ref().map(Shared::holdings);
+    let figures = Arc::new(figures::registry(kept.figures(), dispatch.gauges(), place.directory(), held));
     let directory_of_data = place.directory().map(Path::to_owned);
     let disk: Arc<dyn Fn() -> server::Disk + Send + Sync> =
         Arc::new(move || figures::disk(directory_of_data.as_deref()));

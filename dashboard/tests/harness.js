@@ -197,10 +197,7 @@ export async function browse(t, server, path = "/", { key = KEY, width = 1280, h
   const faults = [];
   await files(context, server);
   // How full this machine's disk is, is not what is looked at.
-  await context.route(`${server.url}/v1/system`, async (route) => {
-    const answer = await route.fetch();
-    await route.fulfill(answer.ok() ? { response: answer, json: { ...(await answer.json()), disk_bytes: 100e9, disk_free_bytes: 60e9 } } : { response: answer });
-  });
+  await context.route(`${server.url}/v1/system`, (route) => withRoom(route).catch(() => route.abort().catch(() => undefined)));
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE);
   watch(page, server, faults, expects);
@@ -213,6 +210,12 @@ export async function browse(t, server, path = "/", { key = KEY, width = 1280, h
   if (key !== null) await signIn(context, server, key);
   if (path !== null) await page.goto(server.url + path);
   return page;
+}
+
+/** The state of the system with an empty disk. A page that is closed meanwhile needs no answer. */
+async function withRoom(route) {
+  const answer = await route.fetch();
+  await route.fulfill(answer.ok() ? { response: answer, json: { ...(await answer.json()), disk_bytes: 100e9, disk_free_bytes: 60e9 } } : { response: answer });
 }
 
 /** Gives a browser a session, as signing in does. */

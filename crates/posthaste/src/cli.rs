@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Backup(c::backup::Options),
     /// A data directory out of a backup
     Restore(c::backup::RestoreOptions),
+    /// Everything that an embedded store keeps, carried into PostgreSQL; run again, it goes on
+    Migrate(c::migrate::Options),
     /// Every setting, with its value and where it came from
     Config(c::config::Options),
     /// Completions for a shell
@@ -107,6 +109,7 @@ pub(crate) async fn run(command: Command, console: &Console, environment: &Envir
         Command::Serve(options) => commands::serve::run(options, console, environment).await,
         Command::Backup(options) => interruptible(commands::backup::run(options, console, environment)).await,
         Command::Restore(options) => interruptible(commands::backup::restore(options, console, environment)).await,
+        Command::Migrate(options) => interruptible(commands::migrate::run(options, console, environment)).await,
         Command::Config(options) => commands::config::run(&options, console, environment),
         Command::Completions(options) => commands::completions::run(&options, console),
         Command::Bench(options) => interruptible(bench_run(options, console)).await,

@@ -140,6 +140,7 @@ fn refused(error: &sqlite::OpenError) -> Stop {
         sqlite::OpenError::OtherKey(_) => "encryption-key",
         sqlite::OpenError::Locked(_)
         | sqlite::OpenError::Newer { .. }
+        | sqlite::OpenError::Moved(_)
         | sqlite::OpenError::Damaged { .. }
         | sqlite::OpenError::Unusable { .. } => "data",
     };
@@ -152,6 +153,7 @@ fn refused_by_database(address: &Address, error: &postgres::OpenError) -> Stop {
         postgres::OpenError::OtherKey => "encryption-key",
         postgres::OpenError::OldServer(_)
         | postgres::OpenError::Newer { .. }
+        | postgres::OpenError::Unfinished
         | postgres::OpenError::Damaged(_)
         | postgres::OpenError::Unusable(_) => "database",
     };

@@ -2,6 +2,7 @@
 
 pub mod conformance;
 mod figures;
+pub mod moving;
 pub mod postgres;
 mod rows;
 pub mod sqlite;

@@ -4,6 +4,7 @@
 pub(crate) mod account;
 pub(crate) mod attempt;
 pub(crate) mod audit;
+pub(crate) mod carried;
 pub(crate) mod checksum;
 pub(crate) mod damaged;
 pub(crate) mod delivery;

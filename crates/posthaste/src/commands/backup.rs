@@ -1,7 +1,6 @@
 //! `posthaste backup`: a copy of the embedded store, while it is served or not; and whether a copy is whole.
 
 mod manifest;
-mod progress;
 mod restore;
 
 use std::path::{Path, PathBuf};
@@ -12,13 +11,13 @@ use domain::vault::Vault;
 use serde_json::json;
 
 use crate::clock::SystemClock;
+use crate::commands::progress::Progress;
 use crate::exit::{Ended, Exit, Stop};
 use crate::output::Console;
 use crate::settings::source::Environment;
 use crate::settings::{self, BadSetting, Mode, Settings, Typed};
 use crate::{encryption_key, private_file};
 use manifest::Manifest;
-use progress::Progress;
 pub(crate) use restore::Options as RestoreOptions;
 pub(crate) use restore::run as restore;
 

@@ -13,6 +13,7 @@ mod export;
 mod first_start;
 mod hostile;
 mod listen;
+mod moving;
 mod nodes;
 mod operating;
 mod ordering;

@@ -16,7 +16,7 @@ use crate::api::Api;
 /// The platform key of every server here.
 pub(crate) const PLATFORM_KEY: &str = "phk_of_the_tests_0123456789abcdef";
 /// The encryption key of every server that keeps everything in a database.
-const ENCRYPTION_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+pub(crate) const ENCRYPTION_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 /// Set to `postgres`, servers keep everything in a database of their own there, and not in a folder.
 const STORE: &str = "POSTHASTE_TESTS_STORE";
 /// What a server prints on stdout once it is ready.
@@ -139,6 +139,11 @@ impl Launch {
     pub(crate) fn elsewhere(self) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a folder for the data"));
         Self { folder, database: database(), ..self }
+    }
+
+    /// The same, with everything in this database; in a folder if it is none.
+    pub(crate) fn in_database(self, database: Option<&str>) -> Self {
+        Self { database: database.map(str::to_owned), ..self }
     }
 
     /// Where it keeps its data.

@@ -137,6 +137,11 @@ impl Link {
         Ok(self.client.execute(&self.prepared(sql).await?, params).await?)
     }
 
+    /// How many rows a statement has changed which was put together for this one call.
+    pub(super) async fn run_of(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, Fault> {
+        Ok(self.client.execute(sql, params).await?)
+    }
+
     /// Statements without parameters, each for itself.
     pub(super) async fn batch(&self, sql: &str) -> Result<(), Fault> {
         Ok(self.client.batch_execute(sql).await?)

@@ -25,6 +25,9 @@ pub enum OpenError {
     /// The encryption key is not the one that the store was made with.
     #[error("the database was made with another encryption key: give the one it was made with")]
     OtherKey,
+    /// An embedded store is being moved into it.
+    #[error("a store is being moved into the database: let `posthaste migrate` end first, or run it again")]
+    Unfinished,
     /// A row is damaged.
     #[error("the database is damaged: {0}")]
     Damaged(String),

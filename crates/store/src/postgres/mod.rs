@@ -33,6 +33,7 @@ mod leases;
 mod limits;
 mod list;
 mod marks;
+pub(crate) mod moving;
 mod open;
 mod partitions;
 mod pool;

@@ -7,11 +7,18 @@ use super::connection::{Connector, Link, Purpose};
 use super::engine::Chance;
 use super::fault::{Fault, OpenError};
 use super::schema::LOCK;
-use super::{accounts, directory, marks};
+use super::{accounts, directory, marks, moving};
 use crate::rows::first::{first_account, opens, seal_key_check};
 
 /// The mark of the text by which the key is known again.
-const KEY_CHECK: &str = "encryption_key_check";
+pub(super) const KEY_CHECK: &str = "encryption_key_check";
+
+/// What was found.
+enum Opened {
+    Well,
+    WithOtherKey,
+    BeingMoved,
+}
 
 /// Makes what a new store has, or looks whether the key opens what is there. Of nodes that start at once one makes it.
 pub(super) async fn first(
@@ -26,13 +33,19 @@ pub(super) async fn first(
         // The first fault is the one to tell of.
         let _ = link.batch("ROLLBACK").await;
     }
-    if made.map_err(Fault::at_open)? { Ok(()) } else { Err(OpenError::OtherKey) }
+    match made.map_err(Fault::at_open)? {
+        Opened::Well => Ok(()),
+        Opened::WithOtherKey => Err(OpenError::OtherKey),
+        Opened::BeingMoved => Err(OpenError::Unfinished),
+    }
 }
 
-async fn make(link: &Link, vault: &Vault, chance: &mut Chance, now: Timestamp) -> Result<bool, Fault> {
+async fn make(link: &Link, vault: &Vault, chance: &mut Chance, now: Timestamp) -> Result<Opened, Fault> {
     link.batch(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK} + 2)")).await?;
     let opened = match marks::get(link, KEY_CHECK).await? {
-        Some(sealed) => opens(vault, &sealed),
+        Some(_) if moving::is_under_way(link).await? => Opened::BeingMoved,
+        Some(sealed) if !opens(vault, &sealed) => Opened::WithOtherKey,
+        Some(_) => Opened::Well,
         None => {
             let mut nonce = [0; 24];
             chance(&mut nonce);
@@ -42,7 +55,7 @@ async fn make(link: &Link, vault: &Vault, chance: &mut Chance, now: Timestamp) -
             accounts::insert(link, &mut account).await?;
             directory::raise_version(link, 0).await?;
             directory::raise_version(link, account.number).await?;
-            true
+            Opened::Well
         }
     };
     link.batch("COMMIT").await?;

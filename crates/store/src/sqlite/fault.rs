@@ -27,6 +27,9 @@ pub enum OpenError {
     /// The encryption key is not the one that the store was made with.
     #[error("{0} was made with another encryption key: give the one it was made with")]
     OtherKey(PathBuf),
+    /// Everything in the directory was moved into a database.
+    #[error("everything in {0} was moved into a database: it is served from there (--database), and goes on there")]
+    Moved(PathBuf),
     /// The file is damaged.
     #[error("{file} is damaged: {what}")]
     Damaged {

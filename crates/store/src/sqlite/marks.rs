@@ -17,6 +17,9 @@ pub(super) const KEY_CHECK: &str = "encryption_key_check";
 /// From which row of the figures by the minute on they are not yet in those by the hour.
 pub(super) const STATS_ROLLED: &str = "stats_rolled";
 
+/// How far the store has been moved into a database: see `moving`.
+pub(super) const MOVE: &str = "move";
+
 /// A mark's bytes; `None` if it was never set.
 pub(super) fn get(conn: &Connection, name: &str) -> Result<Option<Vec<u8>>, Fault> {
     let found: Option<(Vec<u8>, i64)> = conn
@@ -42,6 +45,12 @@ pub(super) fn set(conn: &Connection, name: &str, value: &[u8]) -> Result<(), Fau
         value,
         sum(name, value).sum(),
     ))?;
+    Ok(())
+}
+
+/// Forgets a mark.
+pub(super) fn delete(conn: &Connection, name: &str) -> Result<(), Fault> {
+    conn.prepare_cached("DELETE FROM marks WHERE name = ?1")?.execute([name])?;
     Ok(())
 }
 

@@ -34,6 +34,7 @@ mod keys;
 mod limits;
 mod list;
 mod marks;
+pub(crate) mod moving;
 mod plans;
 mod reader;
 mod readers;

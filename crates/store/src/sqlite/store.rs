@@ -74,7 +74,8 @@ impl SqliteStore {
     pub fn open(settings: Settings<'_>) -> Result<(Self, Vec<Fact>), OpenError> {
         let Settings { dir, vault, directory, clock, chance, retention, limits, facts, fatal } = settings;
         let parts = Parts { dir, vault, directory, limits, chance, now: clock.now() };
-        let (engine, known) = Engine::open(parts)?;
+        let (mut engine, known) = Engine::open(parts)?;
+        engine.stays()?;
         let figures = Arc::<Figures>::default();
         figures.fresh.store(engine.fresh(), Ordering::Relaxed);
         let shared = Arc::clone(&engine.shared);

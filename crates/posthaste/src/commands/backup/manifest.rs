@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use store::sqlite::Checked;
 
-use super::progress::Progress;
 use super::{DATABASE, KEY, failed};
+use crate::commands::progress::Progress;
 use crate::exit::Stop;
 use crate::private_file;
 

@@ -10,9 +10,9 @@ use serde_json::json;
 use store::sqlite::{Checked, Engine, Limits, Parts};
 
 use super::manifest::Manifest;
-use super::progress::Progress;
 use super::{DATABASE, KEY, Place, blocking, failed};
 use crate::clock::SystemClock;
+use crate::commands::progress::Progress;
 use crate::exit::{Ended, Exit, Stop};
 use crate::output::Console;
 use crate::settings::Settings;

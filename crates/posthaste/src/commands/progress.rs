@@ -31,6 +31,12 @@ impl Progress {
         self.0.set_position(done);
     }
 
+    /// A line above the bar; whether anybody sees it there.
+    pub(crate) fn line(&self, text: &str) -> bool {
+        self.0.println(text);
+        !self.0.is_hidden()
+    }
+
     /// All is done: the bar goes.
     pub(crate) fn end(&self) {
         self.0.finish_and_clear();

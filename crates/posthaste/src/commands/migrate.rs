@@ -1,0 +1,171 @@
+//! `posthaste migrate`: everything that an embedded store keeps, carried into PostgreSQL.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use domain::time::Clock;
+use domain::vault::Vault;
+use serde_json::json;
+use store::moving::{self, MoveError, Moved, Parts, Step};
+use store::postgres::{self, Address};
+use store::sqlite;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::clock::SystemClock;
+use crate::commands::progress::Progress;
+use crate::exit::{Ended, Exit, Stop};
+use crate::output::Console;
+use crate::settings::source::Environment;
+use crate::settings::{self, BadSetting, Mode, Typed};
+use crate::{chance, encryption_key};
+
+/// What is moved, and where to.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Where the embedded store keeps everything: it may not be served meanwhile, and is not served any more after it
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// The database: empty, or with what an earlier run has carried [default: as `posthaste serve` finds it]
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+    /// The settings file [default: posthaste.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Moves a store, or goes on with it.
+pub(crate) async fn run(options: Options, console: &Console, environment: &Environment) -> Ended {
+    let Options { from, to, config } = options;
+    let mut typed = Typed { config, ..Typed::default() };
+    typed.texts.extend(to.map(|url| ("database", vec![url])));
+    let settings = settings::resolve(&typed, environment, Mode::Serve)?;
+    let to = settings.database.clone().ok_or_else(|| {
+        BadSetting::new("database", "say which database everything goes into: --to postgres://user@host/database")
+    })?;
+    let key = encryption_key::existing(&settings, &from)?.key;
+    let (steps, mut told) = mpsc::unbounded_channel();
+    let work = {
+        let (from, to) = (from.clone(), to.clone());
+        // It reads the store on this thread, and waits for the database on the others.
+        tokio::task::spawn_blocking(move || {
+            let parts = Parts {
+                from: &from,
+                to: &to,
+                vault: Vault::new(&key),
+                chance: Box::new(chance::fill),
+                now: SystemClock.now(),
+                rows_at_once: moving::ROWS_AT_ONCE,
+            };
+            let step = |step| {
+                // Nobody looks any more once Ctrl-C was pressed.
+                let _ = steps.send(step);
+            };
+            Handle::current().block_on(moving::run(parts, step))
+        })
+    };
+    let progress = Progress::new(console);
+    let mut step = None;
+    while let Some(next) = told.recv().await {
+        show(console, &progress, step, next);
+        step = Some(next);
+    }
+    progress.end();
+    let moved = work.await.map_err(|error| Stop::failure(error.to_string()))?;
+    let moved = moved.map_err(|error| refused(&to, &error))?;
+    if console.json() {
+        console.value(&as_json(&from, &to, &moved));
+    } else {
+        say(console, &moved);
+        console.talk(&format!(
+            "Serve it: posthaste serve --database …, with the encryption key that {} was served with, given to every node.",
+            from.display()
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+fn show(console: &Console, progress: &Progress, before: Option<Step>, step: Step) {
+    match step {
+        Step::Checking => {
+            progress.start("checking the store");
+            say_aside(console, progress, "checking the store");
+        }
+        Step::Carried(done, all) => {
+            if !matches!(before, Some(Step::Carried(..) | Step::Kind(..))) {
+                progress.start("carrying rows over");
+            }
+            progress.at(done, all);
+        }
+        Step::Kind(_, 0) => {}
+        Step::Kind(kind, rows) => say_aside(console, progress, &format!("carried over: {kind} ({rows})")),
+        Step::Compared(done, all) => {
+            if !matches!(before, Some(Step::Compared(..))) {
+                progress.start("comparing");
+                say_aside(console, progress, "comparing both sides");
+            }
+            progress.at(done, all);
+        }
+    }
+}
+
+/// A line beside the result, above the bar where there is one.
+fn say_aside(console: &Console, progress: &Progress, text: &str) {
+    if !progress.line(text) {
+        console.talk(text);
+    }
+}
+
+fn as_json(from: &std::path::Path, to: &Address, moved: &Moved) -> serde_json::Value {
+    let rows = moved.rows.iter().map(|(table, rows)| ((*table).to_owned(), json!(rows)));
+    json!({
+        "from": from.display().to_string(),
+        "to": to.hosts(),
+        "resumed": moved.resumed,
+        "already": moved.already,
+        "compared": !moved.already,
+        "rows": serde_json::Value::from_iter(rows),
+        "left_out": {"accounts_being_erased": moved.left_out},
+    })
+}
+
+fn say(console: &Console, moved: &Moved) {
+    let of = |table: &str| moved.rows.iter().find(|(name, _)| *name == table).map_or(0, |(_, rows)| *rows);
+    let (accounts, webhooks, keys, events) = (of("accounts"), of("webhooks"), of("keys"), of("events"));
+    let (ended, waiting, attempts) = (of("deliveries"), of("hot"), of("attempts"));
+    let what = format!(
+        "{accounts} accounts, {webhooks} webhooks, {keys} keys, {events} events; {ended} deliveries have ended, {waiting} \
+         wait; {attempts} attempts beside them"
+    );
+    if moved.already {
+        console.line(&format!("✓ It was moved already: {what}."));
+    } else {
+        console.line(&format!("✓ Moved, and every row compared: {what}."));
+    }
+    if moved.left_out > 0 {
+        console.talk(&format!("Not carried over: {} closed accounts, which were being erased.", moved.left_out));
+    }
+}
+
+fn refused(to: &Address, error: &MoveError) -> Stop {
+    let host = to.hosts();
+    match error {
+        MoveError::From(sqlite::OpenError::OtherKey(_)) => BadSetting::new("encryption-key", error.to_string()).into(),
+        MoveError::To(postgres::OpenError::OtherKey) => {
+            BadSetting::new("encryption-key", format!("{host}: {error}")).into()
+        }
+        MoveError::From(sqlite::OpenError::Locked(_)) => {
+            Stop::new(Exit::Refused, format!("{error}: stop the server first."))
+        }
+        MoveError::From(_) => Stop::failure(format!("{error}.")),
+        MoveError::MovedElsewhere(_) => Stop::new(Exit::Refused, format!("{error}.")),
+        MoveError::NotEmpty | MoveError::OtherMove | MoveError::Busy => {
+            Stop::new(Exit::Refused, format!("{host}: {error}."))
+        }
+        MoveError::Unreachable(_) => {
+            Stop::new(Exit::Unreachable, format!("{host}: {error}. Run it again: it goes on where it was."))
+        }
+        MoveError::To(_) => Stop::failure(format!("{host}: {error}. Run it again: it goes on where it was.")),
+        MoveError::Differs { .. } => Stop::failure(format!("{host}: {error}.")),
+    }
+}

@@ -122,10 +122,15 @@ pub(crate) async fn run(command: Command, console: &Console, environment: &Envir
 }
 
 async fn bench_run(options: bench::Options, console: &Console) -> Ended {
-    if let Some(bench::What::Burst(options)) = &options.what {
-        return burst(options, console).await;
-    }
     let failed = |bench::Failed(said)| Stop::failure(said);
+    match &options.what {
+        Some(bench::What::Burst(options)) => return burst(options, console).await,
+        Some(bench::What::Pending(options)) => {
+            let report = bench::pending(options).await.map_err(failed)?;
+            return measured(&report, &report.lines(), console);
+        }
+        None => {}
+    }
     match &options.database {
         Some(server) => {
             let report = bench::on_database(server, &options, console.json()).await.map_err(failed)?;

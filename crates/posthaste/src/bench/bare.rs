@@ -17,6 +17,12 @@ use tokio::net::TcpListener;
 pub(crate) async fn serve(seen: impl Fn(&str, &Bytes) + Clone + Send + Sync + 'static) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
+    serve_on(listener, seen);
+    Ok(address)
+}
+
+/// [`serve`], where it is bound already.
+pub(crate) fn serve_on(listener: TcpListener, seen: impl Fn(&str, &Bytes) + Clone + Send + Sync + 'static) {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             // A connection without it is only slower.
@@ -41,5 +47,4 @@ pub(crate) async fn serve(seen: impl Fn(&str, &Bytes) + Clone + Send + Sync + 's
             });
         }
     });
-    Ok(address)
 }

@@ -4,6 +4,7 @@ mod bare;
 mod burst;
 mod load;
 mod nodes;
+mod pending;
 mod report;
 mod server;
 
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 pub(crate) use self::burst::{Options as BurstOptions, run as burst};
 use self::load::{Target, at_rate, flat_out};
 pub(crate) use self::nodes::NodesReport;
+pub(crate) use self::pending::run as pending;
 use self::report::{Latency, Report};
 use self::server::Server;
 
@@ -68,6 +70,8 @@ pub(crate) struct Options {
 pub(crate) enum What {
     /// Ten times of what can be sustained: every request is answered, and what was accepted is kept
     Burst(burst::Options),
+    /// A node on PostgreSQL that starts where very much waits: how soon it sends, how much memory it takes
+    Pending(pending::Options),
 }
 
 /// How many webhooks there are where one of them hangs.

@@ -71,3 +71,15 @@ async fn nodes_on_postgresql_are_measured_beside_a_queue_of_rows() {
         assert!(of["commits_per_event"].as_f64().is_some_and(|figure| figure > 0.0 && figure < 20.0), "{of}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_where_much_waits_is_measured() {
+    let _machine = wait::the_machine().await;
+    let database = Cluster::shared().database();
+    let words = ["pending", "--database", &database, "--webhooks", "64", "--each", "3", "--seconds", "1"];
+    let report = bench(&words).await;
+    println!("a dev build beside other tests: {report}");
+    assert_eq!(report["webhooks"], 64);
+    assert!(report["pending"].as_u64() >= Some(180) && report["peak_mib"].as_u64() > Some(0), "{report}");
+    assert!(report["arrived"].as_u64() > Some(0) && report["first_after_ms"].as_f64() > Some(0.0), "{report}");
+}

@@ -75,6 +75,18 @@ impl Scratch {
         Ok(rows.iter().map(|row| row.get::<_, i32>(0).unsigned_abs()).collect())
     }
 
+    /// Makes a retry of everything that waits, due at some time `within` from now; how many there are. No node may run.
+    ///
+    /// # Errors
+    /// [`BenchFault`].
+    pub async fn make_retries(&self, within: std::time::Duration) -> Result<u64, BenchFault> {
+        let address = Address::parse(&self.url).map_err(|error| BenchFault(error.to_string()))?;
+        let link = Connector::new(address)?.connect(Purpose::Upkeep).await?;
+        let sql = "UPDATE hot SET reason = 1, attempts_made = 1, retries_made = 1,
+                   due_at = (extract(epoch FROM clock_timestamp()) * 1000000 + random() * $1::bigint)::bigint";
+        Ok(link.run(sql, &[&(within.as_micros() as i64)]).await?)
+    }
+
     /// Drops it.
     ///
     /// # Errors

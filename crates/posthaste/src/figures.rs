@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use dispatch::Gauges;
 use domain::histogram::Histogram;
-use domain::shard::Holdings;
+use domain::shard::{Holdings, SHARDS};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -29,9 +29,7 @@ pub(crate) fn registry(
     if let Some(data) = data {
         ours.register_collector(Box::new(Disk(data.to_owned())));
     }
-    if let Some(holdings) = holdings {
-        ours.register_collector(Box::new(Shards(holdings)));
-    }
+    ours.register_collector(Box::new(Shards(holdings)));
     registry
 }
 
@@ -133,16 +131,17 @@ impl Collector for Dispatcher {
     }
 }
 
-/// This node's part of the work, where many share it.
+/// This node's part of the work; nobody has another part where it is not shared.
 #[derive(Debug)]
-struct Shards(Holdings);
+struct Shards(Option<Holdings>);
 
 impl Collector for Shards {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Out(encoder);
-        out.gauge("shards_held", "Shards that this node holds", self.0.all().len() as f64)?;
+        let held = self.0.as_ref().map_or(usize::from(SHARDS), |holdings| holdings.all().len());
+        out.gauge("shards_held", "Shards that this node holds", held as f64)?;
         let help = "Ends of attempts that were not recorded, since another node had taken the shard";
-        out.counter("shards_refused_records", help, self.0.refused() as f64)
+        out.counter("shards_refused_records", help, self.0.as_ref().map_or(0.0, |holdings| holdings.refused() as f64))
     }
 }
 

@@ -2,7 +2,7 @@
 //! again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use domain::delivery::Next;
@@ -152,20 +152,28 @@ async fn an_end_whose_commit_is_unknown_is_recorded_once() {
     let events = node.store.accept(vec![node.event(); 400]).await;
     assert!(events.iter().all(Result::is_ok));
     let due = node.store.due(None, Timestamp(i64::MAX), 400).await.expect("it is read");
-    let stop = Arc::new(AtomicBool::new(false));
+    let recorded = Arc::new(AtomicUsize::new(0));
     let settling = tokio::spawn({
-        let node = Arc::clone(&node);
+        let (node, recorded) = (Arc::clone(&node), Arc::clone(&recorded));
         async move {
             for due in due.chunks(4) {
                 let ends = due.iter().map(|due| settlement(*due, node.now(), Next::Delivered)).collect();
                 node.store.settle(ends).await.expect("it is recorded");
+                recorded.fetch_add(1, Ordering::Relaxed);
             }
         }
     });
     let killing = std::thread::scope(|scope| {
         let killer = scope.spawn(|| {
-            let mut killed = 0;
-            while !stop.load(Ordering::Relaxed) && !settling.is_finished() {
+            let (mut killed, mut seen) = (0, usize::MAX);
+            while !settling.is_finished() {
+                // Where nothing was recorded since, a kill would only keep the node from connecting.
+                let now = recorded.load(Ordering::Relaxed);
+                if now == seen {
+                    std::thread::yield_now();
+                    continue;
+                }
+                seen = now;
                 cluster.run_sql(
                     &name,
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -13,8 +13,12 @@ use super::{Known, Output, Scheduler};
 use crate::horizon::LoadDue;
 use crate::lane::{Job, keeps_order};
 
-/// How far back each look goes.
+/// How far back a look goes, and how often there is one like it.
 const LOOKED_BACK: Duration = Duration::from_secs(5);
+const LOOKED_BACK_EVERY: Duration = Duration::from_millis(900);
+/// How far a look in between goes back before the end of the last one: what is accepted meanwhile is on disk by then, but for what
+/// commits slowly. With much under way, to go back further each time would be to read all of it again and again.
+const OVERLAP: Duration = Duration::from_millis(250);
 /// How far back a deep look goes, for what came late to the disk, and how often there is one.
 const DEEP: Duration = Duration::from_secs(60);
 const DEEP_EVERY: Duration = Duration::from_secs(15);
@@ -26,6 +30,9 @@ const APART: Duration = Duration::from_secs(30);
 /// The looks at what has arrived.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
+    /// When a look goes back for [`LOOKED_BACK`] again, and up to when the last one has looked.
+    back_at: Timestamp,
+    looked_until: Timestamp,
     deep_at: Timestamp,
     read_again_at: Timestamp,
     /// The number of the load under way, and up to when it looks.
@@ -39,7 +46,7 @@ pub(super) struct Arrivals {
 impl Arrivals {
     /// The wall clock has stepped: the next look is a deep one.
     pub(super) const fn clock_stepped(&mut self) {
-        (self.deep_at, self.read_again_at) = (Timestamp(0), Timestamp(1));
+        (self.back_at, self.deep_at, self.read_again_at) = (Timestamp(0), Timestamp(0), Timestamp(1));
     }
 
     pub(super) fn settled(&mut self, delivery: DeliveryId) {
@@ -70,8 +77,13 @@ impl Scheduler {
                 self.horizon.start_over();
             }
         }
-        let back = if deep { DEEP } else { LOOKED_BACK };
-        self.load_arrivals((now.minus(back), DeliveryId { event: EventId(0), place: 0 }), now);
+        let from = if deep || parts.arrivals.back_at <= now {
+            parts.arrivals.back_at = now.plus(LOOKED_BACK_EVERY);
+            now.minus(if deep { DEEP } else { LOOKED_BACK })
+        } else {
+            parts.arrivals.looked_until.min(now).minus(OVERLAP)
+        };
+        self.load_arrivals((from, DeliveryId { event: EventId(0), place: 0 }), now);
     }
 
     fn load_arrivals(&mut self, after: (Timestamp, DeliveryId), until: Timestamp) {
@@ -89,6 +101,11 @@ impl Scheduler {
         let Some(arrivals) = self.parts.as_mut().map(|parts| &mut parts.arrivals) else { return };
         let Some((load, until)) = arrivals.loading.take() else { return };
         let settled = std::mem::take(&mut arrivals.settled_meanwhile);
+        match &rows {
+            Some(_) => arrivals.looked_until = until,
+            // Nothing is known of this look: the next one goes back.
+            None => arrivals.back_at = Timestamp(0),
+        }
         let rows = rows.unwrap_or_default();
         let next = rows.last().filter(|_| rows.len() >= self.bounds.due).map(|last| (last.due_at, last.delivery));
         for due in rows.into_iter().filter(|due| !settled.contains(&due.delivery)) {

@@ -63,9 +63,15 @@ impl Connector {
             }
             Purpose::Read | Purpose::Upkeep => "",
         };
+        let planned = match purpose {
+            // Each of these statements has its index. A plan made while a day's table was young would read the whole of it for as
+            // long as the plan is kept, and each time more.
+            Purpose::Write | Purpose::Read => "SET enable_seqscan = off;",
+            Purpose::Upkeep => "",
+        };
         client
             .batch_execute(&format!(
-                "{durable} SET statement_timeout = {within}; SET lock_timeout = 10000;
+                "{durable} {planned} SET statement_timeout = {within}; SET lock_timeout = 10000;
                  SET idle_in_transaction_session_timeout = {};",
                 IDLE_WITHIN.as_millis()
             ))

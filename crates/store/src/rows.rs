@@ -8,6 +8,7 @@ pub(crate) mod carried;
 pub(crate) mod checksum;
 pub(crate) mod damaged;
 pub(crate) mod delivery;
+pub(crate) mod entry;
 pub(crate) mod event;
 pub(crate) mod event_types;
 pub(crate) mod figures;

@@ -11,13 +11,10 @@ use domain::audit::By;
 use domain::delivery::Settlement;
 use domain::directory::SharedDirectory;
 use domain::event::{Event, NewEvent};
-use domain::id::{DeliveryId, EventId, KeyId, SessionId, WebhookId};
-use domain::key::{Account, ApiKey};
-use domain::session::Session;
+use domain::id::{DeliveryId, EventId};
 use domain::store::{AcceptError, Accepted, Change, ChangeError, Changed, Fact, Keep, StoreError};
 use domain::time::Timestamp;
 use domain::vault::Vault;
-use domain::webhook::Webhook;
 use rusqlite::Connection;
 
 use super::cancelling::HeldUntil;
@@ -36,6 +33,7 @@ use super::sizes::Sizes;
 use super::stamps::Stamps;
 use super::young::Young;
 use super::{event_types, events, journal, marks, schema};
+pub(super) use crate::rows::entry::Entry;
 
 /// Fills a slice with chance bytes: the nonces under which secrets are sealed.
 pub type Chance = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -94,26 +92,6 @@ pub(super) struct Staged {
     pub(super) last_given: Option<Timestamp>,
     /// By how much what is kept of an account grows.
     pub(super) sizes: HashMap<u32, i64>,
-}
-
-/// A change of the directory.
-pub(super) enum Entry {
-    Account(Account),
-    AccountGone(u32),
-    Webhook(Arc<Webhook>),
-    /// With `cancelling`, when it was deleted, something of it is left to be cancelled.
-    WebhookGone {
-        number: u32,
-        account: u32,
-        id: WebhookId,
-        cancelling: Option<Timestamp>,
-    },
-    /// Nothing of a deleted webhook is left to be cancelled.
-    AllCancelled(u32),
-    Key(ApiKey),
-    KeyGone(KeyId),
-    Session(Session),
-    SessionGone(SessionId),
 }
 
 /// What an engine is opened with.
@@ -212,7 +190,7 @@ impl Engine {
         self.execute("COMMIT")?;
         let mut staged = std::mem::take(&mut self.staged);
         if !staged.directory.is_empty() {
-            self.enter(std::mem::take(&mut staged.directory));
+            self.shared.enter(std::mem::take(&mut staged.directory));
         }
         self.sizes.apply(staged.sizes);
         let mut fresh = self.shared.fresh_mut();
@@ -281,48 +259,6 @@ impl Engine {
     fn execute(&self, sql: &'static str) -> Result<(), Fault> {
         self.conn.prepare_cached(sql)?.execute([])?;
         Ok(())
-    }
-
-    /// Puts what was committed into the directory.
-    fn enter(&self, entries: Vec<Entry>) {
-        // First what names deleted webhooks, then the directory without them: a reader finds each in one of the two.
-        let (mut gone, mut cancelling) = (self.shared.gone_mut(), self.shared.cancelling_mut());
-        for entry in &entries {
-            match entry {
-                Entry::WebhookGone { number, account, id, cancelling: at } => {
-                    gone.insert(*number, (*account, id.clone()));
-                    cancelling.extend(at.map(|at| (*number, (*account, at))));
-                }
-                Entry::AllCancelled(webhook) => {
-                    cancelling.remove(webhook);
-                }
-                Entry::AccountGone(account) => {
-                    gone.retain(|_, (of, _)| of != account);
-                    cancelling.retain(|_, (of, _)| of != account);
-                }
-                Entry::Account(_)
-                | Entry::Webhook(_)
-                | Entry::Key(_)
-                | Entry::KeyGone(_)
-                | Entry::Session(_)
-                | Entry::SessionGone(_) => {}
-            }
-        }
-        drop((gone, cancelling));
-        let mut directory = self.shared.directory.write();
-        for entry in entries {
-            match entry {
-                Entry::Account(account) => directory.put_account(Arc::new(account)),
-                Entry::AccountGone(number) => directory.remove_account(number),
-                Entry::Webhook(webhook) => directory.put_webhook(webhook),
-                Entry::WebhookGone { number, .. } => directory.remove_webhook(number),
-                Entry::AllCancelled(_) => {}
-                Entry::Key(key) => directory.put_key(Arc::new(key)),
-                Entry::KeyGone(id) => directory.remove_key(&id),
-                Entry::Session(session) => directory.put_session(Arc::new(session)),
-                Entry::SessionGone(id) => directory.remove_session(&id),
-            }
-        }
     }
 }
 

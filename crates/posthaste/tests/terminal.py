@@ -1,7 +1,7 @@
 """Runs a command in a pseudo-terminal and keeps what its screen shows.
 
 Takes one JSON array a line on stdin, answers each with one JSON value a line:
-["press", text] · ["resize", rows, columns] · ["expect", text] (the screen, once it holds the text, or null)
+["press", text] · ["resize", rows, columns] · ["expect", text] (the screen, once it is whole and holds the text)
 ["copied", text] (the clipboard, once it holds the text) · ["end"] (exit code, and how the terminal was left)
 """
 
@@ -16,6 +16,7 @@ class Screen:
     def __init__(self):
         self.cells, self.row, self.column = {}, 0, 0
         self.alternate, self.cursor, self.coloured, self.copied = False, True, False, ""
+        self.whole = True  # nothing is being drawn
 
     def text(self, text):
         for character in text:
@@ -44,6 +45,8 @@ class Screen:
                 self.alternate = letter == "h"
             elif letter in ("h", "l") and numbers == "?25":
                 self.cursor = letter == "h"
+            elif letter in ("h", "l") and numbers == "?2026":
+                self.whole = letter == "l"
             elif letter == "m":
                 self.coloured = True
             elif found.group() == "\r":
@@ -117,7 +120,7 @@ for line in sys.stdin:
         set_size(fd, *given)
         answer(True)
     elif command == "expect":
-        found = wait_for(lambda: any(given[0] in line for line in screen.lines(rows)))
+        found = wait_for(lambda: screen.whole and any(given[0] in line for line in screen.lines(rows)))
         answer({"found": found, "lines": screen.lines(rows)})
     elif command == "copied":
         found = wait_for(lambda: given[0] in screen.copied)

@@ -6,8 +6,8 @@ use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::event::{self, Event};
 use crossterm::queue;
 use crossterm::terminal::{
-    Clear, ClearType, DisableLineWrap, EnableLineWrap, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
-    enable_raw_mode, size,
+    BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap, EndSynchronizedUpdate,
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use data_encoding::BASE64;
 use tokio::sync::mpsc;
@@ -41,14 +41,15 @@ impl Terminal {
         (columns.into(), rows.into())
     }
 
-    /// Shows these lines from the top, and nothing else.
+    /// Shows these lines from the top, and nothing else: all at once, in a terminal that knows how to.
     pub(super) fn show(&self, lines: &[String]) -> io::Result<()> {
         let mut out = io::stdout().lock();
+        queue!(out, BeginSynchronizedUpdate)?;
         for (row, line) in lines.iter().enumerate() {
             queue!(out, MoveTo(0, u16::try_from(row).unwrap_or(u16::MAX)), Clear(ClearType::CurrentLine))?;
             out.write_all(line.as_bytes())?;
         }
-        queue!(out, Clear(ClearType::FromCursorDown))?;
+        queue!(out, Clear(ClearType::FromCursorDown), EndSynchronizedUpdate)?;
         out.flush()
     }
 

@@ -124,6 +124,7 @@ async fn tail_fills_the_terminal_and_gives_it_back() {
         let lines = screen.expect("q quit");
         assert!(lines.iter().all(|line| line.chars().count() <= 70), "{lines:?}");
         screen.ask(&json!(["resize", 30, 120]));
+        screen.expect(&"─".repeat(120));
         screen.press("r");
         screen.expect("attempt 2 (replay)");
         screen.press("c");

@@ -16,12 +16,14 @@ use tokio::time::Instant;
 
 use super::load::Connection;
 use super::server::Server;
-use super::{Failed, bare, event, samples};
+use super::{Failed, bare, samples};
 
 /// So many retries fall due in a second: a million within an hour.
 const DUE_PER_SECOND: u64 = 278;
-/// Connections that make webhooks.
+/// Connections that make webhooks and events.
 const MAKERS: u64 = 32;
+/// An account has at most so many webhooks.
+const OF_ACCOUNT: u64 = 1_000;
 /// After a node was killed its leases last for so long.
 const LEASES_LAST: Duration = Duration::from_secs(16);
 /// How long a node may take until it has sent something.
@@ -93,14 +95,7 @@ async fn measure(options: &Options, scratch: &Scratch, folder: &Path) -> Result<
     let url = format!("http://{}/", held.local_addr()?);
     let first = Server::start_on(scratch.url(), folder.join("first")).await?;
     let samples = samples(usize::MAX);
-    make_webhooks(&first, options.webhooks, &url, &samples).await?;
-    let mut connection = Connection::open(&first.target).await?;
-    for n in 0..options.each * samples.len() as u64 {
-        let (status, text) = connection.post(event(&samples, n)).await?;
-        if !status.is_success() {
-            return Err(Failed(format!("{status}: {}", String::from_utf8_lossy(&text))));
-        }
-    }
+    fill(&first, options, &url, &samples).await?;
     first.stop().await?;
     let killed = Instant::now();
     let within = Duration::from_secs((options.webhooks * options.each).div_ceil(DUE_PER_SECOND));
@@ -134,32 +129,40 @@ async fn measure(options: &Options, scratch: &Scratch, folder: &Path) -> Result<
     })
 }
 
-/// Makes webhooks, each for one type in turn.
-async fn make_webhooks(
-    server: &Server,
-    number: u64,
-    url: &str,
-    samples: &Arc<[(String, String)]>,
-) -> Result<(), Failed> {
+/// Makes accounts of [`OF_ACCOUNT`] webhooks, each for one type in turn, and the events that go to them.
+async fn fill(server: &Server, options: &Options, url: &str, samples: &Arc<[(String, String)]>) -> Result<(), Failed> {
+    let (webhooks, each) = (options.webhooks, options.each);
     let mut makers = Vec::new();
     for maker in 0..MAKERS {
         let mut connection = Connection::open(&server.target).await?;
         let (samples, url) = (Arc::clone(samples), url.to_owned());
         makers.push(tokio::spawn(async move {
-            for n in (maker..number).step_by(MAKERS as usize) {
-                let (event, _) = &samples[n as usize % samples.len()];
-                let body = json!({"name": format!("bench {n}"), "url": url, "events": [event]}).to_string();
-                let path = "/v1/accounts/default/webhooks";
-                let (status, text) = connection.call(Method::POST, path, Bytes::from(body)).await?;
-                if !status.is_success() {
-                    return Err(Failed(format!("{status}: {}", String::from_utf8_lossy(&text))));
+            for account in (maker..webhooks.div_ceil(OF_ACCOUNT)).step_by(MAKERS as usize) {
+                let (types, number) = (samples.len() as u64, OF_ACCOUNT.min(webhooks - account * OF_ACCOUNT));
+                let account = format!("bench-{account}");
+                post(&mut connection, "/v1/accounts", json!({"id": account}).to_string().into()).await?;
+                let path = format!("/v1/accounts/{account}/webhooks");
+                for n in 0..number {
+                    let (event, _) = &samples[(n % types) as usize];
+                    let body = json!({"name": format!("bench {n}"), "url": url, "events": [event]}).to_string();
+                    post(&mut connection, &path, Bytes::from(body)).await?;
+                }
+                for n in 0..each * types {
+                    let (event, data) = &samples[(n % types) as usize];
+                    let body = format!(r#"{{"account":"{account}","event":"{event}","data":{data}}}"#);
+                    post(&mut connection, "/v1/events", Bytes::from(body)).await?;
                 }
             }
-            Ok(())
+            Ok::<_, Failed>(())
         }));
     }
     for maker in makers {
         maker.await??;
     }
     Ok(())
+}
+
+async fn post(connection: &mut Connection, path: &str, body: Bytes) -> Result<(), Failed> {
+    let (status, text) = connection.call(Method::POST, path, body).await?;
+    if status.is_success() { Ok(()) } else { Err(Failed(format!("{status}: {}", String::from_utf8_lossy(&text)))) }
 }

@@ -329,9 +329,11 @@ impl Scheduler {
             self.enqueue(now, due.webhook);
             return;
         }
-        let late = self.started_at.since(due.due_at);
+        let shard = lane.lease.shard;
+        let since = self.here_since(shard);
+        let late = since.since(due.due_at);
         let at = if due.reason == Reason::Retry && !late.is_zero() {
-            self.started_at.plus((late / 2).min(SPREAD_MAX).mul_f64(self.chance.f64()))
+            since.plus((late / 2).min(SPREAD_MAX).mul_f64(self.chance.f64()))
         } else {
             due.due_at
         };

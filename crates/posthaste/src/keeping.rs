@@ -96,6 +96,7 @@ impl Kept {
                     clock,
                     chance: Box::new(chance::fill),
                     keep: Some(settings.retention),
+                    size: settings.retention_size,
                     limits: postgres::Limits::default(),
                     facts: Box::new(move |told, _| facts(told)),
                 });
@@ -152,6 +153,8 @@ fn refused_by_database(address: &Address, error: &postgres::OpenError) -> Stop {
     let setting = match error {
         postgres::OpenError::OtherKey => "encryption-key",
         postgres::OpenError::OldServer(_)
+        | postgres::OpenError::Encoding(_)
+        | postgres::OpenError::NotPermitted(_)
         | postgres::OpenError::Newer { .. }
         | postgres::OpenError::Unfinished
         | postgres::OpenError::Damaged(_)

@@ -37,6 +37,8 @@ impl Parts {
 #[derive(Debug)]
 struct Part {
     epoch: Epoch,
+    /// From when on it is held.
+    since: Timestamp,
     /// How many deliveries are being sent or recorded.
     busy: usize,
     /// Nothing more is started.
@@ -61,6 +63,12 @@ impl Scheduler {
         let Some(parts) = &self.parts else { return Some(SOLE) };
         let shard = Shard::among(parts.shards, account, webhook);
         parts.held.get(&shard).map(|part| Lease { shard, epoch: part.epoch })
+    }
+
+    /// From when on the retries of a shard are made here: what has come due before was kept up by a process that was down.
+    pub(super) fn here_since(&self, shard: Shard) -> Timestamp {
+        let part = self.parts.as_ref().and_then(|parts| parts.held.get(&shard));
+        part.map_or(self.started_at, |part| part.since)
     }
 
     /// Whether it is for this node to carry on the replays of an account: one node does.
@@ -107,7 +115,7 @@ impl Scheduler {
         self.let_go(&leases.iter().map(|lease| lease.shard).collect::<Vec<_>>());
         let Some(parts) = &mut self.parts else { return };
         for lease in leases {
-            parts.held.insert(lease.shard, Part { epoch: lease.epoch, busy: 0, winding_down: false });
+            parts.held.insert(lease.shard, Part { epoch: lease.epoch, since: now, busy: 0, winding_down: false });
         }
         for webhook in webhooks {
             self.webhook_changed(now, webhook);

@@ -4,7 +4,9 @@
 mod machine;
 
 use clap::Args;
+use domain::vault::Vault;
 use serde_json::json;
+use store::postgres::{self, Address};
 
 use crate::cli::Session;
 use crate::client::known::Server;
@@ -86,6 +88,23 @@ async fn key(session: &Session<'_>) -> Result<String, String> {
     session.client.get(&webhooks).await.map(|_| format!("opens account {}", session.account)).map_err(|stop| stop.said)
 }
 
+/// Whether a node could serve this database, with this key.
+async fn database(address: &Address, key: Option<&[u8; 32]>) -> Result<String, String> {
+    let vault = key.map(Vault::new);
+    let found = postgres::look(address, vault.as_ref()).await;
+    let hosts = address.hosts();
+    let found = found.map_err(|error| format!("{hosts}: {error}"))?;
+    let encrypted = if found.encrypted { "encrypted" } else { "not encrypted" };
+    let holds = match (found.layout, key) {
+        (None | Some(0), _) => "it is empty: tables will be made at the first start".to_owned(),
+        (Some(layout), Some(_)) => format!("layout {layout}, the key opens it, {} nodes live", found.nodes),
+        (Some(layout), None) => {
+            return Err(format!("{hosts}: layout {layout}, and no key to open it: give POSTHASTE_ENCRYPTION_KEY"));
+        }
+    };
+    Ok(format!("{hosts}: PostgreSQL {}, {encrypted}; {holds}", found.version))
+}
+
 fn roots() -> Result<String, String> {
     let found = rustls_native_certs::load_native_certs();
     match found.certs.len() {
@@ -108,6 +127,9 @@ async fn settings(options: &Options, session: &Session<'_>) -> Vec<Finding> {
     }
     findings.push(machine::egress(&settings));
     findings.push(machine::clock(settings.data.as_deref()));
+    if let Some(address) = &settings.database {
+        findings.push(Finding { name: "database", found: database(address, settings.encryption_key.as_deref()).await });
+    }
     let Some(data) = settings.data.clone() else { return findings };
     // A whole store is read: that takes as long as the disk does.
     match tokio::task::spawn_blocking(move || machine::data(&settings, &data)).await {

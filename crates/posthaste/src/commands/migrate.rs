@@ -165,6 +165,13 @@ fn refused(to: &Address, error: &MoveError) -> Stop {
         MoveError::Unreachable(_) => {
             Stop::new(Exit::Unreachable, format!("{host}: {error}. Run it again: it goes on where it was."))
         }
+        // Something of it is to be changed first: nothing was carried.
+        MoveError::To(
+            postgres::OpenError::OldServer(_)
+            | postgres::OpenError::Encoding(_)
+            | postgres::OpenError::NotPermitted(_)
+            | postgres::OpenError::Newer { .. },
+        ) => Stop::failure(format!("{host}: {error}.")),
         MoveError::To(_) => Stop::failure(format!("{host}: {error}. Run it again: it goes on where it was.")),
         MoveError::Differs { .. } => Stop::failure(format!("{host}: {error}.")),
     }

@@ -66,10 +66,6 @@ pub(super) async fn drain(service: Service, signals: &mut Signals) -> Ended {
 fn place(settings: &Settings) -> Result<Place, BadSetting> {
     match (&settings.data, &settings.database) {
         (Some(data), None) => Ok(Place::Directory(data.clone())),
-        (None, Some(_)) if settings.retention_size.is_some() => Err(BadSetting::new(
-            "retention-size",
-            "a database is not kept to a size: leave it out, and use --retention",
-        )),
         (None, Some(database)) => Ok(Place::Database(Box::new(database.clone()))),
         (Some(_), Some(_)) => Err(BadSetting::new("database", "everything is kept in one place: leave out --data")),
         (None, None) => Err(BadSetting::new(

@@ -192,14 +192,22 @@ impl Judge<'_> {
     }
 }
 
-/// A database's address without its password.
+/// A database's address without its password, wherever it stands in it.
 fn masked(url: &str) -> String {
-    let Some((before, at)) = url.rsplit_once('@') else { return url.to_owned() };
-    let (scheme, user) = before.split_once("://").unwrap_or(("postgres", before));
-    match user.split_once(':') {
-        Some((user, _)) => format!("{scheme}://{user}:••••••••@{at}"),
+    const MASK: &str = "••••••••";
+    let url = match url.rsplit_once('@') {
+        Some((before, at)) => {
+            let (scheme, user) = before.split_once("://").unwrap_or(("postgres", before));
+            match user.split_once(':') {
+                Some((user, _)) => format!("{scheme}://{user}:{MASK}@{at}"),
+                None => url.to_owned(),
+            }
+        }
         None => url.to_owned(),
-    }
+    };
+    let Some((before, password)) = url.split_once("password=") else { return url };
+    let rest = password.find('&').map_or("", |end| &password[end..]);
+    format!("{before}password={MASK}{rest}")
 }
 
 fn shown(gathered: &Gathered, mode: Mode) -> Vec<Shown> {
@@ -277,6 +285,25 @@ mod tests {
         let both =
             Environment::from([("POSTHASTE_PLATFORM_KEY_FILE", path), ("POSTHASTE_PLATFORM_KEY", "phk_other_one")]);
         assert_eq!(resolve(&Typed::default(), &both, Mode::Serve).expect_err("both are given").name, "platform-key");
+    }
+
+    #[test]
+    fn a_database_s_password_is_masked_wherever_it_stands() {
+        for (url, shown) in [
+            (
+                "postgres://ph:hush@db1:5433,db2/d?sslmode=require",
+                "postgres://ph:••••••••@db1:5433,db2/d?sslmode=require",
+            ),
+            ("postgres://ph:hu?s@h@db/d", "postgres://ph:••••••••@db/d"),
+            (
+                "postgres://db/d?user=ph&password=hush&sslmode=require",
+                "postgres://db/d?user=ph&password=••••••••&sslmode=require",
+            ),
+            ("postgres://ph@db/d?password=hu@sh", "postgres://ph@db/d?password=••••••••"),
+            ("postgres://ph@db/d", "postgres://ph@db/d"),
+        ] {
+            assert_eq!(masked(url), shown);
+        }
     }
 
     #[test]

@@ -71,7 +71,7 @@ async fn what_was_acknowledged_before_a_backup_is_delivered_from_it() {
     let well = Arc::clone(&healed);
     let answer = move |_: &_| status(if well.load(Ordering::SeqCst) { 200 } else { 500 });
     let receiver = Receiver::start(Script::choosing(None, Arc::new(answer))).await;
-    let launch = Launch::new()
+    let launch = Launch::embedded()
         .flag("--allow-private", "127.0.0.0/8")
         .flags("--allow-http --jitter 0 --max-in-flight 100")
         .flag("--retry-schedule", ["5s"; 20].join(","));
@@ -148,7 +148,7 @@ async fn damage(folder: &Path, backup: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_without_its_key_says_what_is_missing() {
-    let launch = Launch::new();
+    let launch = Launch::embedded();
     let folder = launch.folder().to_owned();
     let server = start(launch.clone()).await;
     let (data, backup) = (text(&launch.data()), text(&folder.join("backup")));

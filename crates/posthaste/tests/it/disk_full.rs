@@ -26,7 +26,7 @@ fn may_mount(dir: &Path) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_what_is_new_until_there_is_space() {
-    let launch = Launch::new();
+    let launch = Launch::embedded();
     let data = launch.data();
     std::fs::create_dir(&data).expect("a new directory");
     if !may_mount(&data) {

@@ -75,8 +75,7 @@ async fn a_store_moves_into_a_database_over_two_kills() {
         }
     };
     let receiver = Receiver::start(Script::choosing(None, Arc::new(answer))).await;
-    let launch = Launch::new()
-        .in_database(None)
+    let launch = Launch::embedded()
         .flag("--allow-private", "127.0.0.0/8")
         .flags("--allow-http --jitter 0")
         .environment("POSTHASTE_ENCRYPTION_KEY", ENCRYPTION_KEY);
@@ -138,7 +137,7 @@ async fn a_store_moves_into_a_database_over_two_kills() {
     assert_eq!((sql("SELECT count(*) FROM events"), sql("SELECT count(*) FROM hot")), (EVENTS.to_string(), "0".into()));
     sql("ROLLBACK PREPARED 'held up'");
 
-    let moved = launch.clone().in_database(Some(&database));
+    let moved = launch.clone().on(&database);
     let refused = tokio::task::spawn_blocking({
         let moved = moved.clone();
         move || moved.try_start().map(|_| ())

@@ -17,7 +17,7 @@ const WEBHOOKS: usize = 60;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_that_is_killed_leaves_the_old_key_or_the_new_one() {
-    let launch = Launch::new();
+    let launch = Launch::embedded();
     let data = launch.data().to_str().expect("a plain path").to_owned();
     let arguments = ["keys", "rotate-encryption", "--data", &data];
     let server = start(launch.clone()).await;
@@ -81,7 +81,7 @@ async fn a_rotation_that_is_killed_leaves_the_old_key_or_the_new_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_of_the_environment_is_rotated_into_a_file() {
     let old = data_encoding::BASE64.encode(&[5; 32]);
-    let launch = Launch::new();
+    let launch = Launch::embedded();
     let server = start(launch.clone().environment("POSTHASTE_ENCRYPTION_KEY", &old)).await;
     let webhook = json!({"name": "w", "url": "https://w.example.com/", "events": ["*"]});
     let made = server.api.post("/v1/accounts/default/webhooks", &webhook).await.expect(201);

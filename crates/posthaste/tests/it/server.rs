@@ -100,6 +100,11 @@ impl Launch {
         .environment("POSTHASTE_PLATFORM_KEY", PLATFORM_KEY)
     }
 
+    /// The same on the embedded store, whatever the tests are run on: where that is what it is about.
+    pub(crate) fn embedded() -> Self {
+        Self { database: None, ..Self::new() }
+    }
+
     /// The same with a flag and its value.
     pub(crate) fn flag(mut self, name: &str, value: impl ToString) -> Self {
         self.arguments.extend([name.to_owned(), value.to_string()]);
@@ -138,12 +143,13 @@ impl Launch {
     /// The same, on other data.
     pub(crate) fn elsewhere(self) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a folder for the data"));
-        Self { folder, database: database(), ..self }
+        let database = self.database.as_ref().and_then(|_| database());
+        Self { folder, database, ..self }
     }
 
-    /// The same, with everything in this database; in a folder if it is none.
-    pub(crate) fn in_database(self, database: Option<&str>) -> Self {
-        Self { database: database.map(str::to_owned), ..self }
+    /// The database in which it keeps everything, if it does.
+    pub(crate) fn database(&self) -> Option<&str> {
+        self.database.as_deref()
     }
 
     /// Where it keeps its data.
@@ -222,6 +228,19 @@ impl Server {
     /// How it was started.
     pub(crate) fn launch(&self) -> &Launch {
         &self.launch
+    }
+
+    /// All that it keeps, as text; the bytes of a database in hexadecimal.
+    pub(crate) fn stored(&self) -> String {
+        fn files(folder: &Path) -> String {
+            let entries = std::fs::read_dir(folder).expect("the data").map(|entry| entry.expect("an entry").path());
+            let text = |path: &Path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned();
+            entries.map(|path| if path.is_dir() { files(&path) } else { text(&path) }).collect()
+        }
+        match &self.launch.database {
+            Some(database) => Cluster::shared().dump(database),
+            None => files(&self.launch.data()),
+        }
     }
 
     /// All that it has written so far.

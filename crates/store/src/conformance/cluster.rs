@@ -89,12 +89,7 @@ impl Cluster {
         let mut lines =
             vec![String::new(), format!("port = {port}"), format!("unix_socket_directories = '{}'", dir.display())];
         lines.extend(settings.iter().map(|&line| line.to_owned()));
-        let append = format!("cat >> '{}'", data.join("postgresql.conf").display());
-        let mut writing = as_user(Path::new("sh"));
-        let mut writing = writing.arg("-c").arg(append).stdin(Stdio::piped()).spawn().expect("sh is there");
-        std::io::Write::write_all(&mut writing.stdin.take().expect("its input"), lines.join("\n").as_bytes())
-            .expect("the settings are written");
-        assert!(writing.wait().expect("it ends").success(), "the settings are written");
+        write(&data.join("postgresql.conf"), &lines.join("\n"), true);
         let keeper = keep(&programs, &dir, &data);
         let cluster = Self { programs, dir, port, _keeper: keeper };
         cluster.control(&["-w", "-t", "60", "start"]);
@@ -125,6 +120,14 @@ impl Cluster {
         format!("postgres://posthaste@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// Writes a file of the server's own, such as `pg_hba.conf`, which it reads at its next start.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write(&self, name: &str, text: &str) {
+        write(&self.dir.join("data").join(name), text, false);
+    }
+
     /// What a statement answers, as psql prints it without any ornament.
     ///
     /// # Panics
@@ -133,6 +136,21 @@ impl Cluster {
         let mut psql = Command::new(self.programs.join("psql"));
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql]).arg(self.address(database));
         run(&mut psql)
+    }
+
+    /// Everything in a database, as text: its bytes in hexadecimal.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    #[must_use]
+    pub fn dump(&self, address: &str) -> String {
+        run(Command::new(self.programs.join("pg_dump")).arg(address))
+    }
+
+    /// The folder with the server's files.
+    #[must_use]
+    pub fn files(&self) -> PathBuf {
+        self.dir.join("data")
     }
 
     /// Stops the server at once, as a crash does, and starts it again: what is committed is there.
@@ -182,6 +200,15 @@ impl Cluster {
         let log = self.log();
         assert!(status.expect("pg_ctl is there").success(), "pg_ctl {what:?}: {log}");
     }
+}
+
+/// Writes a file that nobody but the server's owner may read.
+fn write(file: &Path, text: &str, append: bool) {
+    let script = format!("umask 077; cat {} '{}'", if append { ">>" } else { ">" }, file.display());
+    let mut writing = as_user(Path::new("sh"));
+    let mut writing = writing.arg("-c").arg(script).stdin(Stdio::piped()).spawn().expect("sh is there");
+    std::io::Write::write_all(&mut writing.stdin.take().expect("its input"), text.as_bytes()).expect("it is written");
+    assert!(writing.wait().expect("it ends").success(), "{} is written", file.display());
 }
 
 /// A new folder for a server, which its owner may use.

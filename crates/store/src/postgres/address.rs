@@ -45,6 +45,7 @@ impl Address {
         }
         let (rest, query) = text.split_once('?').unwrap_or((text, ""));
         let (mut kept, mut certificate, mut roots) = (Vec::new(), Certificate::Any, None);
+        let mut encrypted = false;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 // With libpq these two differ in whether the name is compared: here it always is.
@@ -52,9 +53,34 @@ impl Address {
                     certificate = Certificate::Checked;
                     kept.push("sslmode=require");
                 }
-                Some(("sslrootcert", file)) => roots = Some(PathBuf::from(file.replace("%2F", "/"))),
+                Some(("sslmode", mode @ ("disable" | "prefer" | "require"))) => {
+                    encrypted = mode == "require";
+                    kept.push(pair);
+                }
+                Some(("sslmode", other)) => {
+                    let known = "disable, prefer, require or verify-full";
+                    return Err(BadAddress(format!("sslmode is {known}, and not {other}")));
+                }
+                // libpq's word for those of the system.
+                Some(("sslrootcert", "system")) => certificate = Certificate::Checked,
+                Some(("sslrootcert", file)) => {
+                    roots = Some(PathBuf::from(unescaped(file).ok_or_else(|| {
+                        BadAddress("sslrootcert: a percent sign is followed by two hexadecimal digits".to_owned())
+                    })?));
+                }
                 _ => kept.push(pair),
             }
+        }
+        if roots.is_some() && certificate == Certificate::Any {
+            if !encrypted {
+                let why = "sslrootcert checks nothing without sslmode=verify-full: add that";
+                return Err(BadAddress(why.to_owned()));
+            }
+            // As with libpq: whoever names issuers wants them asked.
+            certificate = Certificate::Checked;
+        }
+        if certificate == Certificate::Checked && !kept.iter().any(|pair| pair.starts_with("sslmode=")) {
+            kept.push("sslmode=require");
         }
         let joined = if kept.is_empty() { rest.to_owned() } else { format!("{rest}?{}", kept.join("&")) };
         let mut config: Config = joined.parse().map_err(|error: tokio_postgres::Error| {
@@ -98,9 +124,44 @@ impl Address {
     }
 }
 
+/// A part of a URL without its percent signs; `None` where they are wrong.
+fn unescaped(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(if byte == b'%' {
+            let mut digit = || char::from(rest.next()?).to_digit(16);
+            u8::try_from(digit()? * 16 + digit()?).ok()?
+        } else {
+            byte
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn issuers_that_are_named_are_asked() {
+        let read = |query: &str| Address::parse(&format!("postgres://ph@db/ph?{query}"));
+        for query in ["sslmode=require&sslrootcert=/etc/my%20ca", "sslrootcert=/etc/my%20ca&sslmode=verify-ca"] {
+            let address = read(query).expect("it is one");
+            assert_eq!((address.certificate, address.config.get_ssl_mode()), (Certificate::Checked, SslMode::Require));
+            assert_eq!(address.roots, Some(PathBuf::from("/etc/my ca")));
+        }
+        let system = read("sslrootcert=system").expect("it is one");
+        assert_eq!((system.certificate, system.config.get_ssl_mode()), (Certificate::Checked, SslMode::Require));
+        let (any, none) = (read("sslmode=require").expect("it is one"), read("").expect("it is one"));
+        assert_eq!((any.certificate, any.config.get_ssl_mode()), (Certificate::Any, SslMode::Require));
+        assert_eq!((none.certificate, none.config.get_ssl_mode()), (Certificate::Any, SslMode::Prefer));
+        for bad in
+            ["sslrootcert=/ca", "sslmode=prefer&sslrootcert=/ca", "sslmode=allow", "sslrootcert=%zz&sslmode=require"]
+        {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn an_address_is_read_with_its_hosts_and_what_is_checked() {

@@ -12,6 +12,14 @@ pub enum OpenError {
     /// The server is older than this release can use.
     #[error("the server is PostgreSQL {0}, and 15 or newer is needed")]
     OldServer(String),
+    /// The database's texts are in another encoding.
+    #[error(
+        "the database is encoded in {0}, and UTF8 is needed: createdb --encoding=UTF8 --template=template0 makes one"
+    )]
+    Encoding(String),
+    /// The role may not do what is needed.
+    #[error("{0}: the role has to own the database, or to have USAGE and CREATE in its schema")]
+    NotPermitted(String),
     /// The tables were made by a later release.
     #[error(
         "the database has layout {found}, but this release knows layouts up to {known}: start the newer release again"
@@ -51,6 +59,8 @@ pub(super) enum Fault {
     Stale,
     /// The database's disk is full.
     Full,
+    /// The role may not do this.
+    NotPermitted(String),
     /// The server has refused, and would again.
     Refused(String),
 }
@@ -73,6 +83,7 @@ impl Fault {
             Self::Lost(what) | Self::Conflict(what) | Self::Taken(what) | Self::Refused(what) => {
                 OpenError::Unusable(what)
             }
+            Self::NotPermitted(what) => OpenError::NotPermitted(what),
             Self::Stale | Self::Full => OpenError::Unusable(self.to_string()),
         }
     }
@@ -82,7 +93,9 @@ impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Lost(what) => write!(f, "the database cannot be reached: {what}"),
-            Self::Conflict(what) | Self::Taken(what) | Self::Refused(what) => f.write_str(what),
+            Self::Conflict(what) | Self::Taken(what) | Self::NotPermitted(what) | Self::Refused(what) => {
+                f.write_str(what)
+            }
             Self::Damaged(what) => write!(f, "damaged record: {what}"),
             Self::Stale => f.write_str("another node has changed it meanwhile"),
             Self::Full => f.write_str("the database's disk is full"),
@@ -92,6 +105,10 @@ impl std::fmt::Display for Fault {
 
 /// An error with what caused it: the driver's own text often is no more than "db error".
 fn said(error: &tokio_postgres::Error) -> String {
+    if let Some(refused) = error.as_db_error() {
+        let detail = refused.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        return format!("{}{detail}", refused.message());
+    }
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -122,6 +139,8 @@ impl From<tokio_postgres::Error> for Fault {
         match *code {
             SqlState::UNIQUE_VIOLATION => Self::Taken(refused.constraint().unwrap_or_default().to_owned()),
             SqlState::DISK_FULL => Self::Full,
+            // No schema that tables could be made in is one that the role may not use, or none at all.
+            SqlState::INSUFFICIENT_PRIVILEGE | SqlState::INVALID_SCHEMA_NAME => Self::NotPermitted(said(&error)),
             SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => Self::Damaged(said(&error)),
             _ => Self::Refused(said(&error)),
         }
@@ -147,7 +166,7 @@ impl From<Fault> for StoreError {
             Fault::Full => Self::NoSpace(NoSpace::Disk),
             Fault::Lost(_) | Fault::Conflict(_) | Fault::Stale => Self::Busy,
             Fault::Taken(what) => Self::Stopped(format!("it is taken: {what}")),
-            Fault::Refused(what) => Self::Stopped(what),
+            Fault::NotPermitted(what) | Fault::Refused(what) => Self::Stopped(what),
         }
     }
 }

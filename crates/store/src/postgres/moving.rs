@@ -75,6 +75,7 @@ impl From<Fault> for Unmoved {
             | Fault::Damaged(_)
             | Fault::Stale
             | Fault::Full
+            | Fault::NotPermitted(_)
             | Fault::Refused(_) => Self::Open(fault.at_open()),
         }
     }

@@ -76,7 +76,44 @@ pub(super) async fn retain(
 }
 
 /// Drops a day's tables, unless something in them is unfinished, or ended after `until`; says whether it did.
-async fn drop_day(link: &Link, day: Day, until: Timestamp) -> Result<bool, Fault> {
+pub(super) async fn drop_day(link: &Link, day: Day, until: Timestamp) -> Result<bool, Fault> {
+    // First without a lock: most days that stay, stay for long.
+    if must_stay(link, day, until).await? {
+        return Ok(false);
+    }
+    let dropped = drop_locked(link, day, until).await;
+    if !matches!(dropped, Ok(true)) {
+        // The first fault is the one to tell of.
+        let _ = link.batch("ROLLBACK").await;
+    }
+    match dropped {
+        Err(Fault::Conflict(_)) => Ok(false),
+        dropped => dropped,
+    }
+}
+
+async fn drop_locked(link: &Link, day: Day, until: Timestamp) -> Result<bool, Fault> {
+    let names = DAILY.map(|table| format!("{table}_{}", day.0));
+    // Whoever waits for a lock on the whole table makes others wait behind it: so not for long.
+    link.batch(&format!(
+        "BEGIN; SET LOCAL lock_timeout = 1000; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
+        names.join(", ")
+    ))
+    .await?;
+    // What was under way is committed now, and nothing more comes: a replay, say, of one of them.
+    if must_stay(link, day, until).await? {
+        return Ok(false);
+    }
+    let drop =
+        |(table, name): (&str, &String)| format!("ALTER TABLE {table} DETACH PARTITION {name}; DROP TABLE {name};");
+    let sql: String = DAILY.into_iter().zip(&names).map(drop).collect();
+    link.batch(&format!("{sql} COMMIT")).await?;
+    tracing::info!(day = day.0, "a day's events were dropped");
+    Ok(true)
+}
+
+/// Whether something of a day is unfinished, or ended after `until`.
+async fn must_stay(link: &Link, day: Day, until: Timestamp) -> Result<bool, Fault> {
     let (from, end) = (day.first_key(), Day(day.0 + 1).first_key());
     let stays = link
         .row(
@@ -85,27 +122,11 @@ async fn drop_day(link: &Link, day: Day, until: Timestamp) -> Result<bool, Fault
             &[&from, &end, &until.0],
         )
         .await?;
-    if stays.is_none_or(|row| row.get(0)) {
-        return Ok(false);
-    }
-    // Whoever waits for a lock on the whole table makes others wait behind it: so not for long.
-    let mut sql = "BEGIN; SET LOCAL lock_timeout = 1000;".to_owned();
-    for table in DAILY {
-        let name = format!("{table}_{}", day.0);
-        sql += &format!("ALTER TABLE {table} DETACH PARTITION {name}; DROP TABLE {name};");
-    }
-    let dropped = link.batch(&format!("{sql} COMMIT")).await;
-    if let Err(fault) = dropped {
-        // The first fault is the one to tell of.
-        let _ = link.batch("ROLLBACK").await;
-        return if matches!(fault, Fault::Conflict(_)) { Ok(false) } else { Err(fault) };
-    }
-    tracing::info!(day = day.0, "a day's events were dropped");
-    Ok(true)
+    Ok(stays.is_none_or(|row| row.get(0)))
 }
 
 /// Looks at some of an account's events, and deletes those whose deliveries have all ended before `until`: how many were
-/// seen, how many went, and the last one seen.
+/// seen, how many went, and the last one seen. Deliveries are held first: one that is being replayed keeps its event.
 async fn delete_ended(link: &Link, account: u32, after: i64, until: Timestamp) -> Result<(i64, u64, i64), Fault> {
     // No delivery ends before its event is accepted.
     let below = domain::id::EventId::first_at(until.0.max(0)).0 as i64;
@@ -114,10 +135,12 @@ async fn delete_ended(link: &Link, account: u32, after: i64, until: Timestamp) -
             "WITH old AS MATERIALIZED (
                  SELECT key, length(targets) / 4 AS targets FROM events
                  WHERE account = $1 AND key > $2 AND key < $3 ORDER BY key LIMIT $5
+             ), held AS MATERIALIZED (
+                 SELECT d.event FROM old JOIN deliveries AS d ON d.account = $1 AND d.event = old.key
+                 WHERE d.ended_at < $4 FOR UPDATE OF d SKIP LOCKED
              ), gone AS MATERIALIZED (
-                 SELECT key FROM old
-                 WHERE targets = (SELECT count(*) FROM deliveries AS d
-                                  WHERE d.account = $1 AND d.event = old.key AND d.ended_at < $4)
+                 SELECT key FROM old LEFT JOIN (SELECT event, count(*) AS number FROM held GROUP BY event) AS h ON h.event = key
+                 WHERE targets = coalesce(h.number, 0)
              ), one AS (
                  DELETE FROM attempts AS a USING gone WHERE a.account = $1 AND a.event = gone.key
              ), two AS (

@@ -43,17 +43,44 @@ pub(super) async fn bring_up(link: &Link) -> Result<(), OpenError> {
     migrated
 }
 
+/// Whether the server and the database are such that they can be used at all; the server's version.
+///
+/// # Errors
+/// [`OpenError`]: what is wrong with them.
+pub(super) async fn fits(link: &Link) -> Result<String, OpenError> {
+    let sql = "SELECT current_setting('server_version_num')::integer, current_setting('server_version'),
+                      current_setting('server_encoding')";
+    let found = link.row(sql, &[]).await.map_err(Fault::at_open)?;
+    let row = found.ok_or_else(|| OpenError::Unusable("the server does not say what it is".to_owned()))?;
+    let (version, encoding): (String, String) = (row.get(1), row.get(2));
+    if row.get::<_, i32>(0) < SERVER_MIN {
+        return Err(OpenError::OldServer(version));
+    }
+    if encoding != "UTF8" {
+        return Err(OpenError::Encoding(encoding));
+    }
+    Ok(version)
+}
+
+/// The layout of the tables; `None` if there are none.
+///
+/// # Errors
+/// [`OpenError`]; a later layout than this release knows is one.
+pub(super) async fn layout(link: &Link) -> Result<Option<i32>, OpenError> {
+    let there = link.row("SELECT to_regclass('layout') IS NOT NULL", &[]).await.map_err(Fault::at_open)?;
+    if !there.is_some_and(|row| row.get(0)) {
+        return Ok(None);
+    }
+    let found = link.row("SELECT number FROM layout", &[]).await.map_err(Fault::at_open)?;
+    match found.map(|row| row.get(0)) {
+        Some(found) if found > LAYOUT => Err(OpenError::Newer { found, known: LAYOUT }),
+        found => Ok(found),
+    }
+}
+
 async fn steps(link: &Link) -> Result<(), OpenError> {
     let at_open = Fault::at_open;
-    let version = link
-        .row("SELECT current_setting('server_version_num')::integer, current_setting('server_version')", &[])
-        .await
-        .map_err(at_open)?;
-    if let Some(row) = version
-        && row.get::<_, i32>(0) < SERVER_MIN
-    {
-        return Err(OpenError::OldServer(row.get(1)));
-    }
+    fits(link).await?;
     link.batch("BEGIN").await.map_err(at_open)?;
     // Another node may be making large steps: that is worth any wait.
     link.batch(&format!("SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock({LOCK})")).await.map_err(at_open)?;
@@ -65,15 +92,7 @@ async fn steps(link: &Link) -> Result<(), OpenError> {
     )
     .await
     .map_err(at_open)?;
-    let found: i32 = link
-        .row("SELECT number FROM layout", &[])
-        .await
-        .map_err(at_open)?
-        .ok_or_else(|| OpenError::Damaged("the layout's number is missing".to_owned()))?
-        .get(0);
-    if found > LAYOUT {
-        return Err(OpenError::Newer { found, known: LAYOUT });
-    }
+    let found = layout(link).await?.ok_or_else(|| OpenError::Damaged("the layout's number is missing".to_owned()))?;
     for (step, number) in STEPS.iter().zip(1..).skip(usize::try_from(found).unwrap_or(0)) {
         link.batch(step).await.map_err(at_open)?;
         link.batch(&format!("UPDATE layout SET number = {number}")).await.map_err(at_open)?;

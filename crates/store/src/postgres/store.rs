@@ -54,6 +54,8 @@ pub struct Settings {
     pub chance: Chance,
     /// For how long what has ended is kept, where an account does not say otherwise; `None` for ever.
     pub keep: Option<Duration>,
+    /// How many bytes the tables may take before the oldest days go; `None` for as many as come.
+    pub size: Option<u64>,
     /// Bounds of what is kept in memory.
     pub limits: Limits,
     /// Called after each commit, on the writer's task, before anyone is answered: it must not block.
@@ -78,7 +80,7 @@ impl PostgresStore {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(settings: Settings) -> Result<(Self, Vec<Fact>), OpenError> {
-        let Settings { address, vault, directory, holdings, clock, mut chance, keep, limits, facts } = settings;
+        let Settings { address, vault, directory, holdings, clock, mut chance, keep, size, limits, facts } = settings;
         let now = clock.now();
         schema::migrate(&address, now).await?;
         let connector = Connector::new(address).map_err(Fault::at_open)?;
@@ -93,7 +95,7 @@ impl PostgresStore {
         let made = Writer::new(engine, Arc::clone(&clock), facts, Arc::clone(&figures));
         let task = Mutex::new(Some(tokio::spawn(made.run(messages))));
         let readers = Arc::new(Readers::new(connector.clone(), Arc::clone(&shared), limits.readers));
-        let upkeep = Upkeep { connector, shared, clock: Arc::clone(&clock), figures: Arc::clone(&figures), keep };
+        let upkeep = Upkeep { connector, shared, clock: Arc::clone(&clock), figures: Arc::clone(&figures), keep, size };
         let upkeep = tokio::spawn(upkeep.run()).abort_handle();
         Ok((Self { queue, readers, clock, limits, figures, task, upkeep }, known))
     }

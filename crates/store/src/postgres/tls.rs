@@ -34,13 +34,22 @@ impl Tls {
             let mut roots = RootCertStore::empty();
             match &address.roots {
                 Some(file) => {
-                    for root in CertificateDer::pem_file_iter(file).map_err(|error| refused(&error))? {
-                        let root = root.map_err(|error| refused(&error))?;
-                        roots.add(root).map_err(|error| refused(&error))?;
+                    let bad = |error: &dyn std::fmt::Display| {
+                        refused(&format_args!("sslrootcert {}: {error}", file.display()))
+                    };
+                    for root in CertificateDer::pem_file_iter(file).map_err(|error| bad(&error))? {
+                        roots.add(root.map_err(|error| bad(&error))?).map_err(|error| bad(&error))?;
+                    }
+                    if roots.is_empty() {
+                        return Err(bad(&"there is no certificate in it"));
                     }
                 }
                 None => {
                     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                    if roots.is_empty() {
+                        let way = "install ca-certificates, or name a file by sslrootcert";
+                        return Err(refused(&format_args!("the system has no root certificates: {way}")));
+                    }
                 }
             }
             builder.with_root_certificates(roots).with_no_client_auth()

@@ -13,6 +13,7 @@ use super::partitions::{Day, Partitions};
 use super::retain::{Passes, erase, retain};
 use super::schema::LOCK;
 use super::shared::Shared;
+use super::shrink::{Shrinking, shrink};
 use super::{audit, feed, idempotency, replays, roll};
 use crate::figures::Figures;
 
@@ -32,14 +33,23 @@ pub(super) struct Upkeep {
     pub(super) figures: Arc<Figures>,
     /// For how long what has ended is kept, where an account does not say otherwise; `None` for ever.
     pub(super) keep: Option<Duration>,
+    /// How many bytes the tables may take; `None` for as many as come.
+    pub(super) size: Option<u64>,
+}
+
+/// How far retention has come.
+#[derive(Default)]
+struct Come {
+    passes: Passes,
+    shrinking: Shrinking,
 }
 
 impl Upkeep {
     /// Goes on until the task is ended.
     pub(super) async fn run(self) {
-        let (mut link, mut passes) = (None, Passes::default());
+        let (mut link, mut come) = (None, Come::default());
         loop {
-            let more = self.round(&mut link, &mut passes).await.unwrap_or_else(|fault| {
+            let more = self.round(&mut link, &mut come).await.unwrap_or_else(|fault| {
                 tracing::warn!(%fault, "upkeep of the database is tried again");
                 link = None;
                 false
@@ -48,7 +58,7 @@ impl Upkeep {
         }
     }
 
-    async fn round(&self, kept: &mut Option<Link>, passes: &mut Passes) -> Result<bool, Fault> {
+    async fn round(&self, kept: &mut Option<Link>, come: &mut Come) -> Result<bool, Fault> {
         let link = match kept.take() {
             Some(link) if !link.is_closed() => link,
             Some(_) | None => self.connector.connect(Purpose::Upkeep).await?,
@@ -57,14 +67,14 @@ impl Upkeep {
         let mut more = false;
         if mine.is_some_and(|row| row.get(0)) {
             // A fault closes the connection, and with it the lock.
-            more = self.work(&link, passes).await?;
+            more = self.work(&link, come).await?;
             link.row("SELECT pg_advisory_unlock($1)", &[&(LOCK + 3)]).await?;
         }
         *kept = Some(link);
         Ok(more)
     }
 
-    async fn work(&self, link: &Link, passes: &mut Passes) -> Result<bool, Fault> {
+    async fn work(&self, link: &Link, come: &mut Come) -> Result<bool, Fault> {
         let now = self.clock.now();
         Partitions::default().make(link, Day::at(now)).await?;
         let mut more = feed::prune(link, AT_ONCE).await? == AT_ONCE as u64;
@@ -73,8 +83,11 @@ impl Upkeep {
         more |= roll::roll(link, now).await?;
         roll::prune(link, now).await?;
         if let Some(keep) = self.keep {
-            more |= self.forget(link, passes, now, keep).await?;
+            more |= self.forget(link, &mut come.passes, now, keep).await?;
         }
+        let shrunk = shrink(link, &self.shared, &mut come.shrinking, now, self.size).await?;
+        self.figures.retained_events.fetch_add(shrunk.events, Ordering::Relaxed);
+        more |= shrunk.more;
         Ok(more)
     }
 

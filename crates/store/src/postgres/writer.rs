@@ -245,7 +245,9 @@ impl Writer {
                     batch.again = true;
                     return Err(last);
                 }
-                Fault::Taken(_) | Fault::Damaged(_) | Fault::Full | Fault::Refused(_) => return Err(last),
+                Fault::Taken(_) | Fault::Damaged(_) | Fault::Full | Fault::NotPermitted(_) | Fault::Refused(_) => {
+                    return Err(last);
+                }
             }
         }
         Err(last)
@@ -340,7 +342,7 @@ impl Writer {
                 Fault::Conflict(_) => {}
                 Fault::Taken(constraint) if constraint == audit::KEY => {}
                 Fault::Taken(_) => return Err(ChangeError::Exists),
-                Fault::Lost(_) | Fault::Damaged(_) | Fault::Full | Fault::Refused(_) => {
+                Fault::Lost(_) | Fault::Damaged(_) | Fault::Full | Fault::NotPermitted(_) | Fault::Refused(_) => {
                     tracing::error!(fault = %error, "a change could not be made");
                     return Err(error.into());
                 }

@@ -99,6 +99,7 @@ impl Subject for Postgres {
                 bytes.fill(nonce);
             }),
             keep: None,
+            size: None,
             limits: postgres::Limits { fresh_per_webhook, readers: 4, ..postgres::Limits::default() },
             facts: Box::new(move |facts, _| hook.tell(facts)),
         };

@@ -19,9 +19,10 @@ use domain::event_filter::EventFilter;
 use domain::filter::DeliveryFilter;
 use domain::id::{DeliveryId, EVENT_RESIDUE_BITS, EventId};
 use domain::key::Account;
+use domain::key_pair::KeyPair;
 use domain::secret::SigningSecret;
 use domain::shard::Epoch;
-use domain::signature::SentRequest;
+use domain::signature::{KeyPairs, SentRequest, SigningSecrets};
 use domain::stats::{StatsQuery, Subjects, Window};
 use domain::store::{Accepted, Change, DeliveryQuery, Store};
 use domain::time::{Clock as _, Timestamp};
@@ -95,6 +96,7 @@ async fn try_served(
         clock: Arc::new(clock.clone()),
         chance: chance(),
         keep: None,
+        size: None,
         limits: postgres::Limits::default(),
         facts: Box::new(|_, _| ()),
     };
@@ -109,7 +111,11 @@ async fn webhook(store: &dyn Store, directory: &SharedDirectory, account: u32, i
     let of = directory.read().account_numbered(account).expect("it is there").clone();
     let url = Arc::new(EndpointUrl::stored("https://example.com/in").expect("a URL"));
     let events = EventFilter::stored(vec!["*".to_owned()]);
+    let mut secrets = SigningSecrets::new(SigningSecret::from_bytes(&[9; 32]));
+    let pair = |seed: u8| KeyPair::from_seed(&[seed; 32]);
+    secrets.pairs = Some(KeyPairs { current: pair(1), previous: Some(pair(2)) });
     let made = Webhook {
+        secrets,
         headers: CustomHeaders::stored(vec![("X-Api-Key".to_owned(), format!("header of {id}"))]),
         ..Webhook::new(&of, id.parse().expect("an id"), url, events, SigningSecret::from_bytes(&[9; 32]), now)
     };
@@ -157,7 +163,7 @@ async fn settle(store: &dyn Store, now: Timestamp, due: Due, end: End) -> Option
             signed_at: now.seconds(),
             signature: [1; 32],
             standard: vec![[2; 32]],
-            ed25519: Vec::new(),
+            ed25519: vec![[3; 64]],
             custom: vec!["X-Api-Key".to_owned()],
         },
         answer: Some(Answer {
@@ -262,7 +268,12 @@ async fn see(store: &dyn Store, directory: &SharedDirectory, account: u32, now: 
     let mut webhooks: Vec<String> = directory
         .read()
         .webhooks_of(account)
-        .map(|it| format!("{} {:?} {:?} {}", it.number, it, it.headers.pairs(), it.secrets.current.reveal()))
+        .map(|it| {
+            let pairs = it.secrets.pairs.as_ref().expect("it signs with them");
+            let revealed = [Some(&pairs.current), pairs.previous.as_ref()].map(|pair| pair.expect("both").reveal());
+            let secret = it.secrets.current.reveal();
+            format!("{} {:?} {:?} {secret} {revealed:?}", it.number, it, it.headers.pairs())
+        })
         .collect();
     webhooks.sort();
     let query = AuditQuery { account: Some(account), filter: AuditFilter::default(), before: None, limit: 100 };
@@ -396,6 +407,39 @@ async fn a_store_that_was_served_again_and_a_database_that_is_none_of_its_are_re
     // It was not moved: it is served on.
     let (store, _) = embedded(&dir.0, &clock);
     store.stop();
+}
+
+/// An account that is closed is nobody's any more: what of it is left to be erased stays where it is, to the last row.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_over_of_an_account_that_is_being_erased() {
+    let (dir, clock) = (Dir::new("erased"), ManualClock::default());
+    let (name, address) = database();
+    let (store, directory) = embedded(&dir.0, &clock);
+    let [stays, closed] = fill(&store, &directory, &clock).await;
+    // More than what goes in one step.
+    let events = (0..600).map(|n| new_event(closed, n, None)).collect();
+    assert!(store.accept(events).await.iter().all(Result::is_ok));
+    let now = clock.now();
+    let before = see(&store, &directory, stays, now).await;
+    change(&store, Change::DeleteAccount(closed)).await;
+    store.stop();
+    let conn = rusqlite::Connection::open(dir.0.join("posthaste.db")).expect("it opens");
+    let left = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("it is counted");
+    assert_eq!(left("SELECT count(*) FROM erasures"), 1);
+    assert!(left(&format!("SELECT count(*) FROM events WHERE account = {closed}")) > 0, "something is left of it");
+    drop(conn);
+    let moved = run(&dir.0, &address, now, 50, 0).await.expect("it ends").expect("it is moved");
+    assert_eq!(moved.left_out, 1);
+    let of_closed =
+        "SELECT (SELECT count(*) FROM events WHERE account = $) + (SELECT count(*) FROM deliveries WHERE account = $)
+        + (SELECT count(*) FROM hot WHERE account = $) + (SELECT count(*) FROM attempts WHERE account = $)
+        + (SELECT count(*) FROM webhooks WHERE account = $) + (SELECT count(*) FROM webhooks_gone WHERE account = $)
+        + (SELECT count(*) FROM audit WHERE account = $) + (SELECT count(*) FROM stats_minutes WHERE account = $)";
+    assert_eq!(Cluster::shared().run_sql(&name, &of_closed.replace('$', &closed.to_string())), "0");
+    let (store, directory) = try_served(&address, &clock).await.expect("it is served");
+    assert_eq!(see(&store, &directory, stays, now).await, before);
+    assert!(directory.read().account(&"other".parse().expect("an id")).is_none());
+    store.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,5 +4,6 @@ mod leases;
 mod nodes;
 mod outages;
 mod plans;
+mod retention;
 mod starting;
 mod support;

@@ -76,6 +76,31 @@ fn what_is_planned_is_found_by_whoever_takes_the_shard() {
     assert_eq!(bench.starts.last().map(|start| start.due.delivery), Some(planned));
 }
 
+/// A node that died has left retries behind: whoever takes its shards does not send them all at once, however long it runs
+/// already.
+#[test]
+fn what_came_due_while_nobody_held_the_shard_is_spread() {
+    let mut bench = one_of_many();
+    let (ours, theirs) = two();
+    bench.hold(ours, 1);
+    bench.now = bench.now.plus(Duration::from_secs(3_600));
+    let late: Vec<DeliveryId> = (0..8).map(|second| bench.retry(theirs, second)).collect();
+    bench.now = bench.now.plus(Duration::from_secs(20));
+    let begin = bench.now;
+    bench.hold(theirs, 1);
+    let mut order = Vec::new();
+    for _ in &late {
+        let start = bench.next_start().expect("each of them");
+        order.push(start.due.delivery);
+        bench.end(&start, answered(200, 0));
+        bench.record();
+    }
+    let took = bench.now.since(begin);
+    assert!(took > Duration::from_secs(2) && took <= Duration::from_secs(10), "{took:?}");
+    assert_ne!(order, late, "each waits for a time of its own");
+    assert!(order.iter().all(|delivery| late.contains(delivery)));
+}
+
 #[test]
 fn a_lost_shard_is_forgotten_and_what_was_in_flight_is_not_recorded() {
     let mut bench = one_of_many();
@@ -111,7 +136,7 @@ fn an_attempt_from_before_a_loss_changes_nothing_of_what_is_sent_since() {
     let late = bench.settlements.pop().expect("its end");
     bench.take(Input::LetGo(vec![lease.shard]));
     bench.hold(1, 5);
-    let again = bench.starts.pop().expect("the same again");
+    let again = bench.next_start().expect("the same again");
     assert_eq!((again.due.delivery, again.epoch), (delivery, Epoch(5)));
     bench.take(Input::Fact(Fact::Settled(Arc::new(late))));
     bench.end(&before, answered(200, 1));

@@ -133,7 +133,8 @@ async fn delivered_as_it_came(stage: &Stage, poster: &Poster, row: &Row) -> Seen
         return seen;
     }
     let event = reply.json()["id"].as_str().expect("an id").to_owned();
-    poster.room.attempted(&event, 1).await;
+    let error = poster.room.attempted(&event, 1).await["attempts"][0]["error"].clone();
+    seen.in_time(error["code"].as_str().is_none_or(|code| !code.ends_with("_timeout")));
     let (_, data) = body.split_once(r#""data":"#).expect("data");
     let came = receiver
         .requests()
@@ -141,7 +142,7 @@ async fn delivered_as_it_came(stage: &Stage, poster: &Poster, row: &Row) -> Seen
         .map(|request| String::from_utf8_lossy(&request.body).into_owned())
         .unwrap_or_default();
     let came = came.split_once(r#""data":"#).map(|(_, data)| data.to_owned()).unwrap_or_default();
-    seen.must(came == data, format!("arrived as {came}"));
+    seen.must(came == data, format!("arrived as {came}, {error}"));
     let shown = poster.room.api.get(&poster.room.path(&format!("events/{event}"))).await.text();
     seen.must(shown.contains(data.trim_end_matches('}')), "the API shows it otherwise");
     poster.kept(1, &mut seen).await;

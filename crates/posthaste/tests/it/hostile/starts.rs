@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
+use store::conformance::cluster::Cluster;
 
 use super::seen::{Played, Seen};
 use super::stage::Stage;
@@ -15,14 +16,17 @@ use crate::table::Row;
 pub(super) async fn play(stage: &Stage, row: &Row) -> Played {
     match row.id.as_str() {
         "T110" => {
-            let launch = used(stage).await;
-            let key = key_file(&launch.data());
-            fs::remove_file(&key).expect("the key that was made at the first start");
+            let mut launch = used(stage).await;
+            if launch.database().is_some() {
+                launch = launch.environment("POSTHASTE_ENCRYPTION_KEY", "");
+            } else {
+                fs::remove_file(key_file(&launch.data())).expect("the key that was made at the first start");
+            }
             refuses(launch, "encryption-key").await
         }
         "T111" => {
             let launch = used(stage).await;
-            refuses(launch.environment("POSTHASTE_ENCRYPTION_KEY", &BASE64.encode(&[7; 32])), "encryption-key").await
+            refuses(launch.environment("POSTHASTE_ENCRYPTION_KEY", &BASE64.encode(&[8; 32])), "encryption-key").await
         }
         "T112" => refuses(Launch::new().flag("--allow-private", "0.0.0.0/0"), "allow-private").await,
         "T113" => refuses(Launch::new().flag("--retry-schedule", "soon"), "retry-schedule").await,
@@ -67,17 +71,37 @@ async fn refuses(launch: Launch, setting: &str) -> Seen {
     }
 }
 
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("the data").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
 /// T114: one bit of an event's bytes, in whichever files they lie.
 async fn flipped_bit(stage: &Stage) -> Seen {
     const MARK: &str = "a-mark-that-is-nowhere-else";
-    let server = start(stage.launch()).await;
+    let mut launch = stage.launch();
+    // Stopped for it, with everything written where it stays.
+    let cluster = launch.database().is_some().then(|| Cluster::start(&[]));
+    if let Some(cluster) = &cluster {
+        launch = launch.on(&cluster.database());
+    }
+    let server = start(launch).await;
     let room = Room::open(&server.api, "default").await;
     let event = room.post(&format!(r#","mark":"{MARK}""#)).await;
     let path = room.path(&format!("events/{event}"));
     let before = server.api.get(&path).await.expect(200)["data"].clone();
     let launch = server.kill();
     let mut flipped = 0;
-    for file in fs::read_dir(launch.data()).expect("the data").map(|entry| entry.expect("an entry").path()) {
+    let folder = match &cluster {
+        Some(cluster) => {
+            cluster.run_sql("postgres", "CHECKPOINT");
+            cluster.stop();
+            cluster.files().join("base")
+        }
+        None => launch.data(),
+    };
+    for file in files(&folder) {
         let Ok(mut bytes) = fs::read(&file) else { continue };
         let places: Vec<usize> = (0..bytes.len().saturating_sub(MARK.len()))
             .filter(|at| bytes[*at..].starts_with(MARK.as_bytes()))
@@ -89,6 +113,9 @@ async fn flipped_bit(stage: &Stage) -> Seen {
         if !places.is_empty() {
             fs::write(&file, bytes).expect("the file is written");
         }
+    }
+    if let Some(cluster) = &cluster {
+        cluster.start_again();
     }
     if flipped == 0 {
         return Seen::word("the event's bytes lie in no file as they are");

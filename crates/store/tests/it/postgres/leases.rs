@@ -165,6 +165,7 @@ async fn an_end_under_an_old_epoch_changes_nothing() {
             bytes.fill(nonce);
         }),
         keep: None,
+        size: None,
         limits: Limits::default(),
         facts: Box::new(move |facts, _| tells.lock().expect("nobody panics").extend(facts)),
     })

@@ -38,6 +38,16 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn start(database: &str, clock: &ManualClock) -> Self {
+        Self::keeping(database, clock, None, None).await
+    }
+
+    /// A node that keeps what has ended for so long, and so many bytes.
+    pub(crate) async fn keeping(
+        database: &str,
+        clock: &ManualClock,
+        keep: Option<Duration>,
+        size: Option<u64>,
+    ) -> Self {
         static FILL: AtomicU8 = AtomicU8::new(1);
         let (directory, told) = (SharedDirectory::default(), Told::default());
         let hook = told.clone();
@@ -48,7 +58,8 @@ impl Node {
             holdings: None,
             clock: Arc::new(clock.clone()),
             chance: Box::new(|bytes| bytes.fill(FILL.fetch_add(1, Ordering::Relaxed))),
-            keep: None,
+            keep,
+            size,
             limits: Limits::default(),
             facts: Box::new(move |facts, _| hook.tell(facts)),
         };

@@ -1,10 +1,8 @@
 //! Rows of group T about secrets: a canary secret and a canary header value, and where they must not turn up.
 
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use domain::secret::SigningSecret;
 use domain::signature::{Check, verify};
 use serde_json::{Value, json};
@@ -47,7 +45,7 @@ pub(super) async fn play(stage: &Stage, row: &Row) -> Seen {
             vec![exported, stage.main.client(&room.account, &["deliveries", "export", "--attempts"])]
         }
         "T102" => vec![stage.main.api.get("/metrics").await.text()],
-        _ => vec![files(&stage.main.launch().data()), stage.main.said()],
+        _ => vec![stage.main.stored(), stage.main.said()],
     };
     let hits = texts.iter().filter(|text| turns_up(text)).count();
     let empty = texts.iter().any(String::is_empty);
@@ -60,7 +58,9 @@ fn secret() -> String {
 
 fn turns_up(text: &str) -> bool {
     let plain = String::from_utf8_lossy(SECRET_BYTES);
-    [VALUE, &secret(), &BASE64.encode(SECRET_BYTES), &plain].iter().any(|canary| text.contains(*canary))
+    let canaries = [VALUE, &secret(), &BASE64.encode(SECRET_BYTES), &plain];
+    // A dump of a database shows bytes in hexadecimal.
+    canaries.iter().any(|canary| text.contains(*canary) || text.contains(&HEXLOWER.encode(canary.as_bytes())))
 }
 
 /// Answers to requests that hold a canary and something wrong.
@@ -75,13 +75,6 @@ async fn error_answers(room: &Room, webhook: &str) -> Vec<String> {
     ];
     assert!(replies.iter().all(|reply| reply.status == 422), "each of these is refused");
     replies.iter().map(crate::api::Reply::text).collect()
-}
-
-/// All bytes below a folder, as text.
-fn files(folder: &Path) -> String {
-    let entries = fs::read_dir(folder).expect("the data").map(|entry| entry.expect("an entry").path());
-    let text = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
-    entries.map(|path| if path.is_dir() { files(&path) } else { text(&path) }).collect()
 }
 
 /// T109: while the overlap lasts the old secret signs too; after it, it signs nothing.

@@ -77,11 +77,11 @@ async fn figures_are_bounded_named_by_the_rules_and_in_the_guide() {
     }
     let in_database = server.launch().database().is_some();
     for row in GUIDE.lines().filter_map(|line| line.strip_prefix("| `p")) {
-        if in_database && row.contains("absent with a database") {
-            continue;
-        }
         let name = format!("p{}", row.split('`').next().expect("a name"));
         let figure = name.starts_with("posthaste_") || name.starts_with("process_");
+        if in_database && row.contains("absent with a database") {
+            documented.insert(name.clone());
+        }
         assert!(!figure || documented.contains(&name), "the guide has {name}, and /metrics has not");
     }
     let value = |name: &str| {
@@ -93,7 +93,8 @@ async fn figures_are_bounded_named_by_the_rules_and_in_the_guide() {
     assert!(value("posthaste_attempts_total{outcome=\"http_5xx\"} ") >= 3.0);
     assert!(value("posthaste_store_commit_duration_seconds_count ") >= 3.0);
     assert!(value("posthaste_attempt_lag_seconds_count ") >= 3.0);
-    assert!(value("process_resident_memory_bytes ") > 1e6 && value("posthaste_disk_free_bytes ") > 0.0);
+    assert!(value("process_resident_memory_bytes ") > 1e6);
+    assert!(in_database || value("posthaste_disk_free_bytes ") > 0.0);
     let rules = include_str!("../../../../packaging/alerts.yml");
     for word in rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
         if word.starts_with("posthaste_") || word.starts_with("process_") {

@@ -192,7 +192,9 @@ async fn a_size_is_kept_by_the_oldest_days() {
     clock.step(3 * HOUR);
     first.store.stop().await;
     let size = |of: &str| -> u64 {
-        let sql = format!("SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relkind = 'r' AND relname ~ '{of}'");
+        let sql = format!(
+            "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relkind = 'r' AND relname ~ '{of}'"
+        );
         base.sql(&sql).parse().expect("a number")
     };
     let (all, day) = (size("^(events|deliveries|attempts|replayed)_[0-9]+$|^hot$"), size(&format!("^events_{today}$")));

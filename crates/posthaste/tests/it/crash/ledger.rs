@@ -94,6 +94,11 @@ impl Ledger {
         book.came.push(arrived);
     }
 
+    /// How many requests have arrived.
+    pub(super) fn arrived(&self) -> usize {
+        self.book().came.len()
+    }
+
     /// This round's kill was just now; before it, the log had these deliveries as delivered.
     pub(super) fn killed<'a>(&self, recorded: impl Iterator<Item = &'a str>) {
         let mut book = self.book();

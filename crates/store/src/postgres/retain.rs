@@ -94,10 +94,12 @@ pub(super) async fn drop_day(link: &Link, day: Day, until: Timestamp) -> Result<
 
 async fn drop_locked(link: &Link, day: Day, until: Timestamp) -> Result<bool, Fault> {
     let names = DAILY.map(|table| format!("{table}_{}", day.0));
-    // Whoever waits for a lock on the whole table makes others wait behind it: so not for long.
+    // Whoever waits for a lock on a whole table makes others wait behind it: so not for long, and shorter than until the server takes
+    // it for a deadlock, which it might end by undoing what others do. The tables come before their days, as in every statement.
+    let tables: Vec<String> = DAILY.iter().map(|table| format!("ONLY {table}")).chain(names.iter().cloned()).collect();
     link.batch(&format!(
-        "BEGIN; SET LOCAL lock_timeout = 1000; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
-        names.join(", ")
+        "BEGIN; SET LOCAL lock_timeout = 500; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
+        tables.join(", ")
     ))
     .await?;
     // What was under way is committed now, and nothing more comes: a replay, say, of one of them.

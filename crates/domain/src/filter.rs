@@ -1,7 +1,7 @@
 //! The one grammar for choosing deliveries and attempts: in the API's query, the dashboard's URL and the CLI.
 //!
 //! ```text
-//! status=failed,pending event=alert.* code=5xx,429 error=response_timeout webhook=wh_… since=24h until=… q="new startup"
+//! status=failed,pending event=alert.* code=5xx,429 error=response_timeout webhook=wh_… test=false since=24h until=… q="new startup"
 //! ```
 //!
 //! Keys stand side by side as "and"; values of one key, separated by commas or by naming the key again, as "or". `since`
@@ -26,7 +26,7 @@ pub const FILTER_INVALID: &str = "filter_invalid";
 pub const SEARCH_LEN_MAX: usize = 200;
 
 /// The keys, as a refusal lists them.
-const KEYS: &str = "status, event, code, error, webhook, since, until, q";
+const KEYS: &str = "status, event, code, error, webhook, test, since, until, q";
 
 /// A status code, or a class of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,6 +80,8 @@ pub struct DeliveryFilter {
     pub code: Vec<CodePattern>,
     /// Whose last attempt failed by one of these.
     pub error: Vec<ErrorCode>,
+    /// Tests only, or all but tests.
+    pub test: Option<bool>,
     /// Whose event was accepted at this instant or after it.
     pub since: Option<Timestamp>,
     /// Whose event was accepted before this instant.
@@ -135,6 +137,7 @@ impl DeliveryFilter {
             list("code", &self.code, ToString::to_string),
             list("error", &self.error, |error| error.as_str().to_owned()),
             self.webhook.as_ref().map(|webhook| ("webhook", webhook.to_string())),
+            self.test.map(|test| ("test", test.to_string())),
             self.since.map(|since| ("since", since.to_string())),
             self.until.map(|until| ("until", until.to_string())),
             self.q.clone().map(|q| ("q", q)),
@@ -155,6 +158,7 @@ impl DeliveryFilter {
             && one(&self.events, |pattern| pattern.matches(&delivery.event_type))
             && one(&self.code, |pattern| delivery.last_status_code.is_some_and(|code| pattern.matches(code)))
             && one(&self.error, |error| Some(*error) == delivery.last_error)
+            && self.test.is_none_or(|test| test == delivery.test)
             && self.since.is_none_or(|since| delivery.timestamp >= since)
             && self.until.is_none_or(|until| delivery.timestamp < until)
     }
@@ -163,9 +167,7 @@ impl DeliveryFilter {
     fn take(&mut self, key: &str, value: &str, now: Timestamp) -> Result<(), String> {
         let missing = || format!("`{key}` has no value; leave it out to leave everything in.");
         match key {
-            "status" | "event" | "code" | "error" | "webhook" | "since" | "until" | "q" if value.is_empty() => {
-                Err(missing())
-            }
+            _ if value.is_empty() && KEYS.split(", ").any(|known| known == key) => Err(missing()),
             "status" => each(&mut self.status, value, DeliveryStatus::parse, || {
                 let all: Vec<_> = DeliveryStatus::ALL.iter().map(|status| status.as_str()).collect();
                 format!("no status of a delivery; those are {}", all.join(", "))
@@ -184,6 +186,10 @@ impl DeliveryFilter {
                 let webhook =
                     value.parse().map_err(|_| format!("{} is no webhook's id, such as `wh_abc123`.", shown(value)))?;
                 once(&mut self.webhook, key, webhook)
+            }
+            "test" => {
+                let test = value.parse().map_err(|_| format!("{} is neither `true` nor `false`.", shown(value)))?;
+                once(&mut self.test, key, test)
             }
             "since" => once(&mut self.since, key, instant(value, now)?),
             "until" => once(&mut self.until, key, instant(value, now)?),

@@ -71,4 +71,8 @@ pub trait Names: Send + Sync {
     /// Connects to `url` as an attempt would, and asks for the head of an answer alone (`HEAD`), with these headers. Never
     /// follows a redirect, and dials no address that an attempt would not.
     async fn look(&self, url: &EndpointUrl, headers: &[(String, String)], within: Duration) -> Look;
+
+    /// When the certificate ends that was shown at the last handshake with `url`'s origin, attempts and looks alike; `None`
+    /// if this process has made none.
+    fn certificate_ends_at(&self, url: &EndpointUrl) -> Option<Timestamp>;
 }

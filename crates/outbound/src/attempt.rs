@@ -183,6 +183,7 @@ pub(crate) async fn connect(
     let shaken = network.tls.shake_hands(tcp, url.host(), offers_http2).await;
     progress.leave();
     let Handshake { stream, is_http2 } = shaken?;
+    network.certificate_ends.shown(url, stream.get_ref().1.peer_certificates());
     Ok((Stream::Tls(Box::new(stream)), peer, is_http2))
 }
 

@@ -11,6 +11,7 @@ mod attempt;
 mod body;
 mod buffer;
 mod certificate;
+mod certificate_ends;
 mod dial;
 mod guard;
 mod head;

@@ -10,7 +10,6 @@ use domain::transport::{Look, Seen};
 use tokio::time::Instant;
 
 use crate::attempt::{Progress, Stage, connect, dialable, plain, too_late};
-use crate::certificate;
 use crate::http1::{Broken, Connection};
 use crate::network::Inner;
 use crate::stream::Stream;
@@ -37,9 +36,8 @@ async fn run(
 ) -> Result<Seen, Failure> {
     let addresses = dialable(network, url, progress).await?;
     let (stream, peer, _) = connect(network, url, &addresses, false, progress).await?;
-    if let Stream::Tls(tls) = &stream {
-        let shown = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        *certificate_ends_at = shown.and_then(|certificate| certificate::ends_at(certificate));
+    if let Stream::Tls(_) = &stream {
+        *certificate_ends_at = network.certificate_ends.of(url);
     }
     progress.enter(Stage::Answer);
     let head = Connection::new(stream, peer).look(url, headers).await.map_err(|broken| match broken {

@@ -8,10 +8,12 @@ use async_trait::async_trait;
 use domain::address::IpRange;
 use domain::attempt::{ErrorCode, Outcome};
 use domain::endpoint_url::EndpointUrl;
+use domain::time::Timestamp;
 use domain::transport::{Look, Names, Outgoing, Transport};
 use tokio::time::Instant;
 
 use crate::attempt::attempt;
+use crate::certificate_ends::CertificateEnds;
 use crate::dial::Dialler;
 use crate::guard::Guard;
 use crate::http2::Http2;
@@ -72,6 +74,7 @@ pub(crate) struct Inner {
     pub(crate) tls: Tls,
     pub(crate) pool: Pool,
     pub(crate) http2: Http2,
+    pub(crate) certificate_ends: CertificateEnds,
 }
 
 impl Network {
@@ -90,7 +93,8 @@ impl Network {
             Resolver::new(resolver, Arc::clone(&guard)).map_err(|error| BadSettings::Resolver(error.to_string()))?;
         let tls = Tls::new(&trust_ca).map_err(BadSettings::TrustCa)?;
         let dialler = Dialler::new(&egress);
-        let inner = Arc::new(Inner { guard, resolver, dialler, tls, pool: Pool::default(), http2: Http2::default() });
+        let (pool, http2, certificate_ends) = (Pool::default(), Http2::default(), CertificateEnds::default());
+        let inner = Arc::new(Inner { guard, resolver, dialler, tls, pool, http2, certificate_ends });
         tokio::spawn(keep_swept(Arc::downgrade(&inner)));
         Ok(Self(inner))
     }
@@ -140,5 +144,9 @@ impl Names for Network {
 
     async fn look(&self, url: &EndpointUrl, headers: &[(String, String)], within: Duration) -> Look {
         look(&self.0, url, headers, within).await
+    }
+
+    fn certificate_ends_at(&self, url: &EndpointUrl) -> Option<Timestamp> {
+        self.0.certificate_ends.of(url)
     }
 }

@@ -9,6 +9,7 @@ mod audit;
 mod brand;
 mod cluster;
 mod deliveries;
+mod delivery_count;
 mod delivery_export;
 mod delivery_json;
 mod egress_ips;
@@ -59,6 +60,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         url_check::operations(),
         events::operations(),
         deliveries::operations(),
+        delivery_count::operations(),
         delivery_export::operations(),
         replays::operations(),
         stream::operations(),

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::attempt::ErrorCode;
+use crate::time::Timestamp;
 use crate::transport::Look;
 
 fn rules(opened: &str, allow_http: bool) -> UrlRules {
@@ -271,6 +272,10 @@ impl Names for Opened {
 
     async fn look(&self, url: &EndpointUrl, _: &[(String, String)], _: Duration) -> Look {
         unreachable!("nobody looks at {url}")
+    }
+
+    fn certificate_ends_at(&self, _: &EndpointUrl) -> Option<Timestamp> {
+        None
     }
 }
 

@@ -55,6 +55,9 @@ fn each_fault_at_its_key() {
         ("status=", "status", "has no value"),
         ("status=failed,", "status", "`` is no status"),
         ("q=", "q", "has no value"),
+        ("test=", "test", "has no value"),
+        ("test=yes", "test", "`yes` is neither `true` nor `false`"),
+        ("test=true test=true", "test", "given twice"),
         ("q=a q=b", "q", "given twice"),
         ("colour=red", "colour", "those are status, event, code,"),
         ("acme", "acme", "write q=acme"),
@@ -133,9 +136,9 @@ fn filters() -> impl Strategy<Value = DeliveryFilter> {
         prop::collection::hash_set(code, 0..4),
         prop::sample::subsequence(ErrorCode::ALL.to_vec(), 0..=16),
         (prop::option::of(instant.clone()), prop::option::of(instant)),
-        prop::option::of(prop_oneof!["\\PC{1,40}", "[ \"\\\\=\n\ta,]{1,12}"]),
+        (prop::option::of(prop_oneof!["\\PC{1,40}", "[ \"\\\\=\n\ta,]{1,12}"]), prop::option::of(any::<bool>())),
     )
-        .prop_map(|(webhook, events, status, code, error, (since, until), q)| {
+        .prop_map(|(webhook, events, status, code, error, (since, until), (q, test))| {
             let until = until.map(|until| until.max(since.unwrap_or(0)));
             DeliveryFilter {
                 webhook: webhook.map(|text| text.parse().expect("an id")),
@@ -143,6 +146,7 @@ fn filters() -> impl Strategy<Value = DeliveryFilter> {
                 status,
                 code: code.into_iter().collect(),
                 error,
+                test,
                 since: since.map(Timestamp),
                 until: until.map(Timestamp),
                 q,

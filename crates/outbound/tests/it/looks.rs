@@ -67,9 +67,16 @@ async fn the_end_of_a_certificate_is_told_and_a_bad_one_is_refused() {
     let seen = look(&trusting, &good.named("https", "localhost")).await;
     assert_eq!(seen.result, Ok(Seen { status: 405, location: None }));
     assert_eq!(seen.certificate_ends_at.expect("an end").to_string(), "2999-11-21T00:00:00.000000Z");
+    // Whoever asks later is told without another handshake; of what was never reached nothing is known.
+    let known = |receiver: &Receiver| {
+        let url = EndpointUrl::stored(&receiver.named("https", "localhost")).expect("a URL in its stored form");
+        trusting.certificate_ends_at(&url)
+    };
+    assert_eq!(known(&good), seen.certificate_ends_at);
     let other = answering(root.sign(&["acme.com"], |_| {})).await;
     let refused = look(&trusting, &other.named("https", "localhost")).await;
     assert_eq!((code(&refused), refused.certificate_ends_at), (ErrorCode::TlsNameMismatch, None));
+    assert_eq!(known(&other), None);
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ enum What {
     /// Filter it by words such as `status=failed,pending event=alert.* code=5xx error=response_timeout webhook=wh_…
     /// since=24h until=1h q="new startup"`: keys side by side are "and", values by commas are "or".
     List {
-        /// KEY=VALUE: status, event, code, error, webhook, since, until, q
+        /// KEY=VALUE: status, event, code, error, webhook, test, since, until, q
         #[arg(value_name = "FILTER")]
         filter: Vec<String>,
         #[command(flatten)]
@@ -43,7 +43,7 @@ enum What {
     /// With --out, a connection that is lost is made again, and an export that was interrupted goes on where the file ends
     /// with --resume.
     Export {
-        /// KEY=VALUE: status, event, code, error, webhook, since, until, q
+        /// KEY=VALUE: status, event, code, error, webhook, test, since, until, q
         #[arg(value_name = "FILTER")]
         filter: Vec<String>,
         #[command(flatten)]

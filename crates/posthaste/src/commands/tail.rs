@@ -27,7 +27,7 @@ use follow::News;
 /// Whose attempts.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// KEY=VALUE: status, event, code, error, webhook
+    /// KEY=VALUE: status, event, code, error, webhook, test
     #[arg(value_name = "FILTER")]
     filter: Vec<String>,
     /// Only this webhook's, by id or name

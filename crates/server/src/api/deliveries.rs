@@ -68,6 +68,7 @@ pub(super) fn takes_filter(operation: Operation) -> Operation {
         .query("status", "In these states: pending, sending, delivered, failed, held, cancelled.")
         .query("code", "Whose last attempt was answered with these: 404, or a class such as 5xx.")
         .query("error", "Whose last attempt failed by these, such as response_timeout.")
+        .query("test", "true for tests only, false for all but tests.")
         .query("since", "Of events accepted since: a time, or a span back from now such as 24h.")
         .query("until", "Of events accepted before: a time, or a span back from now.")
         .query("q", "Whose ids or bodies hold this text.")

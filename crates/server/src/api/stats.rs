@@ -10,7 +10,7 @@ use domain::stats::{BadWindow, Health, Stats, StatsQuery, Step, Subjects, Window
 use domain::time::{Timestamp, parse_span};
 use http::{Method, Uri};
 
-use super::stats_json::{ShortStats, StatsJson};
+use super::stats_json::{ShortStats, Standing, StatsJson};
 use crate::app::Api;
 use crate::auth::InAccount;
 use crate::json;
@@ -91,8 +91,9 @@ async fn of_webhook(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Res
     let numbers = [webhook.number];
     let found = each(&api, webhook.account, &numbers, window).await?;
     let health = healths(&api, webhook.account, &numbers, now).await?;
-    let (Some(stats), health) = (found.first(), health.first()) else { return Err(Problem::not_found()) };
-    Ok(json::ok(&StatsJson::new(length, &window, stats, health.copied())))
+    let (Some(stats), Some(&health)) = (found.first(), health.first()) else { return Err(Problem::not_found()) };
+    let standing = Standing { health, certificate_ends_at: api.names.certificate_ends_at(&webhook.url) };
+    Ok(json::ok(&StatsJson::new(length, &window, stats, Some(&standing))))
 }
 
 async fn of_account(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Result<Response, Problem> {

@@ -60,6 +60,11 @@ pub(super) struct StatsJson {
     /// (no 2xx in the last ten attempts or more) or `no_traffic` (no attempt in 24 h). Not of an account.
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<&'static str>,
+    /// When the receiver's certificate ends, as it was shown to this process at the last handshake; null if none was. Not of
+    /// an account.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_ends_at: Option<Option<Timestamp>>,
     /// Every step, oldest first; the last one is still going on.
     buckets: Vec<BucketJson>,
 }
@@ -196,8 +201,15 @@ fn errors(stats: &Stats) -> Vec<ErrorFigures> {
     errors
 }
 
+/// What is said of a webhook beside its figures.
+pub(super) struct Standing {
+    pub(super) health: Health,
+    pub(super) certificate_ends_at: Option<Timestamp>,
+}
+
 impl StatsJson {
-    pub(super) fn new(asked: std::time::Duration, window: &Window, stats: &Stats, health: Option<Health>) -> Self {
+    /// Figures of a webhook, with how it stands; of an account without.
+    pub(super) fn new(asked: std::time::Duration, window: &Window, stats: &Stats, standing: Option<&Standing>) -> Self {
         let total = stats.total();
         let empty = Figures::default();
         let bucket = |(start, figures): (Timestamp, Option<&Figures>)| {
@@ -236,7 +248,8 @@ impl StatsJson {
             },
             last_attempt_at: total.last_attempt_at,
             last_delivered_at: total.last_success_at,
-            health: health.map(Health::as_str),
+            health: standing.map(|standing| standing.health.as_str()),
+            certificate_ends_at: standing.map(|standing| standing.certificate_ends_at),
             buckets: steps(window, stats).map(bucket).collect(),
         }
     }

@@ -248,3 +248,55 @@ async fn an_export_has_every_line_and_goes_on_where_it_was() {
         assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
     }
 }
+
+#[tokio::test]
+async fn deliveries_are_counted_by_filter_and_type() {
+    let world = World::new();
+    let webhook = world.webhook("default").await;
+    world.webhook("default").await;
+    let other = json!({"event": "watchlist.domain_added", "data": {"domain": "newstartup.com"}});
+    for body in [&other, &other] {
+        assert_eq!(world.post("/v1/events", body).await.status, StatusCode::ACCEPTED);
+    }
+    let settled = World::first_delivery(&world.event("default").await);
+    world.settle(settled, 200, b"").await;
+    let count = async |query: &str| world.get(&format!("{LIST}/count{query}")).await.json();
+    let types = |counted: &Value| {
+        let events = counted["events"].as_array().expect("a list").clone();
+        events.iter().map(|row| (row["event"].clone(), row["count"].clone())).collect::<Vec<_>>()
+    };
+    let all = count("").await;
+    assert_eq!((&all["count"], &all["more"]), (&json!(6), &json!(false)));
+    assert_eq!(
+        types(&all),
+        [(json!("watchlist.domain_added"), json!(4)), (json!("alert.rule_created"), json!(2))],
+        "most frequent first"
+    );
+    assert_eq!(count(&format!("?webhook={webhook}")).await["count"], 3);
+    assert_eq!(types(&count("?status=delivered").await), [(json!("alert.rule_created"), json!(1))]);
+    let none = json!({"count": 0, "more": false, "events": []});
+    assert_eq!([count("?webhook=wh_never").await, count("?code=500").await], [none.clone(), none]);
+    assert_eq!(count("?test=true").await["count"], 0);
+    for (query, pointer) in [("?limit=1", "limit"), ("?status=odd", "status"), ("?test=odd", "test")] {
+        let refused = world.get(&format!("{LIST}/count{query}")).await;
+        assert_eq!(refused.faults(), (422, vec![(pointer.to_owned(), "filter_invalid".to_owned())]), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn no_more_than_ten_thousand_are_counted() {
+    let world = World::new();
+    let webhook = world.webhook("default").await;
+    let events: Vec<_> =
+        (0..1_000).map(|rule| json!({"event": "alert.rule_created", "data": {"rule": rule}})).collect();
+    let count = async || world.get(&format!("{LIST}/count?webhook={webhook}")).await.json();
+    for batch in 1..=11 {
+        assert_eq!(world.post("/v1/events", &json!(events)).await.status, StatusCode::OK);
+        let counted = count().await;
+        let whole = (counted["count"].clone(), counted["more"].clone());
+        assert_eq!(
+            whole,
+            if batch <= 10 { (json!(batch * 1_000), json!(false)) } else { (json!(10_000), json!(true)) }
+        );
+    }
+}

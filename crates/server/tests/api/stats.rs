@@ -131,3 +131,18 @@ async fn health_is_a_word_about_the_last_attempts() {
     world.advance(Duration::from_secs(26 * 3_600));
     assert_eq!(health().await, "no_traffic");
 }
+
+#[tokio::test]
+async fn a_webhook_s_certificate_is_told_where_one_was_seen() {
+    let world = World::new();
+    for (host, ends) in [("ends.example.com", true), ("hooks.example.com", false)] {
+        let body = json!({"url": format!("https://{host}/in"), "events": ["*"]});
+        let made = world.post(&format!("{ACCOUNT}/webhooks"), &body).await.json();
+        let id = made["id"].as_str().expect("an id");
+        let stats = world.get(&format!("{ACCOUNT}/webhooks/{id}/stats")).await.json();
+        let end = stats.get("certificate_ends_at").expect("a webhook's figures have it");
+        assert_eq!(end.is_string(), ends, "{stats}");
+    }
+    let all = world.get(&format!("{ACCOUNT}/stats")).await.json();
+    assert_eq!(all.get("certificate_ends_at"), None, "an account has no certificate");
+}

@@ -120,6 +120,9 @@ pub async fn filters_are_exact(subject: &mut dyn Subject) {
 /// Filters of every kind, with borders that matter.
 fn lines(all: &[Delivery]) -> Vec<String> {
     let mut lines: Vec<_> = [
+        "test=true",
+        "test=false",
+        "test=false status=failed webhook=wh_a",
         "webhook=wh_a",
         "webhook=wh_b",
         "webhook=wh_c",

@@ -59,6 +59,7 @@ impl Filter {
             && (filter.events.is_empty() || filter.events.iter().any(|pattern| pattern.matches(event)))
             && (filter.status.is_empty() || status.is_some_and(|status| filter.status.contains(&status)))
             && (filter.code.is_empty() || code.is_some_and(|code| filter.code.iter().any(|one| one.matches(code))))
+            && filter.test.is_none_or(|test| news["test"] == test)
             && (filter.error.is_empty() || error.is_some_and(|error| filter.error.contains(&error)))
     }
 }
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn only_what_is_wanted_is_said() {
-        let news = |event: &str, status: &str, code: Option<u16>, error: Option<&str>| json!({"event": event, "status": status, "status_code": code, "error": error.map(|code| json!({"code": code}))});
+        let news = |event: &str, status: &str, code: Option<u16>, error: Option<&str>| json!({"event": event, "status": status, "status_code": code, "test": code == Some(503), "error": error.map(|code| json!({"code": code}))});
         let delivered = news("alert.rule_created", "delivered", Some(200), None);
         let failing = news("alert.rule_created", "pending", Some(503), Some("http_5xx"));
         let refused = news("sequence.email_sent", "failed", None, Some("connect_refused"));
@@ -86,6 +87,8 @@ mod tests {
             (&["status=failed,delivered"], false, [true, false, true]),
             (&["code=5xx"], false, [false, true, false]),
             (&["error=connect_refused"], false, [false, false, true]),
+            (&["test=true"], false, [false, true, false]),
+            (&["test=false"], false, [true, false, true]),
         ] {
             let filter = filter(words, failed).expect("a filter");
             assert_eq!([&delivered, &failing, &refused].map(|news| filter.wants(news)), wanted, "{words:?}");

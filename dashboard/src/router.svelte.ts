@@ -19,12 +19,15 @@ class Address {
   #now = $state.raw(here());
   /** Where the page was scrolled when this address was left; taken once by `takeScroll`. */
   #scroll: number | null = null;
+  /** Whether this address was come back to. */
+  #isBack = false;
   /** Asked before an address is left; answers whether it may be. */
   #guard: ((to: string) => boolean) | null = null;
 
   constructor() {
     history.scrollRestoration = "manual";
     addEventListener("popstate", (event) => {
+      this.#isBack = true;
       this.#scroll = typeof event.state?.scroll === "number" ? event.state.scroll : 0;
       this.#now = here();
     });
@@ -43,6 +46,7 @@ class Address {
   go(to: string, { replace = false, stay = false } = {}) {
     if (this.#guard && !this.#guard(to)) return;
     this.#guard = null;
+    this.#isBack = false;
     if (replace) {
       history.replaceState({}, "", base + to);
     } else {
@@ -68,6 +72,11 @@ class Address {
   /** Whether this address was gone to, and not come back to. */
   get goesForward() {
     return this.#scroll === 0 || this.#scroll === null;
+  }
+
+  /** Whether this address was come back to, by Back or Forward. */
+  get comesBack() {
+    return this.#isBack;
   }
 
   /** Where to scroll to, once what is shown is long enough; null if that was done. */

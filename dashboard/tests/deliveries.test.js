@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { accessible, browse, KEY, quit, receive, serve } from "./harness.js";
+import { accessible, browse, KEY, quit, receive, serve, tabTo, until } from "./harness.js";
 
 after(quit);
 
 const LOG = "/accounts/default/deliveries";
 
 test("a failing delivery counts down, is retried and delivered, while somebody looks", async (t) => {
-  const server = await serve(t, "--retry-schedule", "3s,1h");
+  // Long enough that the countdown is seen, however busy the machine is.
+  const server = await serve(t, "--retry-schedule", "9s,1h");
   const receiver = await receive(t);
   receiver.answer = () => ({ status: 500, body: '{"error":"db locked"}', headers: { "content-type": "application/json" } });
   await server.webhook({ url: receiver.url, headers: { "X-Token": "a secret value" } });
@@ -65,10 +66,12 @@ test("the filter is the address, in the grammar of the API", async (t) => {
   await server.event("watchlist.domain_changed", { domain: "competitor.com", changes: [] });
   await server.until("/v1/accounts/default/deliveries?status=delivered", ({ data }) => data.length === 1);
   await server.until("/v1/accounts/default/deliveries?code=5xx", ({ data }) => data.length === 1);
+  await server.call("PATCH", "/v1/accounts/default", { retention: "60d" });
   const page = await browse(t, server, `${LOG}?status=delivered`);
   const names = () => page.locator("tbody tr td a").allTextContents();
   await page.getByRole("link", { name: "watchlist.domain_changed" }).waitFor();
   assert.deepEqual(await names(), ["watchlist.domain_changed"]);
+  await page.getByText("That is all: 1. What ended more than 60 d ago is removed (retention).").waitFor();
   await page.getByRole("button", { name: "Status: Delivered" }).click();
   await page.getByRole("menuitemcheckbox", { name: "Pending" }).click();
   await page.getByRole("link", { name: "alert.domain_matched" }).waitFor();
@@ -78,6 +81,13 @@ test("the filter is the address, in the grammar of the API", async (t) => {
   await page.getByRole("menuitemcheckbox", { name: "5xx" }).click();
   await page.getByRole("link", { name: "watchlist.domain_changed" }).waitFor({ state: "detached" });
   await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Tests: With tests" }).click();
+  await page.getByRole("menuitemcheckbox", { name: "Tests only" }).click();
+  await page.getByText("No deliveries match").waitFor();
+  await page.getByRole("button", { name: "Tests: Tests only" }).click();
+  await page.getByRole("menuitemcheckbox", { name: "Without tests" }).click();
+  await page.getByRole("link", { name: "alert.domain_matched" }).waitFor();
+  assert.equal(new URL(page.url()).searchParams.get("test"), "false");
   await page.getByPlaceholder("Search id, event, body").fill("no such text");
   await page.getByText("No deliveries match").waitFor();
   await accessible(page, "deliveries, no match");
@@ -103,8 +113,25 @@ test("two deliveries compare, and what is selected is replayed, by keys alone", 
   await page.getByText("2 selected").waitFor();
   await page.keyboard.press("d");
   const dialog = page.getByRole("dialog", { name: "Compare two deliveries" });
-  await dialog.getByText("two.example.com").waitFor();
-  await accessible(page, "compare");
+  // Beside each other where there is room, and every other line of the bodies is the same.
+  await dialog.getByRole("row", { name: /two\.example\.com.*one\.example\.com/ }).waitFor();
+  await accessible(page, "compare, side by side");
+  // The timestamps differ first, then the domains.
+  await page.keyboard.press("n");
+  await page.keyboard.press("n");
+  assert.match(await page.evaluate(() => document.activeElement.textContent), /example\.com/);
+  await tabTo(page, "Unified", { back: true });
+  await page.keyboard.press("Enter");
+  await dialog.getByRole("row", { name: /^only in the first:\s+"domain": "two\.example\.com"/ }).waitFor();
+  await accessible(page, "compare, unified");
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "detached" });
+  // What was chosen is remembered; a narrow window has no choice.
+  await page.keyboard.press("d");
+  await dialog.getByRole("button", { name: "Unified", pressed: true }).waitFor();
+  await page.setViewportSize({ width: 900, height: 800 });
+  await dialog.getByRole("button", { name: "Unified" }).waitFor({ state: "detached" });
+  await page.setViewportSize({ width: 1280, height: 800 });
   await page.keyboard.press("Escape");
   await dialog.waitFor({ state: "detached" });
   await page.getByRole("toolbar").getByRole("button", { name: "Replay" }).click();
@@ -154,4 +181,55 @@ test("what is tried again stays at its place, and what comes to fit the filter g
   await row.waitFor();
   assert.ok((await first()).endsWith(await id(next)));
   assert.equal(await page.locator(`a[href$="${await id(broken)}"]`).count(), 0);
+});
+
+test("Back comes to the row and the selection that were left, and a slip of the fingers loses nothing", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  await server.webhook({ url: receiver.url });
+  for (let rule = 0; rule < 4; rule += 1) await server.event("alert.rule_created", { rule });
+  await receiver.got(4);
+  const page = await browse(t, server, LOG);
+  await page.locator("tbody tr").nth(3).waitFor();
+  for (const key of ["j", "x", "j", "x"]) await page.keyboard.press(key);
+  await page.getByText("2 selected").waitFor();
+  const focused = () => page.evaluate(() => document.activeElement.getAttribute("href"));
+  const row = await focused();
+  await page.getByRole("region", { name: "Delivery", exact: true }).getByRole("link", { name: "CRM Sync" }).click();
+  await page.getByRole("heading", { name: "CRM Sync" }).waitFor();
+  await page.goBack();
+  await page.getByText("2 selected").waitFor();
+  await until(focused, (now) => now === row, "the focus is where it was");
+  // A dialog that is closed and opened in one go stays open; the focus comes back to where it was.
+  await page.keyboard.press("d");
+  const dialog = page.getByRole("dialog", { name: "Compare two deliveries" });
+  await dialog.waitFor();
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("d");
+  await dialog.getByText("2 changes").waitFor();
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "detached" });
+  await until(focused, (now) => now === row, "the focus comes back from the dialog");
+  // What was typed and taken back at once is not searched for later.
+  await page.getByPlaceholder("Search id, event, body").fill("never");
+  await page.getByText("No deliveries match").waitFor();
+  await page.getByPlaceholder("Search id, event, body").pressSequentially("x");
+  await page.getByRole("button", { name: "Clear filters" }).first().click();
+  await page.locator("tbody tr").nth(3).waitFor();
+  await page.getByRole("navigation", { name: "Places" }).getByRole("link", { name: "Events", exact: true }).click();
+  await page.getByRole("heading", { name: "Events", exact: true }).waitFor();
+  assert.equal(new URL(page.url()).search, "");
+});
+
+test("an event that nobody gets is added to a webhook", async (t) => {
+  const server = await serve(t);
+  const { id } = await server.webhook({ name: "Alerts only", url: "http://127.0.0.1:9/hook", events: ["alert.*"] });
+  const event = await server.event("sequence.email_sent", {});
+  const page = await browse(t, server, `/accounts/default/events/${event.id}`);
+  await page.getByText("No webhook gets sequence.email_sent.").waitFor();
+  await accessible(page, "an event that nobody gets");
+  await page.getByRole("button", { name: "Add to…" }).click();
+  await page.getByRole("menuitem", { name: "Alerts only" }).click();
+  await page.getByText("No webhook got sequence.email_sent then; Alerts only gets the next one.").waitFor();
+  assert.deepEqual((await server.get(`/v1/accounts/default/webhooks/${id}`)).events, ["alert.*", "sequence.email_sent"]);
 });

@@ -39,7 +39,7 @@ test("the page's words lead from Integrations → Webhooks to a saved webhook, i
   const [webhook] = (await server.get("/v1/accounts/default/webhooks")).data;
   await server.post(`/v1/accounts/default/webhooks/${webhook.id}/resume`, { held: "deliver" });
   await server.event();
-  await page.getByRole("link", { name: "Logs", exact: true }).click();
+  await page.getByRole("link", { name: /^Logs/ }).click();
   await page.getByRole("link", { name: "alert.domain_matched" }).first().click();
   await page.getByText("Your server answered 500. It reached your code.").waitFor();
   // Your webhook signing secret is displayed in Integrations → Webhooks → [Your Webhook] → Settings.

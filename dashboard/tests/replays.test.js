@@ -40,11 +40,15 @@ test("a replay that runs is paused, goes on and is stopped", async (t) => {
   const receiver = await receive(t);
   receiver.answer = () => ({ status: 503 });
   const webhook = await server.webhook({ url: receiver.url });
-  for (let i = 0; i < 12; i += 1) await server.event();
-  await server.until("/v1/accounts/default/deliveries?status=failed&limit=100", ({ data }) => data.length === 12);
+  // So many, one a second, that it is not over before everything here was pressed.
+  await server.call("POST", "/v1/events", Array.from({ length: 90 }, (_, rule) => ({ event: "alert.rule_created", data: { rule } })));
+  await server.until("/v1/accounts/default/deliveries?status=failed&limit=100", ({ data }) => data.length === 90);
   receiver.answer = () => ({ status: 200 });
   const replay = await server.post("/v1/accounts/default/replays", { webhook: webhook.id, status: "failed", rate: 1 });
   const page = await browse(t, server, `/accounts/default/replays/${replay.id}`);
+  // The nav counts what is not over, and so does the form of the next one.
+  const places = page.getByRole("navigation", { name: "Places" });
+  await places.getByRole("link", { name: /^Replays.*unfinished: \(1\)$/ }).waitFor();
   await page.getByRole("button", { name: "Pause" }).click();
   await page.locator(".badge", { hasText: "Paused" }).waitFor();
   await page.getByText(/^Paused by/).first().waitFor();
@@ -54,5 +58,30 @@ test("a replay that runs is paused, goes on and is stopped", async (t) => {
   await page.locator(".badge", { hasText: "Stopped" }).waitFor();
   const { status, results } = await server.get(`/v1/accounts/default/replays/${replay.id}`);
   assert.equal(status, "stopped");
-  assert.ok(results.delivered < 12);
+  assert.ok(results.delivered < 90);
+  await places.getByRole("link", { name: "Replays", exact: true }).waitFor();
+});
+
+test("a new replay takes a text, and says what stands in its way", async (t) => {
+  const server = await serve(t, "--retry-schedule", "1s");
+  const receiver = await receive(t);
+  receiver.answer = () => ({ status: 503 });
+  const webhook = await server.webhook({ url: receiver.url });
+  for (const domain of ["one.example.com", "two.example.com", "two.example.com"]) await server.event("alert.domain_matched", { domain });
+  await server.until("/v1/accounts/default/deliveries?status=failed&limit=100", ({ data }) => data.length === 3);
+  const page = await browse(t, server, `/accounts/default/replays/new?webhook=${webhook.id}&q=two`);
+  await page.getByText("2 deliveries", { exact: true }).waitFor();
+  await page.getByText(/^Answers p95 /).waitFor();
+  await page.getByLabel("Text", { exact: true }).fill("nowhere");
+  await page.getByText("0 deliveries", { exact: true }).waitFor();
+  await page.getByText(/fit the text “nowhere”/).waitFor();
+  await page.getByLabel("Text", { exact: true }).fill("");
+  await page.getByText("3 deliveries", { exact: true }).waitFor();
+  const other = await server.post("/v1/accounts/default/replays", { webhook: webhook.id, status: "failed", rate: 1 });
+  await server.post(`/v1/accounts/default/replays/${other.id}/pause`, {});
+  await server.post(`/v1/accounts/default/webhooks/${webhook.id}/pause`, {});
+  await page.reload();
+  await page.getByText("CRM Sync is paused: nothing is sent again before it is resumed.").waitFor();
+  await page.getByRole("link", { name: other.id }).waitFor();
+  await accessible(page, "a new replay of a paused webhook");
 });

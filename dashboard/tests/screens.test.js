@@ -48,6 +48,11 @@ test("what stands over every screen is accessible: palette, keys, switcher, menu
   const page = await browse(t, server, "/accounts/default/webhooks");
   await page.getByText("Live", { exact: true }).waitFor();
   await page.getByRole("link", { name: "Demo inbox" }).waitFor();
+  // In the reader's own colours the present place is outlined, since its ground is not seen.
+  await page.emulateMedia({ forcedColors: "active" });
+  const place = page.getByRole("navigation", { name: "Places" }).locator("[aria-current=page]");
+  assert.equal(await place.evaluate((link) => getComputedStyle(link).outlineStyle), "solid");
+  await page.emulateMedia({ forcedColors: "none" });
   await page.keyboard.press("ControlOrMeta+k");
   await page.getByRole("option", { name: /Demo inbox/ }).waitFor();
   await accessible(page, "palette");

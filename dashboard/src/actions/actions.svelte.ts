@@ -12,8 +12,9 @@ class Actions {
     this.asked = { action, webhook, event, data };
   }
 
-  done() {
-    this.asked = null;
+  /** It is over; what was asked after it stays. */
+  done(asked = this.asked) {
+    if (this.asked === asked) this.asked = null;
   }
 }
 

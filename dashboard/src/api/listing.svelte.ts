@@ -2,6 +2,7 @@
 import { untrack } from "svelte";
 import { Problem } from "./client.ts";
 import { staleness } from "./query.svelte.ts";
+import { unlessSame } from "./same.ts";
 
 /** A page as every list of the API answers. */
 export interface Page<T> {
@@ -145,6 +146,7 @@ export class Listing<T extends { id: string }> {
       this.#next = page.next_cursor;
       return;
     }
+    page = { ...page, data: unlessSame(this.rows, page.data) };
     // A first page read again: what was loaded below it stays if it still joins.
     const last = page.data.at(-1)?.id;
     const joint = last === undefined || page.next_cursor === null ? -1 : this.rows.findIndex(({ id }) => id === last);

@@ -2,6 +2,7 @@
 import { untrack } from "svelte";
 import { SvelteMap } from "svelte/reactivity";
 import { Problem } from "./client.ts";
+import { unlessSame } from "./same.ts";
 
 /** How long after a failure it is tried again by itself, in milliseconds. */
 const AGAIN = [2_000, 4_000, 8_000];
@@ -77,11 +78,11 @@ export class Query<T> {
     try {
       const data = await this.#read(controller.signal);
       if (controller.signal.aborted) return;
-      this.data = data;
+      this.data = unlessSame(this.data, data);
       this.at = Date.now();
       this.error = null;
       this.#tries = 0;
-      known.set(key, { data, at: this.at });
+      known.set(key, { data: this.data, at: this.at });
     } catch (error) {
       if (controller.signal.aborted) return;
       this.error = Problem.of(error);

@@ -50,6 +50,8 @@ class Keys {
 
   #press(event: KeyboardEvent) {
     if (event.defaultPrevented || event.altKey) return;
+    // Below an open dialog nothing acts, also where the focus has got lost from it.
+    if (document.querySelector("dialog:modal")) return;
     if (event.metaKey || event.ctrlKey) {
       this.#run(event, this.#find(`Mod+${event.key}`));
       return;

@@ -7,6 +7,7 @@ import { live } from "../live/stream.svelte.ts";
 import { pauseSentence } from "../parts/states.ts";
 import { href } from "../router.svelte.ts";
 import { banners, URGENCY } from "./banners.svelte.ts";
+import { idle } from "./idle.svelte.ts";
 
 /** How often the state of the system is asked for; no stream tells it. */
 const SYSTEM_EVERY = 10_000;
@@ -26,12 +27,13 @@ export function watch(account: () => string) {
 function watchSystem() {
   const isOperator = () => Boolean(session.who?.platform);
   const system = new Query(
-    () => (isOperator() ? "system" : null),
+    () => (idle.is && isOperator() ? "system" : null),
     (signal) => get("/v1/system", {}, { signal }),
   );
   $effect(() => {
     if (!isOperator()) return;
-    const timer = setInterval(() => void system.reload(), SYSTEM_EVERY);
+    // Nobody reads what a hidden page says.
+    const timer = setInterval(() => document.hidden || void system.reload(), SYSTEM_EVERY);
     return () => clearInterval(timer);
   });
   const way = () => ({ text: "System", href: href("/system") });
@@ -54,7 +56,7 @@ function watchSystem() {
 /** The account's: webhooks that were paused by us. */
 function watchPaused(account: () => string) {
   const paused = new Query(
-    () => `webhooks:${account()}:paused`,
+    () => (idle.is ? `webhooks:${account()}:paused` : null),
     async (signal) => (await get("/v1/accounts/{account}/webhooks", { account: account() }, { query: { status: "paused", limit: 100 }, signal })).data,
   );
   $effect(() =>

@@ -2,6 +2,8 @@
 import { clockAhead } from "../api/client.ts";
 import { browser } from "../api/session.svelte.ts";
 
+/** How exact the slow time is, in milliseconds. */
+const SLOW = 10_000;
 const ZONE = "posthaste.zone";
 const pad = (value: number) => String(value).padStart(2, "0");
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -9,11 +11,22 @@ const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
 class Clock {
   /** The server's time in milliseconds, to the second. */
   now = $state(Date.now());
+  /** The same to ten seconds: for what is written in minutes and does not change each second. */
+  slow = $state(Date.now());
   /** Whether times are written in UTC. */
   utc = $state(browser.get(ZONE) === "utc");
 
   constructor() {
-    setInterval(() => (this.now = Date.now() + clockAhead), 1_000);
+    setInterval(() => {
+      this.now = Date.now() + clockAhead;
+      if (Math.abs(this.now - this.slow) >= SLOW) this.slow = this.now;
+    }, 1_000);
+  }
+
+  /** The time as far as it matters to how long ago `at` was: a thousand old rows are not written anew each second. */
+  for(at: Date) {
+    const age = this.slow - at.getTime();
+    return age > 60_000 || age < -60_000 ? this.slow : this.now;
   }
 
   /** Switches between local time and UTC. */

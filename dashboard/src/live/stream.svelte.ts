@@ -30,7 +30,11 @@ const POLL_EVERY = 5_000;
 /** Between tries to connect, in seconds: the last one again and again. */
 const WAITS = [1, 2, 3, 5, 10, 20, 30];
 
-type Shared = { state: LiveState; until: number; at: number } | { kind: Kind; data: unknown };
+type Message = { kind: Kind; data: unknown };
+type Shared = { state: LiveState; until: number; at: number } | { messages: Message[] };
+
+/** For how long messages are taken at once, in milliseconds: a burst leaves room for what the reader does. */
+const AT_ONCE = 8;
 
 class Live {
   /** The stream's state in this tab. */
@@ -106,8 +110,8 @@ class Live {
   }
 
   #hear(data: Shared) {
-    if ("kind" in data) {
-      this.#tell(data.kind, data.data as never);
+    if ("messages" in data) {
+      for (const { kind, data: news } of data.messages) this.#tell(kind, news as never);
     } else {
       this.#under = data.state;
       this.until = data.until;
@@ -153,7 +157,7 @@ class Live {
           failures = 0;
           const events = (rest + value).split("\n\n");
           rest = events.pop() ?? "";
-          for (const text of events) last = this.#event(text) ?? last;
+          last = (await this.#events(events, attempt.signal)) ?? last;
         }
       } catch {
         if (signal.aborted) return;
@@ -166,7 +170,7 @@ class Live {
         this.at = Date.now();
         this.#become("polling");
         // Whatever it was that was missed: everything that is shown is read again.
-        this.#channel?.postMessage({ kind: "reset", data: {} } satisfies Shared);
+        this.#channel?.postMessage({ messages: [{ kind: "reset", data: {} }] } satisfies Shared);
         this.#tell("reset", {});
         await this.#sleep(POLL_EVERY, signal);
       } else if (!signal.aborted) {
@@ -187,16 +191,33 @@ class Live {
     }
   }
 
-  /** One event of the stream; its id. */
-  #event(text: string) {
-    const field = (name: string) => text.split("\n").find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
-    const kind = field("event") as Kind | undefined;
-    if (kind) {
-      const data = JSON.parse(field("data") ?? "{}");
-      this.#channel?.postMessage({ kind, data } satisfies Shared);
-      this.#tell(kind, data);
+  /** Takes events of the stream, a moment's worth at once; the id of the last one. */
+  async #events(texts: string[], signal: AbortSignal) {
+    let last: string | null = null;
+    let messages: Message[] = [];
+    const share = () => {
+      // The other tabs get them together: a message costs them about the same, however much is in it.
+      if (messages.length) this.#channel?.postMessage({ messages } satisfies Shared);
+      messages = [];
+    };
+    let began = performance.now();
+    for (const text of texts) {
+      const field = (name: string) => text.split("\n").find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
+      const kind = field("event") as Kind | undefined;
+      if (kind) {
+        const data = JSON.parse(field("data") ?? "{}");
+        messages.push({ kind, data });
+        this.#tell(kind, data);
+      }
+      last = field("id") ?? last;
+      if (performance.now() - began < AT_ONCE) continue;
+      share();
+      await new Promise((resolve) => setTimeout(resolve));
+      if (signal.aborted) return last;
+      began = performance.now();
     }
-    return field("id");
+    share();
+    return last;
   }
 
   /** Waits before the next try; an offline browser until it is online. */

@@ -2,7 +2,7 @@
 import type { Delivery } from "../../api/client.ts";
 
 /** The keys of the grammar that the dashboard offers; the webhook is part of the path. */
-export const KEYS = ["status", "event", "code", "error", "since", "until", "q"] as const;
+export const KEYS = ["status", "event", "code", "error", "test", "since", "until", "q"] as const;
 export type Key = (typeof KEYS)[number];
 export type Filter = Partial<Record<Key, string>>;
 
@@ -75,7 +75,7 @@ export function words(filter: Filter, webhook?: string) {
 const fits = (wanted: string[], is: (value: string) => boolean) => wanted.length === 0 || wanted.some(is);
 
 /** What of a delivery a filter looks at. */
-type Seen = Pick<Delivery, "status" | "event"> & { last_status_code?: number | null; last_error?: string | null };
+type Seen = Pick<Delivery, "status" | "event" | "test"> & { last_status_code?: number | null; last_error?: string | null };
 
 /** Whether a delivery that has just come in fits, as far as its news tells; never for a search in bodies. */
 export function matches(filter: Filter, delivery: Seen) {
@@ -84,6 +84,7 @@ export function matches(filter: Filter, delivery: Seen) {
   return (
     fits(values(filter, "status"), (status) => status === delivery.status) &&
     fits(values(filter, "event"), (name) => name === "*" || name === delivery.event || (name.endsWith(".*") && delivery.event.startsWith(name.slice(0, -1)))) &&
+    (!filter.test || filter.test === String(delivery.test)) &&
     fits(values(filter, "code"), (wanted) => code != null && (wanted === String(code) || wanted === `${String(code)[0]}xx`)) &&
     fits(values(filter, "error"), (error) => error === delivery.last_error)
   );

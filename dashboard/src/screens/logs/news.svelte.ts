@@ -8,8 +8,10 @@ import { live, type Messages } from "../../live/stream.svelte.ts";
 const EVERY = 250;
 /** How many rows a list that grows by itself keeps. */
 const ROWS_MAX = 500;
-/** How many rows are put in with one change of the page: nobody reads more in that time, and each is made of elements. */
+/** How many rows are put in for one look at the news: nobody reads more in that time. */
 const AT_ONCE = 50;
+/** How many of them with one frame: each is made of elements. */
+const A_FRAME = 8;
 
 type News = Messages["delivery"];
 
@@ -35,6 +37,10 @@ interface Wants {
 export class NewsOf {
   /** Deliveries that are not shown yet, newest last. */
   #waiting = new Map<string, News>();
+  /** Rows that are being put in, oldest first, and how many the list keeps then. */
+  #coming: Delivery[] = [];
+  #most = ROWS_MAX;
+  #frame = 0;
   /** How many there are. */
   fresh = $state(0);
   readonly #list: Listing<Delivery>;
@@ -59,6 +65,7 @@ export class NewsOf {
       const reset = live.on("reset", () => this.clear());
       return () => {
         clearTimeout(timer);
+        cancelAnimationFrame(this.#frame);
         stop();
         reset();
       };
@@ -69,15 +76,30 @@ export class NewsOf {
   clear = () => {
     this.#waiting.clear();
     this.fresh = 0;
+    this.#coming = [];
   };
 
   /** Puts what waits into the list. Of very much only the newest, as a page that is read afresh would have it. */
   show = () => {
     const newest = [...this.#waiting.values()].sort((a, b) => (a.id < b.id ? 1 : -1));
     const rows = newest.slice(0, AT_ONCE).map((news) => row(news, undefined, this.#wants.account()));
+    // What is still being put in comes with it, as it is now.
+    const all = [...new Map([...this.#coming, ...rows].map((row) => [row.id, row])).values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+    const most = newest.length > AT_ONCE || all.length > AT_ONCE ? AT_ONCE : this.#coming.length ? this.#most : ROWS_MAX;
     this.clear();
-    this.#list.insert(rows, newest.length > AT_ONCE ? AT_ONCE : ROWS_MAX);
+    this.#coming = all.slice(-AT_ONCE);
+    this.#most = most;
+    cancelAnimationFrame(this.#frame);
+    this.#put();
   };
+
+  /** Puts the next few in, and the others with the frames that follow. */
+  #put() {
+    const few = this.#coming.splice(0, A_FRAME);
+    if (few.length === 0) return;
+    this.#list.insert(few, this.#most);
+    if (this.#coming.length) this.#frame = requestAnimationFrame(() => this.#put());
+  }
 
   /** Whether it is among what was read, or newer: the retry of an older one is no news here. Ids grow with acceptance. */
   #belongs(id: string) {

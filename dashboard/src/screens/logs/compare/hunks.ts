@@ -1,26 +1,37 @@
 // A difference of two texts, with what did not change folded away except beside a change.
 
+/** Lines that belong beside each other; `folded` ones are the same and shown on asking. */
 export interface Part {
-  kind: "added" | "removed" | "same" | "folded";
-  lines: string[];
+  kind: "changed" | "same" | "folded";
+  left: string[];
+  right: string[];
 }
 
 /** How many unchanged lines stay beside a change. */
 const BESIDE = 3;
 
-/** The parts of what `diffLines` says. */
+const same = (kind: "same" | "folded", lines: string[]): Part => ({ kind, left: lines, right: lines });
+
+/** The parts of what `diffLines` says: what was removed stands beside what came in its place. */
 export function hunks(changes: { value: string; added?: boolean; removed?: boolean }[]): Part[] {
-  return changes.flatMap(({ value, added, removed }, place): Part[] => {
+  const parts: Part[] = [];
+  for (const [place, { value, added, removed }] of changes.entries()) {
     const lines = value.replace(/\n$/, "").split("\n");
-    if (added || removed) return [{ kind: added ? "added" : "removed", lines }];
-    const before = place > 0 ? BESIDE : 0;
-    const after = place < changes.length - 1 ? BESIDE : 0;
-    if (lines.length <= before + after + 1) return [{ kind: "same", lines }];
-    const end = lines.length - after;
-    return [
-      ...(before ? [{ kind: "same" as const, lines: lines.slice(0, before) }] : []),
-      { kind: "folded", lines: lines.slice(before, end) },
-      ...(after ? [{ kind: "same" as const, lines: lines.slice(end) }] : []),
-    ];
-  });
+    const last = parts.at(-1);
+    if (added && last?.kind === "changed" && last.right.length === 0) last.right = lines;
+    else if (added) parts.push({ kind: "changed", left: [], right: lines });
+    else if (removed) parts.push({ kind: "changed", left: lines, right: [] });
+    else parts.push(...unchanged(lines, place > 0 ? BESIDE : 0, place < changes.length - 1 ? BESIDE : 0));
+  }
+  return parts;
 }
+
+/** Unchanged lines, with a change before and after them or not. */
+function unchanged(lines: string[], before: number, after: number): Part[] {
+  if (lines.length <= before + after + 1) return [same("same", lines)];
+  const end = lines.length - after;
+  return [...(before ? [same("same", lines.slice(0, before))] : []), same("folded", lines.slice(before, end)), ...(after ? [same("same", lines.slice(end))] : [])];
+}
+
+/** The lines of a part in pairs, the shorter side filled up with null. */
+export const pairs = ({ left, right }: Part) => Array.from({ length: Math.max(left.length, right.length) }, (_, place) => ({ left: left[place] ?? null, right: right[place] ?? null }));

@@ -138,6 +138,16 @@ async fn what_it_must_be_is_said() {
     let sql = |database: &str, sql: &str| cluster.run_sql(database, sql);
     sql("postgres", "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
     refused(&folder, &cluster.address("latin"), "encoded in LATIN1, and UTF8 is needed");
+    // A server that says of itself that it is older.
+    sql("postgres", "CREATE DATABASE older");
+    sql(
+        "older",
+        "CREATE FUNCTION current_setting(text) RETURNS text LANGUAGE sql AS $$
+             SELECT CASE $1 WHEN 'server_version_num' THEN '140011' WHEN 'server_version' THEN '14.11'
+                            ELSE pg_catalog.current_setting($1) END $$",
+    );
+    let older = format!("{}?options=-csearch_path%3Dpublic%2Cpg_catalog", cluster.address("older"));
+    refused(&folder, &older, "the server is PostgreSQL 14.11, and 15 or newer is needed");
     sql("postgres", "CREATE ROLE reader LOGIN");
     sql("postgres", "CREATE DATABASE theirs");
     refused(

@@ -73,7 +73,8 @@ impl Connector {
         // long as to carry it out, each time.
         client
             .batch_execute(&format!(
-                "{durable} {planned} SET jit = off; SET statement_timeout = {within}; SET lock_timeout = 10000;
+                "{durable} {planned} SET jit = off; SET default_transaction_isolation = 'read committed';
+                 SET idle_session_timeout = 0; SET statement_timeout = {within}; SET lock_timeout = 10000;
                  SET idle_in_transaction_session_timeout = {};",
                 IDLE_WITHIN.as_millis()
             ))

@@ -3,14 +3,16 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use domain::delivery::Next;
 use domain::event::Idempotency;
 use domain::event::NewEvent;
 use domain::store::{AcceptError, Change, ChangeError, Fact, Store as _};
+use domain::time::Timestamp;
 use domain::webhook::{Pause, PauseCause, Webhook};
 use store::conformance::ManualClock;
 use store::conformance::cluster::Cluster;
 
-use super::support::{Node, eventually};
+use super::support::{Node, eventually, settlement};
 
 /// An event that is accepted after a webhook was created elsewhere goes to it, whatever the accepting node has heard; and a
 /// change is told on every node.
@@ -110,6 +112,43 @@ async fn a_delivery_is_changed_anywhere() {
     two.change(Change::Replay(two.account, id)).await.expect("it has ended");
     let waiting = one.store.backlog(number, None, domain::time::Timestamp(i64::MAX), 9).await.expect("it is read");
     assert_eq!(waiting.len(), 2);
+    one.store.stop().await;
+    two.store.stop().await;
+}
+
+/// What an operator has set for all sessions of a server is for others: here nothing depends on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_s_own_defaults_change_nothing() {
+    let cluster = Cluster::start(&[
+        "default_transaction_isolation = 'serializable'",
+        "idle_session_timeout = 1000",
+        "synchronous_commit = off",
+        "timezone = 'Asia/Kathmandu'",
+        "datestyle = 'SQL, DMY'",
+        "intervalstyle = 'iso_8601'",
+        "bytea_output = 'escape'",
+        "standard_conforming_strings = off",
+    ]);
+    let (database, clock) = (cluster.database(), ManualClock::default());
+    let (one, two) = (Node::start(&database, &clock).await, Node::start(&database, &clock).await);
+    one.new_webhook("wh_one").await;
+    for _ in 0..10 {
+        let (here, there) =
+            tokio::join!(one.store.accept(vec![one.event(); 20]), two.store.accept(vec![two.event(); 20]));
+        assert!(
+            here.iter().chain(&there).all(|it| it.as_ref().is_ok_and(|it| it.deliveries == 1)),
+            "{here:?} {there:?}"
+        );
+    }
+    let due = one.store.due(None, Timestamp(i64::MAX), 1_000).await.expect("it is read");
+    assert_eq!(due.len(), 400);
+    let ends = due.into_iter().map(|due| settlement(due, one.now(), Next::Delivered)).collect();
+    two.store.settle(ends).await.expect("it is recorded");
+    assert_eq!(one.store.due(None, Timestamp(i64::MAX), 1_000).await.expect("it is read"), []);
+    // Those that read are kept however long nobody asks for anything.
+    let idle = "SELECT count(*) FROM pg_stat_activity
+                WHERE application_name = 'posthaste' AND state = 'idle' AND now() - state_change > interval '2 seconds'";
+    eventually(async || (cluster.run_sql("postgres", idle) != "0").then_some(())).await;
     one.store.stop().await;
     two.store.stop().await;
 }

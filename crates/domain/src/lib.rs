@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod audit;
 pub mod brand;
 pub mod catalogue;
+pub mod chronicle;
 pub mod cluster;
 pub mod custom_headers;
 pub mod delivery;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use domain::chronicle::Chronicle;
 use domain::directory::SharedDirectory;
 use domain::shard::Holdings;
 use domain::store::{Fact, Store};
@@ -111,6 +112,14 @@ impl Kept {
         match self {
             Self::Sqlite(store) => Arc::clone(store) as Arc<dyn Store>,
             Self::Postgres(store) => Arc::clone(store) as Arc<dyn Store>,
+        }
+    }
+
+    /// What happens on all nodes, where many share it.
+    pub(crate) fn chronicle(&self) -> Option<Arc<dyn Chronicle>> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(store) => Some(Arc::clone(store) as Arc<dyn Chronicle>),
         }
     }
 

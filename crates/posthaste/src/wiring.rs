@@ -117,6 +117,9 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
     };
     let (kept, known) = Kept::open(place, opening).await?;
     let store = kept.store();
+    if let Some(chronicle) = kept.chronicle() {
+        live.follow(chronicle);
+    }
     feed.publish(known);
     let policy = Arc::new(settings.policy.clone());
     let in_flight = InFlight::default();

@@ -11,6 +11,7 @@ mod carrier;
 mod dashboard;
 mod docs_page;
 mod event_counts;
+mod following;
 mod framing;
 mod health;
 mod idempotency;

@@ -37,3 +37,4 @@ mod tidy;
 mod traces;
 mod verifying;
 mod wait;
+mod whole;

@@ -88,12 +88,12 @@ impl Load {
     }
 }
 
-async fn nodes_of(api: &Api) -> Value {
+pub(crate) async fn nodes_of(api: &Api) -> Value {
     api.get("/v1/cluster").await.expect(200)
 }
 
 /// Waits until so many nodes live and every shard has an owner, with no more than one shard between any two; the time that took.
-async fn balanced(api: &Api, count: u64) -> Duration {
+pub(crate) async fn balanced(api: &Api, count: u64) -> Duration {
     let begun = Instant::now();
     wait::until("the nodes to share evenly", PATIENCE, async || {
         let reply = api.get("/v1/cluster").await;
@@ -111,7 +111,7 @@ async fn balanced(api: &Api, count: u64) -> Duration {
     begun.elapsed()
 }
 
-fn signal(server: &Server, name: &str) {
+pub(crate) fn signal(server: &Server, name: &str) {
     let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", server.pid)]).status();
     assert!(sent.is_ok_and(|status| status.success()), "{name} can be sent");
 }
@@ -126,7 +126,7 @@ async fn deliveries_of(api: &Api, events: &[String]) -> Vec<Value> {
     all
 }
 
-async fn drained(api: &Api) {
+pub(crate) async fn drained(api: &Api) {
     wait::until("the rest to be delivered", PATIENCE, async || {
         let left = api.get("/v1/accounts/default/deliveries?status=pending,sending,held&limit=1").await.expect(200);
         left["data"].as_array().is_some_and(Vec::is_empty).then_some(())

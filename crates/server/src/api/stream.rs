@@ -1,7 +1,7 @@
 //! `GET …/stream`: what happens in an account, as server-sent events, resumed by `Last-Event-ID` after a gap.
 
 use domain::key::Scope;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use http::{HeaderMap, Method, Uri};
 use super::stream_messages::{Kind, Messages};
 use crate::app::Api;
 use crate::auth::{self, Caller, InAccount};
-use crate::live::Reading;
+use crate::following::{Follows, Start};
+use crate::live::{Placed, Reading};
 use crate::operation::{Operation, text};
 use crate::page;
 use crate::problem::Problem;
@@ -93,11 +94,22 @@ impl Drop for Open {
 }
 
 async fn stream(State(api): State<Arc<Api>>, at: InAccount, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    let messages = read(&api, &at, &uri)?;
+    let (kinds, webhook) = read(&api, &at, &uri)?;
     let open = api.streams.open(at.account.number)?;
     let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
-    let (place, lost) = start(&api, last);
-    let follower = Follower { api, caller: at.caller, messages, place, lost, greeted: false, _open: open };
+    let Start { place, mark, missed, lost, follows } = api.live.come(at.account.number, last).await?;
+    // By now memory has every webhook of which something may be told.
+    let messages = Messages::new(Arc::clone(&api), &at.account, kinds, webhook);
+    let id = match mark {
+        // What was missed comes first: until then it is where the client says that it is.
+        Some(_) if !missed.is_empty() => last.unwrap_or_default().to_owned(),
+        Some(mark) => mark.to_string(),
+        None => id_of(&api, place),
+    };
+    let missed = missed.into();
+    let caller = at.caller;
+    let follower =
+        Follower { api, caller, messages, place, id, missed, lost, greeted: false, _follows: follows, _open: open };
     let mut response = Response::new(Body::from_stream(stream::unfold(follower, Follower::step)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -108,7 +120,7 @@ async fn stream(State(api): State<Arc<Api>>, at: InAccount, uri: Uri, headers: H
 }
 
 /// What is to be followed.
-fn read(api: &Arc<Api>, at: &InAccount, uri: &Uri) -> Result<Messages, Problem> {
+fn read(api: &Api, at: &InAccount, uri: &Uri) -> Result<(Vec<Kind>, Option<u32>), Problem> {
     let (mut kinds, mut webhook) = (Kind::ALL.to_vec(), None);
     for (name, value) in page::pairs(uri.query()) {
         match name.as_str() {
@@ -133,22 +145,7 @@ fn read(api: &Arc<Api>, at: &InAccount, uri: &Uri) -> Result<Messages, Problem> 
             }
         }
     }
-    Ok(Messages::new(Arc::clone(api), &at.account, kinds, webhook))
-}
-
-/// Where the stream starts, and whether something before that was missed.
-fn start(api: &Api, last: Option<&str>) -> (u64, bool) {
-    let end = api.live.end();
-    let Some(last) = last else { return (end, false) };
-    let seen =
-        last.split_once('-').and_then(|(epoch, place)| Some((epoch.parse::<u64>().ok()?, place.parse::<u64>().ok()?)));
-    match seen {
-        Some((epoch, place)) if epoch == api.live.epoch() && place <= end => match api.live.read(place) {
-            Reading::Records(_) => (place, false),
-            Reading::Lost => (end, true),
-        },
-        Some(_) | None => (end, true),
-    }
+    Ok((kinds, webhook))
 }
 
 /// A stream at its place in the feed.
@@ -157,8 +154,13 @@ struct Follower {
     caller: Caller,
     messages: Messages,
     place: u64,
+    /// Where the client is once it has everything that was sent.
+    id: String,
+    /// What comes before the place.
+    missed: VecDeque<Placed>,
     lost: bool,
     greeted: bool,
+    _follows: Option<Follows>,
     _open: Open,
 }
 
@@ -178,38 +180,48 @@ impl Follower {
             self.greeted = true;
             // The first bytes tell the client that it is connected, and how soon to come again if it loses us.
             // The id is where the stream starts, so that it resumes there before anything has happened.
-            let id = if self.lost { String::new() } else { format!("id: {}\n", self.id(self.place)) };
+            let id = if self.lost { String::new() } else { format!("id: {}\n", self.id) };
             return Some(format!("retry: 2000\n{id}: connected\n\n"));
         }
         let mut stopping = self.api.stopping.watch();
+        let api = Arc::clone(&self.api);
         loop {
             if std::mem::take(&mut self.lost) {
-                return Some(event("reset", self.id(self.place), "{}"));
+                return Some(event("reset", &self.id, "{}"));
             }
-            let api = Arc::clone(&self.api);
+            if !self.missed.is_empty() {
+                let missed = std::mem::take(&mut self.missed);
+                let out = self.tell(missed).await;
+                if !out.is_empty() {
+                    return Some(out);
+                }
+            }
             match api.live.read(self.place) {
                 Reading::Lost => {
-                    self.place = api.live.end();
-                    self.lost = true;
+                    let (place, mark) = api.live.end();
+                    self.id = mark.map_or_else(|| id_of(&api, place), |mark| mark.to_string());
+                    (self.place, self.lost) = (place, true);
                 }
-                Reading::Records(records) => {
-                    let mut out = String::new();
-                    for record in &records {
-                        self.place += 1;
-                        for (kind, data) in self.messages.of(record).await {
-                            out.push_str(&event(kind.as_str(), self.id(self.place), &data));
-                        }
+                Reading::Records(records, mark) => {
+                    let read = records.len() as u64;
+                    let out = self.tell(records).await;
+                    self.place += read;
+                    if read == 0
+                        && let Some(mark) = mark
+                    {
+                        // Nothing of this account was before it.
+                        self.id = mark.to_string();
                     }
                     if !out.is_empty() {
                         return Some(out);
                     }
-                    if !records.is_empty() {
+                    if read > 0 {
                         continue;
                     }
                     tokio::select! {
                         () = api.live.wait(self.place) => {}
                         () = auth::ends(&self.caller, &api) => return None,
-                        () = tokio::time::sleep(HEARTBEAT) => return Some(": alive\n\n".to_owned()),
+                        () = tokio::time::sleep(HEARTBEAT) => return Some(self.alive()),
                         _said = stopping.wait_for(|stopping| *stopping) => return None,
                     }
                 }
@@ -217,12 +229,37 @@ impl Follower {
         }
     }
 
-    fn id(&self, place: u64) -> String {
-        format!("{}-{place}", self.api.live.epoch())
+    /// What these records say to the client.
+    async fn tell(&mut self, records: impl IntoIterator<Item = Placed>) -> String {
+        let mut out = String::new();
+        for (Placed { record, cursor }, next) in records.into_iter().zip(self.place + 1..) {
+            let messages = self.messages.of(&record).await;
+            if messages.is_empty() {
+                continue;
+            }
+            self.id = cursor.map_or_else(|| id_of(&self.api, next), |cursor| cursor.to_string());
+            for (kind, data) in messages {
+                out.push_str(&event(kind.as_str(), &self.id, &data));
+            }
+        }
+        out
+    }
+
+    /// A sign of life. Where ids hold for a while only, it brings one of now.
+    fn alive(&self) -> String {
+        match self.api.live.read(self.place) {
+            Reading::Records(records, Some(mark)) if records.is_empty() => format!("id: {mark}\n: alive\n\n"),
+            Reading::Records(..) | Reading::Lost => ": alive\n\n".to_owned(),
+        }
     }
 }
 
+/// The id of a place in this process.
+fn id_of(api: &Api, place: u64) -> String {
+    format!("{}-{place}", api.live.epoch())
+}
+
 /// One event; its data is one line, as compact JSON is.
-fn event(kind: &str, id: String, data: &str) -> String {
+fn event(kind: &str, id: &str, data: &str) -> String {
     format!("id: {id}\nevent: {kind}\ndata: {data}\n\n")
 }

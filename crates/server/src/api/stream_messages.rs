@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::attempt::ErrorCode;
+use domain::chronicle::Head;
 use domain::delivery::{DeliveryStatus, Next, Settlement};
 use domain::id::{AccountId, DeliveryId, EventId, WebhookId};
 use domain::key::Account;
@@ -131,7 +132,7 @@ impl Messages {
                 let news = News { status: DeliveryStatus::Cancelled, made, next: None };
                 self.delivery_news(*delivery, *webhook, news).await
             }
-            Record::Settled(settlement) => self.settled(settlement).await,
+            Record::Settled(settlement, head) => self.settled(settlement, head.as_deref()).await,
         }
     }
 
@@ -235,13 +236,22 @@ impl Messages {
         }))
     }
 
-    async fn settled(&mut self, settlement: &Settlement) -> Vec<(Kind, String)> {
+    async fn settled(&mut self, settlement: &Settlement, head: Option<&Head>) -> Vec<(Kind, String)> {
         let Settlement { delivery, webhook, attempt, next, epoch: _ } = settlement;
         let Some((id, name)) = self.webhooks.get(webhook).cloned() else { return Vec::new() };
         if !self.wanted(*webhook, Kind::Attempt) && !self.wanted(*webhook, Kind::Delivery) {
             return Vec::new();
         }
-        let Some(known) = self.known(delivery.event).await else { return Vec::new() };
+        let told = head.map(|Head { event_type, timestamp, test }| Known {
+            event_type: Arc::clone(event_type),
+            timestamp: *timestamp,
+            test: *test,
+        });
+        let known = match told {
+            Some(known) => Some(known),
+            None => self.known(delivery.event).await,
+        };
+        let Some(known) = known else { return Vec::new() };
         let (status, due) = match next {
             Next::Delivered => (DeliveryStatus::Delivered, None),
             Next::Failed => (DeliveryStatus::Failed, None),

@@ -23,7 +23,7 @@ use crate::body::JsonBody;
 use crate::idempotency;
 use crate::json;
 use crate::json_input::Input;
-use crate::live::{Reading, Record};
+use crate::live::{Placed, Reading, Record};
 use crate::operation::{Operation, shape};
 use crate::problem::Problem;
 
@@ -81,14 +81,14 @@ async fn test(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Res
     })?;
     let idempotency = idempotency::of_body(&at.caller, Some(at.account.number), &body)?;
     let event = NewEvent { test_for: Some(webhook.number), idempotency, ..read(&api, &at, body.text()?)? };
-    let place = api.live.end();
+    let start = api.live.come(at.account.number, None).await?;
     let accepted = api.store.accept(vec![event]).await.pop();
     let accepted = accepted.ok_or_else(|| Problem::unavailable("store_stopped", "The store did not answer."))??;
     tracing::info!(account = %at.account.id, webhook = %webhook.id, event = %accepted.id, by = at.caller.name(), "test sent");
     // A test goes to its webhook alone: the first place of its list.
     let delivery = DeliveryId { event: accepted.id, place: 0 };
     if !accepted.repeated {
-        let ended = settled(&api, place, delivery);
+        let ended = settled(&api, start.place, delivery);
         let _in_time = tokio::time::timeout(webhook.timeout(&api.policy) + GRACE, ended).await;
     }
     let detail = deliveries::detail(&api, at.account.number, delivery).await?;
@@ -141,9 +141,8 @@ fn read(api: &Api, at: &InAccount, text: &str) -> Result<NewEvent, Problem> {
 async fn settled(api: &Api, mut place: u64, wanted: DeliveryId) {
     loop {
         match api.live.read(place) {
-            Reading::Records(records) => {
-                let here =
-                    |record: &Record| matches!(record, Record::Settled(settlement) if settlement.delivery == wanted);
+            Reading::Records(records, _) => {
+                let here = |placed: &Placed| matches!(&placed.record, Record::Settled(settlement, _) if settlement.delivery == wanted);
                 if records.iter().any(here) {
                     return;
                 }

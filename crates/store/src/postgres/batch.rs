@@ -20,6 +20,8 @@ pub(super) enum Message {
     Accept(Vec<NewEvent>, oneshot::Sender<Answered>),
     Settle(Vec<Settlement>, oneshot::Sender<Result<(), StoreError>>),
     Change(Box<(Change, By, Option<Keep>)>, oneshot::Sender<Result<Changed, ChangeError>>),
+    /// To read what others have changed, at once.
+    Learn(oneshot::Sender<()>),
     Stop,
 }
 
@@ -60,7 +62,7 @@ impl Batch {
                 self.settles.push(answer);
                 None
             }
-            Message::Change(..) | Message::Stop => Some(message),
+            Message::Change(..) | Message::Learn(_) | Message::Stop => Some(message),
         }
     }
 }

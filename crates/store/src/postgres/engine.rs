@@ -12,6 +12,7 @@ use domain::store::Fact;
 use domain::time::Timestamp;
 
 use super::cancelling::HeldUntil;
+use super::chronicle::Heads;
 use super::connection::{Connector, Link, Purpose};
 use super::deliveries::Moves;
 use super::directory::{self, Entry};
@@ -62,6 +63,8 @@ pub(super) struct Staged {
     pub(super) versions: Vec<(u32, Option<i64>)>,
     pub(super) counted: Counted,
     pub(super) moves: Moves,
+    /// Of attempts that were recorded, what their events are: for those who follow the account.
+    pub(super) heads: Heads,
     /// Replays in bulk that are changed, and not written yet.
     pub(super) replays: BTreeMap<u32, ReplayRow>,
 }
@@ -154,7 +157,8 @@ impl Engine {
         if self.totals.is_large() {
             self.totals = Totals::of_writer(number(&mut self.chance));
         }
-        let sums = self.totals.write(&link, std::mem::take(&mut self.staged.counted)).await?;
+        let counted = std::mem::take(&mut self.staged.counted);
+        let (sums, ()) = tokio::try_join!(self.totals.write(&link, counted), self.write_down(&link))?;
         self.feed_others(&link).await?;
         link.batch("COMMIT").await?;
         self.totals.committed(sums);

@@ -295,7 +295,7 @@ mod tests {
     use crate::rows::carried::TABLES;
 
     /// What a move fills by itself, and what only nodes that serve have.
-    const OWN: [&str; 5] = ["marks", "directory_versions", "changes", "erasures", "slots"];
+    const OWN: [&str; 7] = ["marks", "directory_versions", "changes", "erasures", "slots", "followed", "chronicle"];
 
     #[tokio::test(flavor = "multi_thread")]
     async fn every_column_of_every_table_is_carried() {

@@ -195,6 +195,8 @@ pub(super) async fn erase(link: &Link) -> Result<bool, Fault> {
         "DELETE FROM stats_hours WHERE account = $1",
         "DELETE FROM webhooks_gone WHERE account = $1",
         "DELETE FROM cancellings WHERE account = $1",
+        "DELETE FROM followed WHERE account = $1",
+        "DELETE FROM chronicle WHERE account = $1",
         "DELETE FROM erasures WHERE account = $1",
     ] {
         link.run(sql, &[&account]).await?;

@@ -11,7 +11,7 @@ use super::fault::{Fault, OpenError};
 use super::partitions::{Day, Partitions};
 
 /// One step from each layout to the next; the first makes the tables.
-const STEPS: [&str; 1] = [include_str!("schema_1.sql")];
+const STEPS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 /// The present layout.
 const LAYOUT: i32 = STEPS.len() as i32;
 /// The oldest server that will do.

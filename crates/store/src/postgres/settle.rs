@@ -160,6 +160,7 @@ impl Engine {
             self.staged.counted.attempted(&row, made);
         }
         self.staged.counted.written(&row);
+        self.staged.heads.push(&row);
         if counts {
             replayed.push((row.clone(), settlement.attempt.as_ref().map(|made| made.reason)));
         }

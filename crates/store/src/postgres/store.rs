@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::attempt::LoggedAttempt;
 use domain::audit::{AuditQuery, By, Entry};
+use domain::chronicle::{Chronicle, Mark, News};
 use domain::delivery::{Delivery, Due, Settlement};
 use domain::directory::SharedDirectory;
 use domain::event::{Event, Idempotency, NewEvent};
@@ -253,5 +254,21 @@ impl Store for PostgresStore {
 
     async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.readers.oldest_due(now).await?)
+    }
+}
+
+#[async_trait]
+impl Chronicle for PostgresStore {
+    async fn follow(&self, accounts: Vec<u32>) -> Result<Vec<u32>, StoreError> {
+        let before = self.readers.follow(accounts).await?;
+        // What others had changed before it was written down is known here too from now on.
+        let (answer, learnt) = oneshot::channel();
+        let _ = self.queue.send(Message::Learn(answer));
+        learnt.await.map_err(|_| stopped())?;
+        Ok(before)
+    }
+
+    async fn read(&self, accounts: Vec<u32>, after: Option<Mark>, until: Option<Mark>) -> Result<News, StoreError> {
+        Ok(self.readers.chronicle(&accounts, after, until).await?)
     }
 }

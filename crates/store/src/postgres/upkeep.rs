@@ -14,7 +14,7 @@ use super::retain::{Passes, erase, retain};
 use super::schema::LOCK;
 use super::shared::Shared;
 use super::shrink::{Shrinking, shrink};
-use super::{audit, feed, idempotency, replays, roll};
+use super::{audit, chronicle, feed, idempotency, replays, roll};
 use crate::figures::Figures;
 
 /// How long after a round the next one comes, and the next where there is more to do.
@@ -78,6 +78,7 @@ impl Upkeep {
         let now = self.clock.now();
         Partitions::default().make(link, Day::at(now)).await?;
         let mut more = feed::prune(link, AT_ONCE).await? == AT_ONCE as u64;
+        more |= chronicle::prune(link, AT_ONCE).await? == AT_ONCE as u64;
         more |= idempotency::prune(link, now, AT_ONCE).await? == AT_ONCE as u64;
         more |= erase(link).await?;
         more |= roll::roll(link, now).await?;

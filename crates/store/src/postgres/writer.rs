@@ -99,8 +99,16 @@ impl Writer {
             if !batch.is_empty() {
                 left = self.write(batch).await;
             }
-            if let Some(Message::Change(asked, answer)) = apart {
-                self.take_change(*asked, answer).await;
+            match apart {
+                Some(Message::Change(asked, answer)) => self.take_change(*asked, answer).await,
+                Some(Message::Learn(answer)) => {
+                    if self.connect().await.is_ok() {
+                        self.poll().await;
+                    }
+                    // Whoever asked may have gone.
+                    let _ = answer.send(());
+                }
+                Some(Message::Accept(..) | Message::Settle(..) | Message::Stop) | None => {}
             }
             if stops {
                 // Whoever waits is answered by the end of this.

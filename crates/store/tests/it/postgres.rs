@@ -1,5 +1,6 @@
 //! The store on PostgreSQL: what holds for it besides the suite.
 
+mod chronicle;
 mod leases;
 mod nodes;
 mod outages;

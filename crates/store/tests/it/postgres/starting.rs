@@ -28,3 +28,22 @@ async fn many_start_at_once() {
     let refused = migrate(&address, NOW).await;
     assert!(matches!(refused, Err(OpenError::Newer { found: 99, .. })), "{refused:?}");
 }
+
+/// A database as the first layout has it is brought to the present one, and what it holds is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_the_first_layout_is_brought_up() {
+    let cluster = Cluster::shared();
+    let database = cluster.database();
+    let name = database.rsplit('/').next().expect("a name");
+    let first = include_str!("../../../src/postgres/schema_1.sql");
+    let layout = "CREATE TABLE layout (one boolean PRIMARY KEY DEFAULT true CHECK (one), number integer NOT NULL);
+                  INSERT INTO layout (number) VALUES (1);";
+    cluster.run_sql(name, &format!("{first}\n{layout}\nINSERT INTO slots VALUES (7, 9);"));
+    let address = Address::parse(&database).expect("an address");
+    migrate(&address, NOW).await.expect("it is brought up");
+    let found = cluster.run_sql(
+        name,
+        "SELECT number FROM layout; SELECT count(*) FROM leases; SELECT reserved FROM slots; SELECT count(*) FROM chronicle",
+    );
+    assert_eq!(found.lines().collect::<Vec<_>>(), ["2", "1024", "9", "0"]);
+}

@@ -205,7 +205,6 @@ async fn every_stream_tells_what_all_nodes_do_and_goes_on_at_another_node() {
     for round in 0..4 {
         post(&apis[round % 2], 3).await;
     }
-    moving.connected(moving.told().connections).await;
     drained(&apis[0]).await;
     for stream in [&still, &moving, &last] {
         stream.told_all((6 * 4 + 4 * 3) * WEBHOOKS).await;

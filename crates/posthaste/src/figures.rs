@@ -33,10 +33,13 @@ pub(crate) fn registry(
     registry
 }
 
-/// How much room there is where the data is, and how much of it the store takes; of a database that is elsewhere neither is
-/// known.
-pub(crate) fn disk(data: Option<&Path>) -> server::Disk {
-    let Some(data) = data else { return server::Disk { free: None, total: None, store: 0 } };
+/// How much room there is where the data is, and how much of it the store takes; of a database that is elsewhere only
+/// the latter is known.
+pub(crate) fn disk(data: Option<&Path>, store: &store::Figures) -> server::Disk {
+    let Some(data) = data else {
+        let store = store.table_bytes.load(Ordering::Relaxed);
+        return server::Disk { free: None, total: None, store };
+    };
     let found = rustix::fs::statvfs(data).ok();
     let found = found.as_ref();
     server::Disk {

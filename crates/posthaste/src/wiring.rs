@@ -123,7 +123,8 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
     feed.publish(known);
     let policy = Arc::new(settings.policy.clone());
     let in_flight = InFlight::default();
-    let carrier = Carrier::new(network.clone(), u32::from_le_bytes(chance::bytes()));
+    let carrier = Carrier::new(network.clone(), u32::from_le_bytes(chance::bytes()))
+        .of_node(shared.as_ref().map(Shared::holdings));
     let dispatch = Arc::new(dispatch::start(
         dispatch::Parts {
             policy: Arc::clone(&policy),
@@ -143,8 +144,9 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
     let held = shared.as_ref().map(Shared::holdings);
     let figures = Arc::new(figures::registry(kept.figures(), dispatch.gauges(), place.directory(), held));
     let directory_of_data = place.directory().map(Path::to_owned);
+    let of_store = kept.figures();
     let disk: Arc<dyn Fn() -> server::Disk + Send + Sync> =
-        Arc::new(move || figures::disk(directory_of_data.as_deref()));
+        Arc::new(move || figures::disk(directory_of_data.as_deref(), &of_store));
     let listening = Listening {
         store: store.clone(),
         directory: directory.clone(),

@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use domain::attempt::{ErrorCode, Failure, Outcome, Timing};
 use domain::endpoint_url::{EndpointUrl, HostName};
 use domain::id::WebhookId;
+use domain::shard::{Holdings, Shard};
 use domain::transport::{Outgoing, Transport};
+use domain::webhook::Webhook;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -59,6 +61,8 @@ struct Places {
 pub struct Carrier {
     network: Arc<dyn Transport>,
     places: Arc<Mutex<Places>>,
+    /// The shards that this node serves, where many share the work: it carries what it sends.
+    holdings: Option<Holdings>,
     /// Held while a webhook is paused, resumed or deleted because somebody listens or has stopped to.
     pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -88,7 +92,29 @@ impl Carrier {
     pub fn new(network: Arc<dyn Transport>, first_ticket: u32) -> Self {
         // Tickets are whole numbers in JSON: they stay below 2^53.
         let places = Places { by_host: HashMap::new(), next_turn: 1, next_ticket: u64::from(first_ticket) << 20 };
-        Self { network, places: Arc::new(Mutex::new(places)), changing: Arc::default() }
+        Self { network, places: Arc::new(Mutex::new(places)), holdings: None, changing: Arc::default() }
+    }
+
+    /// The carrier of a node that serves these shards, and others others.
+    #[must_use]
+    pub fn of_node(self, holdings: Option<Holdings>) -> Self {
+        Self { holdings, ..self }
+    }
+
+    /// Whether it is one of many nodes.
+    pub(crate) const fn is_of_many(&self) -> bool {
+        self.holdings.is_some()
+    }
+
+    /// Whether the requests of a webhook are sent here.
+    pub(crate) fn serves(&self, webhook: &Webhook) -> bool {
+        let shard = Shard::of(webhook.account, webhook.number);
+        self.holdings.as_ref().is_none_or(|held| held.epoch(shard).is_some())
+    }
+
+    /// Whether somebody listens at `url` here.
+    pub(crate) fn is_attended(&self, url: &EndpointUrl) -> bool {
+        key(url).is_some_and(|key| self.places().by_host.get(key).is_some_and(|place| place.attended))
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {

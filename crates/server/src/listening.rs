@@ -13,6 +13,8 @@ use domain::webhook::{Held, Pause, PauseCause, Webhook};
 
 use crate::carrier::{Carrier, Turn, is_carried};
 
+/// How often a node that is one of many looks after the webhooks of its shards.
+const LOOKED_AFTER_EVERY: Duration = Duration::from_secs(5);
 /// For how long a temporary webhook waits for its command to come again.
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -35,6 +37,10 @@ impl Listening {
     /// # Errors
     /// When a webhook can not be paused.
     pub async fn begin(self) -> Result<(), ChangeError> {
+        if self.carrier.is_of_many() {
+            tokio::spawn(self.look_after());
+            return Ok(());
+        }
         let carried: Vec<Arc<Webhook>> =
             self.directory.read().webhooks().filter(|webhook| is_carried(&webhook.url)).cloned().collect();
         for webhook in &carried {
@@ -53,6 +59,35 @@ impl Listening {
             });
         }
         Ok(())
+    }
+
+    /// Of many nodes, each looks after the webhooks whose requests it sends: at it they are listened to, or nowhere. What another
+    /// node has left is found so too.
+    async fn look_after(self) {
+        loop {
+            tokio::time::sleep(LOOKED_AFTER_EVERY).await;
+            let here = |webhook: &&Arc<Webhook>| is_carried(&webhook.url) && self.carrier.serves(webhook);
+            let carried: Vec<Arc<Webhook>> = self.directory.read().webhooks().filter(here).cloned().collect();
+            for webhook in carried {
+                let _alone = self.carrier.changing.lock().await;
+                if self.carrier.is_attended(&webhook.url) {
+                    continue;
+                }
+                match &webhook.pause {
+                    None => {
+                        if let Err(error) = self.pause(webhook.number).await {
+                            tracing::warn!(webhook = webhook.number, %error, "a webhook that nobody listens to could not be paused");
+                        }
+                    }
+                    Some(pause) if webhook.temporary && pause.cause == PauseCause::NobodyListens => {
+                        if self.clock.now().since(pause.since) >= GRACE {
+                            self.delete(webhook.number, &webhook.url).await;
+                        }
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
     }
 
     /// Somebody listens: what was held meanwhile is sent, oldest first. A pause by a person stays.
@@ -82,7 +117,8 @@ impl Listening {
         if temporary {
             tokio::time::sleep(GRACE).await;
             let _alone = self.carrier.changing.lock().await;
-            if self.carrier.is_left(&turn) {
+            // Of many nodes, the one that sends its requests by now sees to it.
+            if self.carrier.is_left(&turn) && !self.carrier.is_of_many() {
                 self.delete(number, &url).await;
             }
         }

@@ -23,6 +23,8 @@ pub struct Figures {
     pub fresh: AtomicUsize,
     /// Milliseconds by which the latest event's timestamp led the clock: over 5,000, the clock was set back.
     pub timestamp_lead_ms: AtomicU64,
+    /// The size of the tables of a database that is elsewhere, in bytes, as of the last minute.
+    pub table_bytes: AtomicU64,
     /// How often a database that is elsewhere was lost.
     pub connections_lost: AtomicU64,
 }

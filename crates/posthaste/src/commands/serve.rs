@@ -109,10 +109,10 @@ async fn start(
         }
         Some(_) => {}
         None if platform_key::any(&service.directory) => {}
-        None => {
-            let key = platform_key::make(&*service.store, "first start", SystemClock.now()).await?;
-            console.complain(&format!("platform key made, shown this once: {}", key.as_str()));
-        }
+        None => match platform_key::make_first(&*service.store, SystemClock.now()).await? {
+            Some(key) => console.complain(&format!("platform key made, shown this once: {}", key.as_str())),
+            None => console.complain("another node that starts now has made the platform key, and shows it"),
+        },
     }
     Ok(service)
 }

@@ -211,7 +211,9 @@ async fn every_stream_tells_what_all_nodes_do_and_goes_on_at_another_node() {
     }
     // A test is answered with its attempt, whichever node sends it.
     for place in 0..3 {
-        let reply = apis[place % 2].post(&format!("/v1/accounts/default/webhooks/wh_{place}/test"), &json!({})).await;
+        let reply = apis[place % 2]
+            .post(&format!("/v1/accounts/default/webhooks/wh_{place}/test"), &json!({"event": "alert.rule_created"}))
+            .await;
         assert_eq!((reply.status, &reply.json()["delivery"]["status"]), (200, &json!("delivered")), "{}", reply.text());
     }
 }

@@ -97,7 +97,7 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .may_take(shape::<ListenInput>())
             .answers(200, "The stream; it does not end by itself.", Some(text("text/event-stream")))
-            .refuses(409, "The webhook that is named sends to a URL, or the account has as many webhooks as it may."),
+            .refuses(409, "The webhook that is named sends to a URL, another node sends its requests, or the account has as many webhooks as it may."),
         Operation::new(
             &Method::POST,
             "/v1/accounts/{account}/listen/{id}/answers",
@@ -135,10 +135,17 @@ async fn listen(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
             check_room(&api, &at.account)?;
             let id = webhook.id.clone();
             api.store.change(Change::PutWebhook(webhook), at.caller.by(), None).await?;
-            (find(&api, &at, &id)?, greeting)
+            let webhook = find(&api, &at, &id)?;
+            if let Err(elsewhere) = check_here(&api, &webhook) {
+                // This node has no shard to put it into: it has just come, or is about to go.
+                api.store.change(Change::DeleteWebhook(webhook.number), at.caller.by(), None).await?;
+                return Err(elsewhere);
+            }
+            (webhook, greeting)
         }
         Wanted::Again(id) => {
             let webhook = find(&api, &at, &id)?;
+            check_here(&api, &webhook)?;
             listening.come(webhook.number, at.caller.by()).await?;
             let greeting = json!({
                 "id": webhook.id, "name": webhook.name, "events": webhook.events, "temporary": webhook.temporary,
@@ -162,6 +169,16 @@ async fn listen(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
 
 fn find(api: &Api, at: &InAccount, id: &WebhookId) -> Result<Arc<Webhook>, Problem> {
     api.directory.read().webhook(at.account.number, id).cloned().ok_or_else(Problem::not_found)
+}
+
+/// Requests are carried at the node that sends them.
+fn check_here(api: &Api, webhook: &Webhook) -> Result<(), Problem> {
+    if api.carrier.serves(webhook) {
+        return Ok(());
+    }
+    let detail = "Another node sends this webhook's requests, and only there they can be carried to you. Connect to that \
+                  one, or start without `webhook`: a new one is placed at the node that you are connected to.";
+    Err(Problem::conflict("carried_elsewhere", detail))
 }
 
 fn not_carried() -> Problem {
@@ -269,6 +286,8 @@ impl Carrying {
         };
         // A deleted webhook gets nothing more.
         self.api.directory.read().webhook_numbered(self.listener.webhook.number)?;
+        // Another node sends what it gets from now on: whoever comes again is told.
+        self.api.carrier.serves(&self.listener.webhook).then_some(())?;
         Some((Ok(piece.into()), self))
     }
 }

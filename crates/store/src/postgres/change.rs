@@ -214,7 +214,7 @@ impl Engine {
                 if id_taken {
                     return Err(ChangeError::Exists.into());
                 }
-                webhooks::number(&*self.link()?, &mut webhook).await?;
+                self.number(&mut webhook).await?;
             }
             Some(stored) if stored.account == webhook.account && stored.id == webhook.id => {
                 if webhook.version != stored.version + 1 {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::time::{Clock, Timestamp};
 
@@ -20,6 +20,11 @@ use crate::figures::Figures;
 /// How long after a round the next one comes, and the next where there is more to do.
 const EVERY: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(50);
+/// How often the size of the tables is asked for, and how: by the schema of this store's own.
+const MEASURED_EVERY: Duration = Duration::from_secs(60);
+const SIZE: &str = "
+SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class AS c
+WHERE c.relkind = 'r' AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'layout'::regclass)";
 /// How many rows of a kind one statement forgets.
 const AT_ONCE: i64 = 5_000;
 /// How many of the oldest replays that are over a round looks at.
@@ -42,6 +47,8 @@ pub(super) struct Upkeep {
 struct Come {
     passes: Passes,
     shrinking: Shrinking,
+    /// When the size of the tables was asked for last.
+    measured: Option<Instant>,
 }
 
 impl Upkeep {
@@ -63,6 +70,11 @@ impl Upkeep {
             Some(link) if !link.is_closed() => link,
             Some(_) | None => self.connector.connect(Purpose::Upkeep).await?,
         };
+        if come.measured.is_none_or(|at| at.elapsed() >= MEASURED_EVERY) {
+            let bytes = link.row(SIZE, &[]).await?.map_or(0, |row| row.get::<_, i64>(0));
+            self.figures.table_bytes.store(u64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
+            come.measured = Some(Instant::now());
+        }
         let mine = link.row("SELECT pg_try_advisory_lock($1)", &[&(LOCK + 3)]).await?;
         let mut more = false;
         if mine.is_some_and(|row| row.get(0)) {

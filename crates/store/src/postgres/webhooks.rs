@@ -1,10 +1,12 @@
 //! Rows of webhooks: see [`crate::rows::webhook`].
 
 use domain::id::{AccountId, WebhookId};
+use domain::shard::Shard;
 use domain::vault::Vault;
 use domain::webhook::Webhook;
 
 use super::connection::Link;
+use super::engine::Engine;
 use super::fault::Fault;
 use crate::rows::webhook::{Columns, read, seal, sum_gone};
 
@@ -50,10 +52,27 @@ pub(super) async fn load(
 }
 
 /// Gives a new webhook its number; [`put`] follows.
-pub(super) async fn number(link: &Link, webhook: &mut Webhook) -> Result<(), Fault> {
+async fn number(link: &Link, webhook: &mut Webhook) -> Result<(), Fault> {
     let given = link.row("SELECT nextval(pg_get_serial_sequence('webhooks', 'number'))", &[]).await?;
     webhook.number = given.map_or(0, |row| row.get::<_, i64>(0) as u32);
     Ok(())
+}
+
+/// How often a temporary webhook is given another number, so that the node at which it is listened to sends its requests.
+const PLACED_WITHIN: usize = 2_000;
+
+impl Engine {
+    /// Gives a new webhook its number. A temporary one, which is listened to here, comes into a shard of this node, if it has any.
+    pub(super) async fn number(&self, webhook: &mut Webhook) -> Result<(), Fault> {
+        let link = self.link()?;
+        for _ in 0..PLACED_WITHIN {
+            number(&link, webhook).await?;
+            if !webhook.temporary || self.shared.serves(Shard::of(webhook.account, webhook.number)) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Writes a webhook in place of the one of the same number, everything sealed anew.

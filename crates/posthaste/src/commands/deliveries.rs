@@ -100,7 +100,7 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
 }
 
 /// The keys of the filter of deliveries.
-const KEYS: [&str; 8] = ["status", "event", "code", "error", "webhook", "since", "until", "q"];
+const KEYS: [&str; 9] = ["status", "event", "code", "error", "webhook", "test", "since", "until", "q"];
 
 /// The words of a filter that has these keys.
 ///
@@ -128,12 +128,18 @@ fn said_cancelled(delivery: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use domain::filter::DeliveryFilter;
+    use domain::time::Timestamp;
+
     use super::*;
 
     #[test]
     fn filters_are_key_and_value() {
         let read = |words: &[&str]| pairs(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>(), &KEYS);
         assert_eq!(read(&["q=a=b"]), Ok(vec![("q".to_owned(), "a=b".to_owned())]));
+        // Every key of the grammar is one here.
+        let known = DeliveryFilter::parse([("none", "x")], Timestamp(0)).expect_err("no key");
+        assert!(known[0].detail.ends_with(&format!("those are {}.", KEYS.join(", "))), "{}", known[0].detail);
         for (words, said) in [
             (&["failed"][..], "KEY=VALUE"),
             (&["status=failed", "limit=3"], "--limit 3"),

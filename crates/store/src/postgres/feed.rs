@@ -4,6 +4,7 @@
 //! began: a poll reads everything of those that were not over when the last one looked, and passes over what it has seen.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -329,6 +330,16 @@ fn parsed<T: std::str::FromStr>(told: &Told) -> Option<T> {
 
 fn number(text: &str) -> Result<u64, Fault> {
     text.parse().map_err(|error| Fault::damaged("number of a transaction", error))
+}
+
+/// Whether an event with one of these keys has been replayed since that microsecond of the database's clock, or a little before:
+/// what is told of a transaction has the time of its beginning.
+pub(super) async fn was_replayed(link: &Link, since: i64, keys: Range<i64>) -> Result<bool, Fault> {
+    let sql =
+        "SELECT EXISTS (SELECT FROM changes WHERE at >= to_timestamp($1::bigint / 1000000.0) - interval '1 minute'
+                              AND kind = $2 AND number >= $3 AND number < $4)";
+    let kind = Kind::Replayed as i16;
+    Ok(link.row(sql, &[&since, &kind, &keys.start, &keys.end]).await?.is_none_or(|row| row.get(0)))
 }
 
 /// Forgets what was told long ago.

@@ -8,6 +8,7 @@ use domain::time::Timestamp;
 
 use super::connection::Link;
 use super::fault::Fault;
+use super::feed;
 use super::partitions::{DAILY, Day, days};
 use super::shared::Shared;
 
@@ -77,11 +78,13 @@ pub(super) async fn retain(
 
 /// Drops a day's tables, unless something in them is unfinished, or ended after `until`; says whether it did.
 pub(super) async fn drop_day(link: &Link, day: Day, until: Timestamp) -> Result<bool, Fault> {
-    // First without a lock: most days that stay, stay for long.
+    // This may read much, so it is done without a lock. What becomes unfinished meanwhile is being replayed, and that is told.
+    let since = link.row("SELECT (extract(epoch FROM now()) * 1000000)::bigint", &[]).await?;
+    let since: i64 = since.map_or(0, |row| row.get(0));
     if must_stay(link, day, until).await? {
         return Ok(false);
     }
-    let dropped = drop_locked(link, day, until).await;
+    let dropped = drop_locked(link, day, since).await;
     if !matches!(dropped, Ok(true)) {
         // The first fault is the one to tell of.
         let _ = link.batch("ROLLBACK").await;
@@ -92,7 +95,7 @@ pub(super) async fn drop_day(link: &Link, day: Day, until: Timestamp) -> Result<
     }
 }
 
-async fn drop_locked(link: &Link, day: Day, until: Timestamp) -> Result<bool, Fault> {
+async fn drop_locked(link: &Link, day: Day, since: i64) -> Result<bool, Fault> {
     let names = DAILY.map(|table| format!("{table}_{}", day.0));
     // Whoever waits for a lock on a whole table makes others wait behind it: so not for long, and shorter than until the server takes
     // it for a deadlock, which it might end by undoing what others do. The tables come before their days, as in every statement.
@@ -102,8 +105,8 @@ async fn drop_locked(link: &Link, day: Day, until: Timestamp) -> Result<bool, Fa
         tables.join(", ")
     ))
     .await?;
-    // What was under way is committed now, and nothing more comes: a replay, say, of one of them.
-    if must_stay(link, day, until).await? {
+    // What was under way is committed now, and nothing more comes.
+    if feed::was_replayed(link, since, day.first_key()..Day(day.0 + 1).first_key()).await? {
         return Ok(false);
     }
     let drop =

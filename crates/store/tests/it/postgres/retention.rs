@@ -124,7 +124,16 @@ async fn days_go_as_a_whole_and_what_is_unfinished_stays() {
     clock.step(29 * DAY);
     eventually(async || base.days().contains(&(now + 32)).then_some(())).await;
     assert_eq!(base.count("events"), 1);
+    // Replayed by now, it waits again.
+    node.change(Change::Replay(node.account, DeliveryId { event: left, place: 0 })).await.expect("it has ended");
     clock.step(2 * DAY);
+    eventually(async || base.days().contains(&(now + 34)).then_some(())).await;
+    assert_eq!((base.count("events"), base.count("hot")), (1, 1));
+    let again = Due { attempts_made: 1, reason: Reason::Replay, ..due(left, 0, webhook) };
+    node.store.settle(vec![settlement(again, node.now(), Next::Delivered)]).await.expect("it is written");
+    clock.step(31 * DAY);
+    // What was told of the replay keeps its day for a minute: that one is over.
+    base.sql("UPDATE changes SET at = at - interval '2 minutes'");
     eventually(async || (!base.days().contains(&(today + 1))).then_some(())).await;
     assert_eq!(base.count("events"), 0);
     assert!(node.store.event(node.account, left).await.expect("it is read").is_none());

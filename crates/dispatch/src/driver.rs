@@ -28,6 +28,7 @@ mod feed;
 mod member;
 
 use crate::leases;
+use crate::loader::Loader;
 use crate::scheduler::{Input, Output, Scheduler, with_keys};
 use crate::sender::{Maker, Sender};
 pub use feed::{Facts, Feed, feed};
@@ -141,7 +142,7 @@ pub fn start(parts: Parts, feed: &Feed, facts: Facts) -> Dispatch {
         scheduler: if parts.sharing.is_some() { scheduler.sharing(SHARDS) } else { scheduler },
         member: parts.sharing.map(Member::new),
         sender: Arc::new(Sender {
-            store: parts.store,
+            loader: Loader::start(Arc::clone(&parts.store)),
             maker: Maker {
                 policy: parts.policy,
                 transport: parts.transport,
@@ -150,6 +151,7 @@ pub fn start(parts: Parts, feed: &Feed, facts: Facts) -> Dispatch {
                 tracer: parts.tracer,
             },
         }),
+        store: parts.store,
         directory: parts.directory,
         messages: feed.0.clone(),
         settlements,
@@ -183,6 +185,7 @@ struct Driver {
     /// This node among others, if there are any.
     member: Option<Member>,
     sender: Arc<Sender>,
+    store: Arc<dyn Store>,
     directory: SharedDirectory,
     messages: UnboundedSender<Message>,
     settlements: UnboundedSender<Settlement>,
@@ -218,7 +221,7 @@ impl Driver {
                     }
                     Message::Input(input) => self.scheduler.take(now, input),
                     Message::Lease(input) => self.lease(now, input),
-                    Message::AcceptedElsewhere(shards) => self.accepted_elsewhere(now, &shards),
+                    Message::AcceptedElsewhere(shards) => self.accepted_elsewhere(&shards),
                     Message::Ask(deliveries, answer) => {
                         let waits = |(webhook, delivery)| self.scheduler.waits(now, webhook, delivery);
                         // Whoever asked may have gone.
@@ -301,7 +304,7 @@ impl Driver {
                 let _ = self.settlements.send(*settlement);
             }
             Output::LoadDue(load) => {
-                let store = Arc::clone(&self.sender.store);
+                let store = Arc::clone(&self.store);
                 self.answer(async move {
                     match store.due(load.after, load.until, load.limit).await {
                         Ok(rows) => Input::Due(rows),
@@ -313,7 +316,7 @@ impl Driver {
                 });
             }
             Output::LoadBacklog { webhook, load, after, until, limit, order } => {
-                let store = Arc::clone(&self.sender.store);
+                let store = Arc::clone(&self.store);
                 let account = self.directory.read().webhook_numbered(webhook).map(|webhook| webhook.account);
                 self.answer(async move {
                     let order = order.as_ref().zip(account);
@@ -325,7 +328,7 @@ impl Driver {
                 });
             }
             Output::Pause { webhook, cause } => {
-                let (store, directory) = (Arc::clone(&self.sender.store), self.directory.clone());
+                let (store, directory) = (Arc::clone(&self.store), self.directory.clone());
                 tokio::spawn(pause(store, directory, webhook, Pause { since: now, cause }));
             }
             Output::HandOver { replay, count } => self.step(replay, ReplayChange::HandOver { replay, count }),
@@ -333,7 +336,7 @@ impl Driver {
             Output::Dropped(delivery) => self.sender.maker.in_flight.ended(delivery),
             Output::Quiet(shards) => self.lease(now, leases::Input::Quiet(shards)),
             Output::LoadArrivals(load) => {
-                let store = Arc::clone(&self.sender.store);
+                let store = Arc::clone(&self.store);
                 self.answer(async move {
                     let rows = store.due(load.after, load.until, load.limit).await;
                     if let Err(error) = &rows {
@@ -343,21 +346,21 @@ impl Driver {
                 });
             }
             Output::HeldSent { webhook, version } => {
-                let store = Arc::clone(&self.sender.store);
+                let store = Arc::clone(&self.store);
                 tokio::spawn(async move {
                     // Lost, it is told again after a restart, which finds nothing held.
                     let _ = store.change(Change::HeldSent { webhook, version }, By::us(), None).await;
                 });
             }
             Output::LeaveAlone { webhook, until } => {
-                let store = Arc::clone(&self.sender.store);
+                let store = Arc::clone(&self.store);
                 tokio::spawn(async move {
                     // Lost, the receiver says it again to the first request after a restart.
                     let _ = store.change(Change::LeaveAlone { webhook, until }, By::us(), None).await;
                 });
             }
             Output::Failing { webhook, since } => {
-                let store = Arc::clone(&self.sender.store);
+                let store = Arc::clone(&self.store);
                 tokio::spawn(async move {
                     // Lost, it is told again by the next failure after a restart.
                     let _ = store.change(Change::Failing { webhook, since }, By::us(), None).await;
@@ -368,7 +371,7 @@ impl Driver {
 
     /// Makes a step of a replay.
     fn step(&self, replay: u32, change: ReplayChange) {
-        let store = Arc::clone(&self.sender.store);
+        let store = Arc::clone(&self.store);
         self.answer(async move {
             let made = match store.change(Change::BulkReplay(change), By::us(), None).await {
                 Ok(_) => true,
@@ -404,7 +407,7 @@ async fn backlog(
     let rows = store.backlog(webhook, after, until, limit).await?;
     let events = match order {
         Some((order, account)) if order.reads_data() => {
-            store.load(account, rows.iter().map(|row| row.delivery.event).collect()).await?
+            store.load(rows.iter().map(|row| (account, row.delivery.event)).collect()).await?
         }
         Some(_) | None => Vec::new(),
     };

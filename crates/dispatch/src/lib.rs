@@ -5,6 +5,7 @@ mod driver;
 mod horizon;
 mod lane;
 pub mod leases;
+mod loader;
 mod ordered;
 mod replays;
 pub mod scheduler;

@@ -10,17 +10,17 @@ use domain::in_flight::InFlight;
 use domain::policy::Policy;
 use domain::retry::failure;
 use domain::signature::{SentRequest, ToSign, body};
-use domain::store::Store;
 use domain::time::{Clock, Timestamp};
 use domain::trace::{Span, SpanName, Tracer};
 use domain::transport::{Outgoing, Transport};
 use futures_util::FutureExt as _;
 
+use crate::loader::Loader;
 use crate::scheduler::{Ended, Input, Start};
 
 /// Makes attempts of deliveries whose events may have to be loaded first.
 pub(crate) struct Sender {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) loader: Loader,
     pub(crate) maker: Maker,
 }
 
@@ -39,13 +39,7 @@ impl Sender {
         let delivery = start.due.delivery;
         let event = match start.event.clone() {
             Some(event) => Some(event),
-            None => match self.store.load(start.webhook.account, vec![delivery.event]).await {
-                Ok(events) => events.into_iter().next(),
-                Err(error) => {
-                    tracing::error!(%delivery, %error, "the event of a delivery could not be read");
-                    None
-                }
-            },
+            None => self.loader.load(start.webhook.account, delivery.event).await,
         };
         match event {
             Some(event) => Input::Ended(Box::new(self.maker.make(&start, &event).await)),

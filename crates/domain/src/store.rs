@@ -360,8 +360,8 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Due>, StoreError>;
 
-    /// The events of these ids, of the account; what is missing is left out.
-    async fn load(&self, account: u32, events: Vec<EventId>) -> Result<Vec<Arc<Event>>, StoreError>;
+    /// The events of these ids, each of an account, in their order; what is missing is left out.
+    async fn load(&self, wanted: Vec<(u32, EventId)>) -> Result<Vec<Arc<Event>>, StoreError>;
 
     /// An event of the account.
     async fn event(&self, account: u32, id: EventId) -> Result<Option<Arc<Event>>, StoreError>;

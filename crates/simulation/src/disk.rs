@@ -178,13 +178,12 @@ impl Disk {
     }
 
     pub(crate) fn with_keys(&mut self, rows: Vec<Due>, order: Option<&Order>) -> Vec<(Due, OrderKey)> {
-        let ids: Vec<EventId> = rows.iter().map(|row| row.delivery.event).collect();
-        let events = self.reader().load(None, &ids).expect(SOUND);
+        let events: Vec<_> = rows.iter().filter_map(|row| self.load(row.delivery.event)).collect();
         dispatch::scheduler::with_keys(rows, &events, order)
     }
 
     pub(crate) fn load(&mut self, event: EventId) -> Option<Arc<Event>> {
-        self.reader().load(None, &[event]).expect(SOUND).pop()
+        self.reader().event_of_anybody(event).expect(SOUND)
     }
 
     /// The number of the account that an event is of; 0, which is nobody's, if it is gone.

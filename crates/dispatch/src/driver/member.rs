@@ -16,6 +16,9 @@ use crate::scheduler;
 
 /// How often the disk is looked at for what other nodes have accepted, if none of them says so.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
+/// How long after a look the next one comes if somebody says so: with much under way somebody always does, and one look finds what
+/// many have said.
+const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// What the work is shared through.
 #[derive(Clone)]
@@ -36,6 +39,7 @@ pub(super) struct Member {
     /// Attempts may be started before this.
     start_until: Duration,
     look_at: Instant,
+    looked_at: Instant,
     left: bool,
 }
 
@@ -44,7 +48,7 @@ impl Member {
         let Sharing { cluster, holdings } = sharing;
         let leases = Leases::new(cluster.terms(), SHARDS);
         let began = Instant::now();
-        Self { cluster, holdings, leases, began, start_until: Duration::ZERO, look_at: began, left: false }
+        Self { cluster, holdings, leases, began, start_until: Duration::ZERO, look_at: began, looked_at: began, left: false }
     }
 
     /// Whether attempts may be started now.
@@ -74,8 +78,14 @@ impl Member {
         let looks = now >= self.look_at;
         if looks {
             self.look_at = now + LOOKS_EVERY;
+            self.looked_at = now;
         }
         looks
+    }
+
+    /// Others have accepted something: there is something to look for.
+    fn look_soon(&mut self) {
+        self.look_at = self.look_at.min(self.looked_at + LOOKS_AGAIN_AFTER);
     }
 }
 
@@ -92,10 +102,10 @@ impl Driver {
     }
 
     /// Other nodes have accepted deliveries of these shards.
-    pub(super) fn accepted_elsewhere(&mut self, now: Timestamp, shards: &[Shard]) {
-        let held = |member: &Member| shards.iter().any(|shard| member.holdings.epoch(*shard).is_some());
-        if self.member.as_ref().is_some_and(held) {
-            self.scheduler.take(now, scheduler::Input::LookForArrivals);
+    pub(super) fn accepted_elsewhere(&mut self, shards: &[Shard]) {
+        let held = |member: &&mut Member| shards.iter().any(|shard| member.holdings.epoch(*shard).is_some());
+        if let Some(member) = self.member.as_mut().filter(held) {
+            member.look_soon();
         }
     }
 

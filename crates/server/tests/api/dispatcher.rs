@@ -34,7 +34,7 @@ impl World {
         let accounts: Vec<u32> = self.directory.read().accounts().map(|account| account.number).collect();
         let mut events = Vec::new();
         for account in accounts {
-            events.extend(self.store.load(account, vec![delivery.event]).await.expect("the store reads"));
+            events.extend(self.store.load(vec![(account, delivery.event)]).await.expect("the store reads"));
         }
         let event = events.remove(0);
         let webhook = event.targets[usize::from(delivery.place)];

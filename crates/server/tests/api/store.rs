@@ -128,8 +128,8 @@ impl Store for EngineStore {
         self.reader().backlog(webhook, after, until, limit)
     }
 
-    async fn load(&self, account: u32, events: Vec<EventId>) -> Result<Vec<Arc<Event>>, StoreError> {
-        self.reader().load(Some(account), &events)
+    async fn load(&self, wanted: Vec<(u32, EventId)>) -> Result<Vec<Arc<Event>>, StoreError> {
+        self.reader().load(&wanted)
     }
 
     async fn event(&self, account: u32, id: EventId) -> Result<Option<Arc<Event>>, StoreError> {

@@ -35,7 +35,7 @@ pub async fn an_event_goes_to_whom_it_is_for(subject: &mut dyn Subject) {
     assert_eq!(&stored.data[..], br#"{"domain":"newstartup.com","n":1e400}"#);
     assert!(stored.flagged && !stored.test);
     assert_eq!(stored.trace.map(|trace| trace.to_string()).as_deref(), Some(TRACE));
-    assert_eq!(world.store().load(account, vec![accepted.id]).await, Ok(vec![Arc::clone(told)]));
+    assert_eq!(world.store().load(vec![(account, accepted.id)]).await, Ok(vec![Arc::clone(told)]));
 
     let delivery = world.delivery(account, id(accepted.id, 1)).await;
     assert_eq!(delivery.status, DeliveryStatus::Pending);

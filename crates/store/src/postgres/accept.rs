@@ -11,11 +11,12 @@ use domain::shard::Shard;
 use domain::store::{AcceptError, Accepted, Fact, StoreError};
 use domain::time::Timestamp;
 
+use super::connection::Link;
 use super::engine::Engine;
 use super::fault::Fault;
-use super::hot::{self, Waiting};
+use super::hot::Waiting;
 use super::idempotency::{Answers, Found, Kept};
-use super::{directory, event_types, events, idempotency};
+use super::{directory, event_types, idempotency};
 use crate::rows::damaged::Damaged;
 use crate::rows::delivery::{DeliveryRow, State};
 use crate::rows::stamps::Stamp;
@@ -23,16 +24,26 @@ use crate::rows::stamps::Stamp;
 /// Answers to events, in their order.
 pub(super) type Answered = Vec<Result<Accepted, AcceptError>>;
 
-/// What is to be written of accepted events.
+/// What the database says before events are accepted.
 #[derive(Default)]
-struct New {
-    events: Vec<(Arc<Event>, u32)>,
-    waiting: Vec<Waiting>,
-    keys: Answers,
+pub(super) struct Before {
+    /// The versions of the accounts' parts of the directory, where there are such accounts.
+    versions: Vec<(u32, Option<i64>)>,
+    /// What the keys of those that have one were answered.
+    found: Vec<Result<Found, Damaged>>,
+}
+
+/// What is to be written of accepted events.
+#[derive(Debug, Default)]
+pub(super) struct New {
+    pub(super) events: Vec<(Arc<Event>, u32)>,
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) keys: Answers,
+    /// The latest timestamp that was given.
+    pub(super) last: Option<Timestamp>,
     /// How many of each webhook come to memory, how many in all, and how many bytes.
     in_memory: HashMap<u32, usize>,
     more: (usize, u64),
-    last: Option<Timestamp>,
 }
 
 impl Engine {
@@ -62,28 +73,39 @@ impl Engine {
         Ok(())
     }
 
-    /// Accepts events. Answers come true with the commit.
-    ///
-    /// # Errors
-    /// [`Fault::Stale`] where another node has changed what decides where an event goes; [`Fault::Conflict`] where one has
-    /// accepted under the same key, or given the same timestamp.
-    pub(super) async fn accept(&mut self, now: Timestamp, new: &[NewEvent]) -> Result<Answered, Fault> {
-        let link = self.link()?;
+    /// Asks for what has to be known before events are accepted, in their transaction.
+    pub(super) async fn before_accepting(
+        &self,
+        link: &Link,
+        now: Timestamp,
+        new: &[NewEvent],
+    ) -> Result<Before, Fault> {
+        if new.is_empty() {
+            return Ok(Before::default());
+        }
         let accounts: BTreeSet<i32> = new.iter().map(|new| new.account as i32).collect();
         let accounts: Vec<i32> = accounts.into_iter().collect();
         let keyed: Vec<_> = new.iter().filter_map(|new| new.idempotency.as_ref()).collect();
-        let shared = Arc::clone(&self.shared);
+        let vault = &self.shared.vault;
         let find = async {
-            if keyed.is_empty() { Ok(Vec::new()) } else { idempotency::find(&link, &shared.vault, &keyed, now).await }
+            if keyed.is_empty() { Ok(Vec::new()) } else { idempotency::find(link, vault, &keyed, now).await }
         };
-        let (versions, found) = tokio::try_join!(directory::versions_of(&link, &accounts), find)?;
-        for account in accounts {
-            if versions.get(&(account as u32)).copied() != shared.version(account as u32) {
-                return Err(Fault::Stale);
-            }
+        let (versions, found) = tokio::try_join!(directory::versions_of(link, &accounts), find)?;
+        let version = |account: i32| (account as u32, versions.get(&(account as u32)).copied());
+        Ok(Before { versions: accounts.into_iter().map(version).collect(), found })
+    }
+
+    /// Accepts events: what is written of them goes out with the commit, and the answers come true with it.
+    ///
+    /// # Errors
+    /// [`Fault::Stale`] where another node has changed what decides where an event goes.
+    pub(super) fn accept(&mut self, now: Timestamp, new: &[NewEvent], before: Before) -> Result<Answered, Fault> {
+        let Before { versions, found } = before;
+        if versions.into_iter().any(|(account, version)| version != self.shared.version(account)) {
+            return Err(Fault::Stale);
         }
         let (answers, written) = self.decide(now, new, found)?;
-        self.write_new(now, written).await?;
+        self.staged.new = written;
         Ok(answers)
     }
 
@@ -201,26 +223,6 @@ impl Engine {
         written.events.push((Arc::clone(&event), number));
         self.staged.facts.push(Fact::Accepted { event, on_disk });
         Ok(stamp)
-    }
-
-    async fn write_new(&mut self, now: Timestamp, written: New) -> Result<(), Fault> {
-        if written.events.is_empty() {
-            return Ok(());
-        }
-        let link = self.link()?;
-        let (events, (), ()) = tokio::try_join!(
-            events::insert(&link, &written.events),
-            hot::put(&link, &written.waiting),
-            written.keys.write(&link, now),
-        )?;
-        if events as usize != written.events.len() {
-            written.events.iter().for_each(|(event, _)| self.stamps.contend(event.account));
-            return Err(Fault::Conflict("two nodes gave the same timestamp".to_owned()));
-        }
-        match written.last {
-            Some(last) => self.reserve(last).await,
-            None => Ok(()),
-        }
     }
 }
 

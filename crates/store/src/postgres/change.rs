@@ -97,7 +97,7 @@ impl Engine {
             let nonce = self.nonce();
             let mut answers = Answers::default();
             answers.answer(&self.shared.vault, nonce, idempotency, now, answer);
-            answers.write(&link, now).await?;
+            answers.write(&link).await?;
         }
         Ok(Changed::Made)
     }

@@ -19,6 +19,12 @@ const STATEMENT_WITHIN: Duration = Duration::from_secs(30);
 /// How long a transaction may be left open by a process that is gone, or stands still: its locks are free then.
 const IDLE_WITHIN: Duration = Duration::from_secs(10);
 
+/// For connections whose few statements each go by their index whatever a young table's statistics say, and are carried out so often
+/// that to plan them would cost more than they do. A bitmap would be one of everything that is due, whatever is asked for, and of everything
+/// that was taken away since the last vacuum.
+pub(super) const HOT: &str = "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off;
+    SET enable_bitmapscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off;";
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -26,6 +32,8 @@ pub(super) enum Purpose {
     Write,
     /// Reads.
     Read,
+    /// Reads by which is decided what is sent: few statements, very often.
+    Send,
     /// Upkeep, whose statements take as long as they take.
     Upkeep,
 }
@@ -52,7 +60,7 @@ impl Connector {
             }
         });
         let within = match purpose {
-            Purpose::Write | Purpose::Read => STATEMENT_WITHIN.as_millis(),
+            Purpose::Write | Purpose::Read | Purpose::Send => STATEMENT_WITHIN.as_millis(),
             Purpose::Upkeep => 0,
         };
         let durable = match purpose {
@@ -61,12 +69,13 @@ impl Connector {
                 "SELECT set_config('synchronous_commit', 'on', false)
                  WHERE current_setting('synchronous_commit') <> 'remote_apply';"
             }
-            Purpose::Read | Purpose::Upkeep => "",
+            Purpose::Read | Purpose::Send | Purpose::Upkeep => "",
         };
         let planned = match purpose {
             // Each of these statements has its index. A plan made while a day's table was young would read the whole of it for as
             // long as the plan is kept, and each time more.
             Purpose::Write | Purpose::Read => "SET enable_seqscan = off;",
+            Purpose::Send => HOT,
             Purpose::Upkeep => "",
         };
         // A statement that may not read a whole table counts as dear without being it: to compile it would take a hundred times as

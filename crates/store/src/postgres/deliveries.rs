@@ -127,22 +127,47 @@ impl Attempts {
 impl Moves {
     /// Writes everything. A delivery is in one of the lists for what waits, and in one for what has ended, at most.
     pub(super) async fn write(&self, link: &Link) -> Result<(), Fault> {
-        let (none, put, ended, begun, attempts) = tokio::join!(
+        // What has waited until now has no other row: to look for one would cost as much as to write it.
+        let (first, again): (Vec<_>, Vec<_>) = self.ended.iter().partition(|(row, _)| row.was == Some(State::Waiting));
+        let (none, put, first, again, begun, attempts) = tokio::join!(
             async { if self.no_longer.is_empty() { Ok(Vec::new()) } else { hot::take(link, &self.no_longer).await } },
             hot::put(link, &self.waiting),
-            put_ended(link, &self.ended),
+            put_ended(link, &first, INSERT_ENDED),
+            put_ended(link, &again, PUT_ENDED),
             take_begun(link, &self.begun),
             put_attempts(link, &self.attempts),
         );
         none?;
         put?;
-        ended?;
+        first?;
+        again?;
         begun?;
         attempts
     }
 }
 
-async fn put_ended(link: &Link, all: &[(DeliveryRow, Option<Vec<u8>>)]) -> Result<(), Fault> {
+macro_rules! insert_ended {
+    ($or:literal) => {
+        concat!(
+            "INSERT INTO deliveries (account, event, place, webhook, type, lead, state, test, attempts_made, retries_made,
+                                     code, error, duration, ended_at, record)
+             SELECT * FROM unnest($1::integer[], $2::bigint[], $3::smallint[], $4::integer[], $5::integer[], $6::integer[],
+                                  $7::smallint[], $8::boolean[], $9::integer[], $10::integer[], $11::integer[],
+                                  $12::smallint[], $13::bigint[], $14::bigint[], $15::bytea[])",
+            $or
+        )
+    };
+}
+const INSERT_ENDED: &str = insert_ended!("");
+const PUT_ENDED: &str = insert_ended!(
+    " ON CONFLICT (account, event, place) DO UPDATE
+      SET state = excluded.state, attempts_made = excluded.attempts_made, retries_made = excluded.retries_made,
+          code = excluded.code, error = excluded.error, duration = excluded.duration, ended_at = excluded.ended_at,
+          record = coalesce(deliveries.record, excluded.record)"
+);
+
+/// Writes rows of what has ended.
+async fn put_ended(link: &Link, all: &[&(DeliveryRow, Option<Vec<u8>>)], sql: &'static str) -> Result<(), Fault> {
     if all.is_empty() {
         return Ok(());
     }
@@ -166,15 +191,7 @@ async fn put_ended(link: &Link, all: &[(DeliveryRow, Option<Vec<u8>>)]) -> Resul
         records.push(record.as_deref());
     }
     link.run(
-        "INSERT INTO deliveries (account, event, place, webhook, type, lead, state, test, attempts_made, retries_made, code,
-                                 error, duration, ended_at, record)
-         SELECT * FROM unnest($1::integer[], $2::bigint[], $3::smallint[], $4::integer[], $5::integer[], $6::integer[],
-                              $7::smallint[], $8::boolean[], $9::integer[], $10::integer[], $11::integer[],
-                              $12::smallint[], $13::bigint[], $14::bigint[], $15::bytea[])
-         ON CONFLICT (account, event, place) DO UPDATE
-         SET state = excluded.state, attempts_made = excluded.attempts_made, retries_made = excluded.retries_made,
-             code = excluded.code, error = excluded.error, duration = excluded.duration, ended_at = excluded.ended_at,
-             record = coalesce(deliveries.record, excluded.record)",
+        sql,
         &[
             &ids.accounts,
             &ids.events,

@@ -7,23 +7,28 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use domain::delivery::Settlement;
+use domain::event::NewEvent;
 use domain::id::EventId;
+use domain::stats::Figures;
 use domain::store::Fact;
 use domain::time::Timestamp;
 
+use super::accept::{Answered, New};
 use super::cancelling::HeldUntil;
 use super::chronicle::Heads;
-use super::connection::{Connector, Link, Purpose};
+use super::connection::{Connector, HOT, Link, Purpose};
 use super::deliveries::Moves;
 use super::directory::{self, Entry};
 use super::fault::Fault;
-use super::feed::{Feed, Told};
-use super::figures::{Counted, Totals};
+use super::feed::{self, Feed, Told};
+use super::figures::{Counted, Key, Totals};
 use super::in_memory::InMemory;
 use super::limits::Limits;
 use super::partitions::{Day, Partitions};
 use super::replays::ReplayRow;
 use super::shared::Shared;
+use super::{events, hot};
 use crate::rows::stamps::{SLOTS, Stamps, micros};
 
 /// Fills a slice with chance bytes: the nonces under which secrets are sealed, and what tells nodes apart.
@@ -62,6 +67,7 @@ pub(super) struct Staged {
     /// Versions of accounts' parts of the directory; `None` for those that are gone.
     pub(super) versions: Vec<(u32, Option<i64>)>,
     pub(super) counted: Counted,
+    pub(super) new: New,
     pub(super) moves: Moves,
     /// Of attempts that were recorded, what their events are: for those who follow the account.
     pub(super) heads: Heads,
@@ -102,12 +108,7 @@ impl Engine {
         }
         self.disconnect();
         let link = Arc::new(self.connector.connect(Purpose::Write).await?);
-        // The few statements of the writer are to go by the indexes whatever a young table's statistics say.
-        link.batch(
-            "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off;
-             SET plan_cache_mode = force_generic_plan; SET jit = off",
-        )
-        .await?;
+        link.batch(HOT).await?;
         let (slot, reserved) = self.take_slot(&link).await?;
         self.slot = slot;
         self.stamps = Stamps::of_slot(reserved, slot);
@@ -144,6 +145,27 @@ impl Engine {
         self.link()?.batch("BEGIN").await
     }
 
+    /// Accepts events and records ends of attempts, in a transaction that this begins. What has to be known first is asked for in one
+    /// go, and what is written goes out in one with the commit: whoever waits, waits for three answers of the database.
+    pub(super) async fn record(
+        &mut self,
+        now: Timestamp,
+        events: &[NewEvent],
+        ends: &[Arc<Settlement>],
+        again: bool,
+    ) -> Result<Answered, Fault> {
+        self.staged = Staged::default();
+        let link = self.link()?;
+        let ((), accepting, settling) = tokio::try_join!(
+            link.batch("BEGIN"),
+            self.before_accepting(&link, now, events),
+            self.before_settling(&link, ends, again),
+        )?;
+        let answers = self.accept(now, events, accepting)?;
+        self.settle(now, ends, again, settling).await?;
+        Ok(answers)
+    }
+
     /// Writes what is staged of moved deliveries.
     pub(super) async fn write_moves(&mut self) -> Result<(), Fault> {
         let moves = std::mem::take(&mut self.staged.moves);
@@ -153,13 +175,7 @@ impl Engine {
     /// Ends the transaction: once this returns, it is on disk, and memory agrees with it.
     pub(super) async fn commit(&mut self) -> Result<Vec<Fact>, Fault> {
         let link = self.link()?;
-        self.write_moves().await?;
-        if self.totals.is_large() {
-            self.totals = Totals::of_writer(number(&mut self.chance));
-        }
-        let counted = std::mem::take(&mut self.staged.counted);
-        let (sums, ()) = tokio::try_join!(self.totals.write(&link, counted), self.write_down(&link))?;
-        self.feed_others(&link).await?;
+        let sums = self.write(&link).await?;
         link.batch("COMMIT").await?;
         self.totals.committed(sums);
         let staged = std::mem::take(&mut self.staged);
@@ -175,6 +191,43 @@ impl Engine {
         Ok(staged.facts)
     }
 
+    /// Writes everything that is staged, in one go; gives what figures there are once it is committed.
+    ///
+    /// # Errors
+    /// [`Fault::Conflict`] where another node has accepted under the same key, or given the same timestamp.
+    async fn write(&mut self, link: &Link) -> Result<Vec<(Key, Figures)>, Fault> {
+        if self.totals.is_large() {
+            self.totals = Totals::of_writer(number(&mut self.chance));
+        }
+        let (new, moves) = (std::mem::take(&mut self.staged.new), std::mem::take(&mut self.staged.moves));
+        let (counted, told) = (std::mem::take(&mut self.staged.counted), self.to_be_told());
+        let reserved = new.last.and_then(|last| self.stamps.reserve(last));
+        let (events, waiting, keys, reserved, moves, sums, told) = tokio::join!(
+            events::insert(link, &new.events),
+            hot::insert(link, &new.waiting),
+            new.keys.write(link),
+            self.reserve(link, reserved),
+            moves.write(link),
+            self.totals.write(link, counted),
+            feed::write(link, self.node, &told),
+        );
+        // After the first that fails, all others do.
+        match events {
+            Err(Fault::Taken(_)) => {
+                new.events.iter().for_each(|(event, _)| self.stamps.contend(event.account));
+                return Err(Fault::Conflict("two nodes gave the same timestamp".to_owned()));
+            }
+            written => written?,
+        }
+        waiting?;
+        keys?;
+        reserved?;
+        moves?;
+        let sums = sums?;
+        told?;
+        Ok(sums)
+    }
+
     /// Undoes the transaction. A connection that cannot even do that is let go.
     pub(super) async fn rollback(&mut self) {
         self.staged = Staged::default();
@@ -185,15 +238,14 @@ impl Engine {
     }
 
     /// Remembers how far keys were given, if it is time, in the present transaction.
-    pub(super) async fn reserve(&mut self, given: Timestamp) -> Result<(), Fault> {
-        let Some(reserved) = self.stamps.reserve(given) else { return Ok(()) };
-        self.link()?
-            .run(
-                "INSERT INTO slots (slot, reserved) VALUES ($1, $2)
-                 ON CONFLICT (slot) DO UPDATE SET reserved = greatest(slots.reserved, excluded.reserved)",
-                &[&(self.slot as i16), &reserved],
-            )
-            .await?;
+    async fn reserve(&self, link: &Link, reserved: Option<i64>) -> Result<(), Fault> {
+        let Some(reserved) = reserved else { return Ok(()) };
+        link.run(
+            "INSERT INTO slots (slot, reserved) VALUES ($1, $2)
+             ON CONFLICT (slot) DO UPDATE SET reserved = greatest(slots.reserved, excluded.reserved)",
+            &[&(self.slot as i16), &reserved],
+        )
+        .await?;
         Ok(())
     }
 

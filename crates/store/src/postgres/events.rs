@@ -19,8 +19,14 @@ macro_rules! columns {
     };
 }
 
-/// Writes events, each with its type's number. Says how many were written: not those whose key or timestamp is taken.
-pub(super) async fn insert(link: &Link, all: &[(Arc<Event>, u32)]) -> Result<u64, Fault> {
+/// Writes events, each with its type's number.
+///
+/// # Errors
+/// [`Fault::Taken`] where another node has given an account's event the same timestamp.
+pub(super) async fn insert(link: &Link, all: &[(Arc<Event>, u32)]) -> Result<(), Fault> {
+    if all.is_empty() {
+        return Ok(());
+    }
     let (mut keys, mut accounts, mut types, mut leads) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut marks, mut sums, mut targets, mut data) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut traces = Vec::new();
@@ -51,23 +57,24 @@ pub(super) async fn insert(link: &Link, all: &[(Arc<Event>, u32)]) -> Result<u64
     link.run(
         "INSERT INTO events (key, account, type, lead, marked, crc, targets, data, trace)
          SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::integer[], $5::smallint[], $6::bigint[],
-                              $7::bytea[], $8::bytea[], $9::bytea[])
-         ON CONFLICT DO NOTHING",
+                              $7::bytea[], $8::bytea[], $9::bytea[])",
         &[&keys, &accounts, &types, &leads, &marks, &sums, &targets, &data, &traces],
     )
-    .await
+    .await?;
+    Ok(())
 }
 
-/// The rows of these ids, of an account, in their order; what is missing is left out.
-pub(super) async fn rows_of(link: &Link, account: u32, ids: &[EventId]) -> Result<Vec<Row>, Fault> {
-    let keys: Vec<i64> = ids.iter().map(|id| id.0 as i64).collect();
+/// The rows of these ids, each of an account, in their order; what is missing is left out.
+pub(super) async fn rows_of(link: &Link, wanted: &[(u32, EventId)]) -> Result<Vec<Row>, Fault> {
+    let (accounts, keys): (Vec<i32>, Vec<i64>) =
+        wanted.iter().map(|(account, id)| (*account as i32, id.0 as i64)).unzip();
     let sql = concat!(
         "SELECT ",
         columns!(),
-        " FROM unnest($2::bigint[]) WITH ORDINALITY AS k (key, place) JOIN events AS e ON e.account = $1 AND e.key = k.key
-         ORDER BY k.place"
+        " FROM unnest($1::integer[], $2::bigint[]) WITH ORDINALITY AS k (account, key, place)
+         JOIN events AS e ON e.account = k.account AND e.key = k.key ORDER BY k.place"
     );
-    link.rows(sql, &[&(account as i32), &keys]).await
+    link.rows(sql, &[&accounts, &keys]).await
 }
 
 /// The rows of an account's events between two keys, newest first; of some types, if some are given.
@@ -92,6 +99,11 @@ pub(super) async fn rows_below(
 pub(super) async fn data(link: &Link, account: u32, id: EventId) -> Result<Option<Vec<u8>>, Fault> {
     let sql = "SELECT data FROM events WHERE account = $1 AND key = $2";
     Ok(link.row(sql, &[&(account as i32), &(id.0 as i64)]).await?.map(|row| row.get(0)))
+}
+
+/// Whether the names of all types in these rows are known.
+pub(super) fn knows_types(rows: &[Row], types: &EventTypes) -> bool {
+    rows.iter().all(|row| types.name(row.get::<_, i32>(2) as u32).is_ok())
 }
 
 /// The events of rows.

@@ -140,28 +140,10 @@ pub(super) struct Feed {
 }
 
 impl Engine {
-    /// Writes what others are to be told of the present transaction.
-    pub(super) async fn feed_others(&mut self, link: &Link) -> Result<(), Fault> {
+    /// What others are to be told of the present transaction.
+    pub(super) fn to_be_told(&mut self) -> Vec<Told> {
         let entries = self.staged.directory.iter().map(Told::of_entry);
-        let told: Vec<_> = entries.chain(std::mem::take(&mut self.staged.told)).collect();
-        if told.is_empty() {
-            return Ok(());
-        }
-        let ordinals: Vec<i32> = (0..).take(told.len()).collect();
-        let kinds: Vec<i16> = told.iter().map(|told| told.kind as i16).collect();
-        let accounts: Vec<i32> = told.iter().map(|told| told.account as i32).collect();
-        let numbers: Vec<i64> = told.iter().map(|told| told.number).collect();
-        let places: Vec<i32> = told.iter().map(|told| told.place).collect();
-        let texts: Vec<_> = told.iter().map(|told| told.text.as_deref()).collect();
-        link.run(
-            "INSERT INTO changes (ordinal, node, kind, account, number, place, text)
-             SELECT k.ordinal, $7, k.kind, k.account, k.number, k.place, k.text
-             FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::bigint[], $5::integer[], $6::text[])
-                 AS k (ordinal, kind, account, number, place, text)",
-            &[&ordinals, &kinds, &accounts, &numbers, &places, &texts, &self.node],
-        )
-        .await?;
-        Ok(())
+        entries.chain(std::mem::take(&mut self.staged.told)).collect()
     }
 
     /// Reads the whole directory, and remembers up to where changes are in it. The facts are for a dispatcher that knows
@@ -322,6 +304,28 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Writes what a node tells the others.
+pub(super) async fn write(link: &Link, node: i64, told: &[Told]) -> Result<(), Fault> {
+    if told.is_empty() {
+        return Ok(());
+    }
+    let ordinals: Vec<i32> = (0..).take(told.len()).collect();
+    let kinds: Vec<i16> = told.iter().map(|told| told.kind as i16).collect();
+    let accounts: Vec<i32> = told.iter().map(|told| told.account as i32).collect();
+    let numbers: Vec<i64> = told.iter().map(|told| told.number).collect();
+    let places: Vec<i32> = told.iter().map(|told| told.place).collect();
+    let texts: Vec<_> = told.iter().map(|told| told.text.as_deref()).collect();
+    link.run(
+        "INSERT INTO changes (ordinal, node, kind, account, number, place, text)
+         SELECT k.ordinal, $7, k.kind, k.account, k.number, k.place, k.text
+         FROM unnest($1::integer[], $2::smallint[], $3::integer[], $4::bigint[], $5::integer[], $6::text[])
+             AS k (ordinal, kind, account, number, place, text)",
+        &[&ordinals, &kinds, &accounts, &numbers, &places, &texts, &node],
+    )
+    .await?;
+    Ok(())
 }
 
 fn parsed<T: std::str::FromStr>(told: &Told) -> Option<T> {

@@ -1,8 +1,8 @@
 //! Hints: what nodes tell each other beside what is kept, through `NOTIFY`, after the fact. A hint may be lost, and nothing
 //! depends on it: whoever hears none finds out by looking, only later.
 //!
-//! Never inside a transaction that somebody waits for: `NOTIFY` makes commits wait for each other. So hints are gathered for a moment, and
-//! go out together through a connection of their own.
+//! Never inside a transaction that somebody waits for: `NOTIFY` makes commits wait for each other. So hints go out at once when it is quiet, are gathered when it
+//! is not, and go out together through a connection of their own.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::fault::Fault;
 
 /// The channel.
 const CHANNEL: &str = "posthaste";
-/// For how long hints are gathered.
+/// How long after the last hints the next ones go out: what is said meanwhile is gathered.
 const GATHERED_FOR: Duration = Duration::from_millis(10);
 /// How many shards a hint names at most; more than that are all. The text of a notification has to be shorter than 8,000 bytes.
 const NAMED_MAX: usize = 500;
@@ -76,9 +76,10 @@ async fn listen(connector: Connector, node: i64, hear: Hear) {
 
 /// Says what was gathered. What cannot be said is forgotten.
 async fn say(connector: Connector, node: i64, mut to_say: UnboundedReceiver<Hint>) {
-    let mut link = None;
+    let (mut link, mut next) = (None, tokio::time::Instant::now());
     while let Some(first) = to_say.recv().await {
-        tokio::time::sleep(GATHERED_FOR).await;
+        tokio::time::sleep_until(next).await;
+        next = tokio::time::Instant::now() + GATHERED_FOR;
         let mut gathered = vec![first];
         while let Ok(hint) = to_say.try_recv() {
             gathered.push(hint);

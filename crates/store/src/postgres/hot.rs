@@ -137,6 +137,44 @@ pub(super) async fn get_all(link: &Link, keys: &Keys) -> Result<Vec<Waiting>, Fa
     link.rows(sql, &[&keys.shards, &keys.webhooks, &keys.events, &keys.places]).await?.iter().map(read).collect()
 }
 
+/// Writes the rows of deliveries that were just accepted.
+pub(super) async fn insert(link: &Link, all: &[Waiting]) -> Result<(), Fault> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    let mut keys = Keys::default();
+    let (mut accounts, mut types, mut leads) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut due_at, mut reasons) = (Vec::new(), Vec::new());
+    for Waiting { row, reason } in all {
+        keys.push(row.account, row.webhook, row.id);
+        accounts.push(row.account as i32);
+        types.push(row.event_type as i32);
+        leads.push(row.lead as i32);
+        due_at.push(row.due_at.unwrap_or_default().0);
+        reasons.push(reason_number(*reason) as i16);
+    }
+    link.run(
+        "INSERT INTO hot (shard, webhook, event, place, account, type, lead, due_at, attempts_made, retries_made, reason, test)
+         SELECT k.shard, k.webhook, k.event, k.place, k.account, k.type, k.lead, k.due_at, 0, 0, k.reason, k.reason = 3
+         FROM unnest($1::smallint[], $2::integer[], $3::bigint[], $4::smallint[], $5::integer[], $6::integer[],
+                     $7::integer[], $8::bigint[], $9::smallint[])
+             AS k (shard, webhook, event, place, account, type, lead, due_at, reason)",
+        &[
+            &keys.shards,
+            &keys.webhooks,
+            &keys.events,
+            &keys.places,
+            &accounts,
+            &types,
+            &leads,
+            &due_at,
+            &reasons,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
 /// Writes rows, in place of those of the same deliveries.
 pub(super) async fn put(link: &Link, all: &[Waiting]) -> Result<(), Fault> {
     if all.is_empty() {
@@ -191,13 +229,13 @@ pub(super) async fn put(link: &Link, all: &[Waiting]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What is due before `until`, by due time, from after `after` on, of these shards, or of all; of paused webhooks only tests.
+/// What is due before `until`, by due time, from after `after` on, of these shards (a bit for each), or of all; of paused webhooks only tests.
 pub(super) async fn by_time(
     link: &Link,
     after: Option<(Timestamp, DeliveryId)>,
     until: Timestamp,
     limit: usize,
-    (paused, shards): (Vec<i32>, Option<Vec<i16>>),
+    (paused, shards): (Vec<i32>, Option<Vec<u8>>),
 ) -> Result<Vec<Waiting>, Fault> {
     let (at, id) = after.map_or((i64::MIN, None), |(at, id)| (at.0, Some(id)));
     let (event, place) = id.map_or((-1, 0), |id| (id.event.0 as i64, id.place as i16));
@@ -206,7 +244,8 @@ pub(super) async fn by_time(
         columns!(),
         " FROM hot
          WHERE (due_at, event, place) > ($1::bigint, $2::bigint, $3::smallint) AND due_at < $4
-           AND (reason = 3 OR webhook <> ALL ($5::integer[])) AND ($6::smallint[] IS NULL OR shard = ANY ($6))
+           AND (reason = 3 OR webhook NOT IN (SELECT unnest($5::integer[])))
+           AND ($6::bytea IS NULL OR get_bit($6, shard) = 1)
          ORDER BY due_at, event, place LIMIT $7"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -234,18 +273,18 @@ pub(super) async fn of_webhook(
     rows.iter().map(read).collect()
 }
 
-/// When the oldest that are due at `now` were due, each with its webhook, of these shards, or of all; of paused webhooks only
+/// When the oldest that are due at `now` were due, each with its webhook, of these shards (a bit for each), or of all; of paused webhooks only
 /// tests count.
 pub(super) async fn oldest(
     link: &Link,
     now: Timestamp,
-    (paused, shards): (Vec<i32>, Option<Vec<i16>>),
+    (paused, shards): (Vec<i32>, Option<Vec<u8>>),
 ) -> Result<Vec<(Timestamp, u32)>, Fault> {
     let found = link
         .rows(
             "SELECT due_at, webhook FROM hot
-             WHERE due_at <= $1 AND (reason = 3 OR webhook <> ALL ($2::integer[]))
-               AND ($3::smallint[] IS NULL OR shard = ANY ($3))
+             WHERE due_at <= $1 AND (reason = 3 OR webhook NOT IN (SELECT unnest($2::integer[])))
+               AND ($3::bytea IS NULL OR get_bit($3, shard) = 1)
              ORDER BY due_at LIMIT 1000",
             &[&now.0, &paused, &shards],
         )

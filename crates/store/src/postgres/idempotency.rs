@@ -70,6 +70,8 @@ pub(super) struct Answers {
     deliveries: Vec<Option<i64>>,
     answers: Vec<Option<Vec<u8>>>,
     sums: Vec<i64>,
+    /// When they are answered.
+    at: Timestamp,
 }
 
 impl Answers {
@@ -91,6 +93,7 @@ impl Answers {
             deliveries: event.map(|(_, deliveries)| deliveries as i64),
             answer: answer.as_deref(),
         };
+        self.at = now;
         self.sums.push(columns.sum(&key.key, &key.request).sum());
         self.events.push(columns.event);
         self.leads.push(columns.lead);
@@ -101,7 +104,7 @@ impl Answers {
     }
 
     /// Writes them. Another node may have been first with a key: then there is a conflict, and its answer to be found.
-    pub(super) async fn write(&self, link: &Link, now: Timestamp) -> Result<(), Fault> {
+    pub(super) async fn write(&self, link: &Link) -> Result<(), Fault> {
         if self.keys.is_empty() {
             return Ok(());
         }
@@ -119,8 +122,8 @@ impl Answers {
                 &[
                     &self.keys,
                     &self.requests,
-                    &now.0,
-                    &now.minus(IDEMPOTENCY_KEPT).0,
+                    &self.at.0,
+                    &self.at.minus(IDEMPOTENCY_KEPT).0,
                     &self.events,
                     &self.leads,
                     &self.deliveries,

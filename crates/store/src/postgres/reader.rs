@@ -22,9 +22,14 @@ use crate::rows::attempt;
 use crate::rows::delivery::DeliveryRow;
 use crate::rows::view::View;
 
+/// How many connections read what is to be sent.
+const SENDING: usize = 3;
+
 /// Connections that read.
 pub(super) struct Readers {
     pool: Pool,
+    /// For what is read in order to be sent: no list that somebody looks at keeps it waiting.
+    sending: Pool,
     /// For what is written beside the writer: lists of what replays cover.
     writing: Pool,
     pub(super) shared: Arc<Shared>,
@@ -33,12 +38,18 @@ pub(super) struct Readers {
 impl Readers {
     pub(super) fn new(connector: Connector, shared: Arc<Shared>, size: usize) -> Self {
         let writing = Pool::new(connector.clone(), Purpose::Write, 2);
-        Self { pool: Pool::new(connector, Purpose::Read, size), writing, shared }
+        let sending = Pool::new(connector.clone(), Purpose::Send, SENDING);
+        Self { pool: Pool::new(connector, Purpose::Read, size), sending, writing, shared }
     }
 
     /// A connection that reads.
     pub(super) async fn take(&self) -> Result<Lent<'_>, Fault> {
         self.pool.take().await
+    }
+
+    /// A connection that reads what is to be sent.
+    async fn take_sending(&self) -> Result<Lent<'_>, Fault> {
+        self.sending.take().await
     }
 
     /// A connection that writes, beside the writer's.
@@ -56,6 +67,7 @@ impl Readers {
     /// Reads nothing any more.
     pub(super) fn close(&self) {
         self.pool.close();
+        self.sending.close();
         self.writing.close();
     }
 
@@ -65,7 +77,7 @@ impl Readers {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Due>, Fault> {
-        let link = self.take().await?;
+        let link = self.take_sending().await?;
         let (mut after, mut found) = (after, Vec::new());
         while found.len() < limit {
             let of = (self.shared.paused(), self.shared.shards());
@@ -89,26 +101,24 @@ impl Readers {
         limit: usize,
     ) -> Result<Vec<Due>, Fault> {
         let Some(account) = self.shared.account_of(webhook) else { return Ok(Vec::new()) };
-        let link = self.take().await?;
+        let link = self.take_sending().await?;
         let found = hot::of_webhook(&link, (account, webhook), after, until, limit).await?;
         link.done();
         Ok(found.iter().map(hot::Waiting::due).collect())
     }
 
-    pub(super) async fn load(&self, account: u32, ids: &[EventId]) -> Result<Vec<Arc<Event>>, Fault> {
-        if !self.shared.is_open(account) {
+    pub(super) async fn load(&self, wanted: &[(u32, EventId)]) -> Result<Vec<Arc<Event>>, Fault> {
+        let wanted: Vec<_> = wanted.iter().copied().filter(|(account, _)| self.shared.is_open(*account)).collect();
+        if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let link = self.take().await?;
-        self.with_types(&link).await?;
-        let found = self.events_of(&link, account, ids).await?;
+        let link = self.take_sending().await?;
+        let rows = events::rows_of(&link, &wanted).await?;
+        let known = events::knows_types(&rows, &self.shared.types());
+        if !known {
+            self.with_types(&link).await?;
+        }
         link.done();
-        Ok(found)
-    }
-
-    /// Events by their ids. A type that another node has met for the first time is read first.
-    pub(super) async fn events_of(&self, link: &Link, account: u32, ids: &[EventId]) -> Result<Vec<Arc<Event>>, Fault> {
-        let rows = events::rows_of(link, account, ids).await?;
         events::read_all(&rows, &self.shared.types())
     }
 
@@ -194,7 +204,7 @@ impl Readers {
     }
 
     pub(super) async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>, Fault> {
-        let link = self.take().await?;
+        let link = self.take_sending().await?;
         let oldest = hot::oldest(&link, now, (self.shared.paused(), self.shared.shards())).await?;
         link.done();
         let directory = self.shared.directory.read();

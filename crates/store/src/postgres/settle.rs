@@ -9,10 +9,11 @@ use std::sync::Arc;
 use domain::attempt::Reason;
 use domain::delivery::{Next, Settlement};
 use domain::id::DeliveryId;
-use domain::shard::Shard;
+use domain::shard::{Epoch, Shard};
 use domain::store::Fact;
 use domain::time::Timestamp;
 
+use super::connection::Link;
 use super::deliveries::{self, Ids};
 use super::engine::Engine;
 use super::fault::Fault;
@@ -32,24 +33,65 @@ enum Stood {
     Ended(DeliveryRow),
 }
 
+/// What the database says before ends of attempts are recorded.
+#[derive(Default)]
+pub(super) struct Before {
+    /// The epochs of their shards; `None` where one process owns everything.
+    epochs: Option<HashMap<Shard, Epoch>>,
+    /// Where the deliveries of the first round stand, unless some of them may be recorded already.
+    stood: Option<HashMap<DeliveryId, Stood>>,
+}
+
 impl Engine {
+    /// Asks for what has to be known before ends of attempts are recorded, in their transaction: the fence first.
+    pub(super) async fn before_settling(
+        &self,
+        link: &Link,
+        settlements: &[Arc<Settlement>],
+        again: bool,
+    ) -> Result<Before, Fault> {
+        if settlements.is_empty() {
+            return Ok(Before::default());
+        }
+        if again {
+            return Ok(Before { epochs: self.fence(link, settlements).await?, stood: None });
+        }
+        let (first, _) = one_of_each(settlements.iter().collect());
+        let (epochs, stood) = tokio::try_join!(self.fence(link, settlements), self.stood(link, &first))?;
+        Ok(Before { epochs, stood: Some(stood) })
+    }
+
     /// Records ends of attempts; with `again`, they may have been recorded by a transaction of which nobody knows whether it
-    /// was committed.
+    /// was committed. Those of another epoch change nothing, and are counted.
     pub(super) async fn settle(
         &mut self,
         now: Timestamp,
         settlements: &[Arc<Settlement>],
         again: bool,
+        before: Before,
     ) -> Result<(), Fault> {
-        let allowed = self.fence(settlements).await?;
+        let link = self.link()?;
+        let Before { mut epochs, mut stood } = before;
+        let mut allowed = self.allowed(settlements, epochs.as_ref());
+        if allowed.len() < settlements.len() && stood.take().is_some() {
+            // What another node owns was taken with the rest: nothing was written yet, so all of it is let go of.
+            link.batch("ROLLBACK; BEGIN").await?;
+            epochs = self.fence(&link, &allowed).await?;
+            allowed = self.allowed(&allowed, epochs.as_ref());
+        }
+        self.shared.refuse(settlements.len() - allowed.len());
         let known = if again { self.recorded(&allowed).await? } else { HashSet::new() };
         let mut rest: Vec<_> = allowed.iter().filter(|settlement| !known.contains(&settlement.delivery)).collect();
-        // A delivery comes once in a round.
         while !rest.is_empty() {
-            let mut met = HashSet::new();
-            let (round, later): (Vec<_>, Vec<_>) =
-                rest.into_iter().partition(|settlement| met.insert(settlement.delivery));
-            self.settle_round(now, &round).await?;
+            let (round, later) = one_of_each(rest);
+            let rows = match stood.take() {
+                Some(rows) => rows,
+                None => self.stood(&link, &round).await?,
+            };
+            self.settle_round(now, &round, rows).await?;
+            if !later.is_empty() {
+                self.write_moves().await?;
+            }
             rest = later;
         }
         self.write_replays(now).await?;
@@ -57,44 +99,60 @@ impl Engine {
         Ok(())
     }
 
-    /// The settlements that this node may record: those of another epoch change nothing, and are counted. What is let through
-    /// stays so until the end of the transaction.
-    async fn fence(&mut self, settlements: &[Arc<Settlement>]) -> Result<Vec<Arc<Settlement>>, Fault> {
-        if self.shared.shards().is_none() {
-            return Ok(settlements.to_vec());
+    /// The epochs of the shards of these deliveries, which stay as they are until the end of the transaction.
+    async fn fence(
+        &self,
+        link: &Link,
+        settlements: &[Arc<Settlement>],
+    ) -> Result<Option<HashMap<Shard, Epoch>>, Fault> {
+        if !self.shared.shares() {
+            return Ok(None);
         }
-        let shared = Arc::clone(&self.shared);
-        let shard = |settlement: &Settlement| {
-            shared.account_of(settlement.webhook).map(|account| Shard::of(account, settlement.webhook))
-        };
-        let mut shards: Vec<Shard> = settlements.iter().filter_map(|settlement| shard(settlement)).collect();
+        let mut shards: Vec<Shard> = settlements.iter().filter_map(|settlement| self.shard(settlement)).collect();
         shards.sort_unstable();
         shards.dedup();
-        let epochs = leases::fence(&*self.link()?, &shards).await?;
-        // Of an account that was erased there is nothing to be protected.
-        let held = |settlement: &&Arc<Settlement>| {
-            shard(settlement).is_none_or(|shard| epochs.get(&shard) == Some(&settlement.epoch))
-        };
-        let allowed: Vec<_> = settlements.iter().filter(held).cloned().collect();
-        self.shared.refuse(settlements.len() - allowed.len());
-        Ok(allowed)
+        leases::fence(link, &shards).await.map(Some)
     }
 
-    async fn settle_round(&mut self, now: Timestamp, settlements: &[&Arc<Settlement>]) -> Result<(), Fault> {
-        let mut rows = self.stood(settlements).await?;
+    /// The settlements that this node may record, by the epochs of their shards.
+    fn allowed(
+        &self,
+        settlements: &[Arc<Settlement>],
+        epochs: Option<&HashMap<Shard, Epoch>>,
+    ) -> Vec<Arc<Settlement>> {
+        let held = |settlement: &Settlement| {
+            // Of an account that was erased there is nothing to be protected.
+            let (Some(epochs), Some(shard)) = (epochs, self.shard(settlement)) else { return true };
+            epochs.get(&shard) == Some(&settlement.epoch)
+        };
+        settlements.iter().filter(|settlement| held(settlement)).cloned().collect()
+    }
+
+    fn shard(&self, settlement: &Settlement) -> Option<Shard> {
+        self.shared.account_of(settlement.webhook).map(|account| Shard::of(account, settlement.webhook))
+    }
+
+    async fn settle_round(
+        &mut self,
+        now: Timestamp,
+        settlements: &[&Arc<Settlement>],
+        mut rows: HashMap<DeliveryId, Stood>,
+    ) -> Result<(), Fault> {
         let mut replayed = Vec::new();
         for settlement in settlements {
             // An account may have been erased meanwhile: then there is nothing to record it with.
             let Some(stood) = rows.remove(&settlement.delivery) else { continue };
             self.settle_one(now, settlement, stood, &mut replayed)?;
         }
-        self.count_in_replays(&replayed).await?;
-        self.write_moves().await
+        self.count_in_replays(&replayed).await
     }
 
     /// Where these deliveries stand: each row is held until the end of the transaction.
-    async fn stood(&self, settlements: &[&Arc<Settlement>]) -> Result<HashMap<DeliveryId, Stood>, Fault> {
-        let link = self.link()?;
+    async fn stood(
+        &self,
+        link: &Link,
+        settlements: &[&Arc<Settlement>],
+    ) -> Result<HashMap<DeliveryId, Stood>, Fault> {
         let (mut ending, mut going_on) = (hot::Keys::default(), hot::Keys::default());
         let mut accounts = HashMap::new();
         for settlement in settlements {
@@ -103,7 +161,7 @@ impl Engine {
             let keys = if matches!(settlement.next, Next::Retry { .. }) { &mut going_on } else { &mut ending };
             keys.push(account, settlement.webhook, settlement.delivery);
         }
-        let (taken, held) = tokio::try_join!(hot::take(&link, &ending), hot::hold(&link, &going_on))?;
+        let (taken, held) = tokio::try_join!(hot::take(link, &ending), hot::hold(link, &going_on))?;
         let taken = taken.into_iter().map(|waiting| (waiting.row.id, Stood::Taken(waiting)));
         let held = held.into_iter().map(|waiting| (waiting.row.id, Stood::Held(waiting)));
         let mut found: HashMap<_, _> = taken.chain(held).collect();
@@ -111,7 +169,7 @@ impl Engine {
         for (delivery, account) in accounts.iter().filter(|(delivery, _)| !found.contains_key(*delivery)) {
             missing.push(*account, *delivery);
         }
-        let ended = deliveries::hold(&link, &missing).await?;
+        let ended = deliveries::hold(link, &missing).await?;
         found.extend(ended.into_iter().map(|row| (row.id, Stood::Ended(row))));
         Ok(found)
     }
@@ -227,6 +285,12 @@ impl Engine {
         }
         Ok(recorded)
     }
+}
+
+/// Of each delivery the first, and what is left: a delivery comes once in a round.
+fn one_of_each(all: Vec<&Arc<Settlement>>) -> (Vec<&Arc<Settlement>>, Vec<&Arc<Settlement>>) {
+    let mut met = HashSet::new();
+    all.into_iter().partition(|settlement| met.insert(settlement.delivery))
 }
 
 /// Whether a replay was asked for after this attempt had started: then it stands, whatever the attempt came to.

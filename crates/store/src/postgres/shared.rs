@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{PoisonError, RwLock};
 
-use domain::shard::{Holdings, Shard};
+use domain::shard::{Holdings, SHARDS, Shard};
 use domain::vault::Vault;
 
 use crate::rows::names::Names;
@@ -43,10 +43,22 @@ impl Shared {
         *self.versions.write().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
-    /// The shards that this node serves, as the rows have them; `None` for all.
-    pub(super) fn shards(&self) -> Option<Vec<i16>> {
-        let held = self.holdings.as_ref()?.all();
-        Some(held.into_iter().map(|lease| lease.shard.0 as i16).collect())
+    /// The shards that this node serves, a bit for each as `get_bit` counts them; `None` for all. A list would be gone through for
+    /// each row.
+    pub(super) fn shards(&self) -> Option<Vec<u8>> {
+        let mut bits = vec![0; usize::from(SHARDS).div_ceil(8)];
+        for lease in self.holdings.as_ref()?.all() {
+            let shard = usize::from(lease.shard.0);
+            if let Some(byte) = bits.get_mut(shard / 8) {
+                *byte |= 1 << (shard % 8);
+            }
+        }
+        Some(bits)
+    }
+
+    /// Whether this node is one of many.
+    pub(super) const fn shares(&self) -> bool {
+        self.holdings.is_some()
     }
 
     /// Ends of attempts were refused, since another node has taken the shard.

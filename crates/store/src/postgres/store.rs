@@ -197,12 +197,12 @@ impl Store for PostgresStore {
         Ok(self.readers.backlog(webhook, after, until, limit).await?)
     }
 
-    async fn load(&self, account: u32, events: Vec<EventId>) -> Result<Vec<Arc<Event>>, StoreError> {
-        Ok(self.readers.load(account, &events).await?)
+    async fn load(&self, wanted: Vec<(u32, EventId)>) -> Result<Vec<Arc<Event>>, StoreError> {
+        Ok(self.readers.load(&wanted).await?)
     }
 
     async fn event(&self, account: u32, id: EventId) -> Result<Option<Arc<Event>>, StoreError> {
-        Ok(self.readers.load(account, &[id]).await?.pop())
+        Ok(self.readers.load(&[(account, id)]).await?.pop())
     }
 
     async fn events(&self, query: EventQuery) -> Result<Page<Arc<Event>, EventId>, StoreError> {

@@ -263,11 +263,7 @@ impl Writer {
 
     async fn attempt(&mut self, batch: &Batch) -> Result<(Answered, Vec<Fact>), Fault> {
         let now = self.clock.now();
-        self.engine.begin().await?;
-        let answers = if batch.events.is_empty() { Vec::new() } else { self.engine.accept(now, &batch.events).await? };
-        if !batch.settlements.is_empty() {
-            self.engine.settle(now, &batch.settlements, batch.again).await?;
-        }
+        let answers = self.engine.record(now, &batch.events, &batch.settlements, batch.again).await?;
         Ok((answers, self.engine.commit().await?))
     }
 

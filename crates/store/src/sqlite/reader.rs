@@ -68,18 +68,25 @@ impl Reader {
         Ok(due::of_webhook(&self.conn, webhook, after, until, limit)?)
     }
 
-    /// As [`domain::store::Store::load`]; without an account, whosever they are.
+    /// As [`domain::store::Store::load`].
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn load(&self, account: Option<u32>, ids: &[EventId]) -> Result<Vec<Arc<Event>>, StoreError> {
-        let mut found = Vec::with_capacity(ids.len());
-        let types = self.shared.types();
-        let wanted = |of: u32| account.is_none_or(|account| account == of) && self.shared.is_open(of);
-        for id in ids {
-            found.extend(events::get(&self.conn, &types, *id)?.filter(|event| wanted(event.account)));
+    pub fn load(&self, wanted: &[(u32, EventId)]) -> Result<Vec<Arc<Event>>, StoreError> {
+        let mut found = Vec::with_capacity(wanted.len());
+        for (account, id) in wanted {
+            found.extend(self.event_of_anybody(*id)?.filter(|event| event.account == *account));
         }
         Ok(found)
+    }
+
+    /// An event, whosever it is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn event_of_anybody(&self, id: EventId) -> Result<Option<Arc<Event>>, StoreError> {
+        let found = events::get(&self.conn, &self.shared.types(), id)?;
+        Ok(found.filter(|event| self.shared.is_open(event.account)))
     }
 
     /// As [`domain::store::Store::event`].
@@ -87,8 +94,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn event(&self, account: u32, id: EventId) -> Result<Option<Arc<Event>>, StoreError> {
-        let found = events::get(&self.conn, &self.shared.types(), id)?;
-        Ok(found.filter(|event| event.account == account && self.shared.is_open(account)))
+        Ok(self.event_of_anybody(id)?.filter(|event| event.account == account))
     }
 
     /// As [`domain::store::Store::events`].

@@ -202,8 +202,8 @@ impl Store for SqliteStore {
         self.readers.read(move |reader| reader.backlog(webhook, after, until, limit)).await
     }
 
-    async fn load(&self, account: u32, events: Vec<EventId>) -> Result<Vec<Arc<Event>>, StoreError> {
-        self.readers.read(move |reader| reader.load(Some(account), &events)).await
+    async fn load(&self, wanted: Vec<(u32, EventId)>) -> Result<Vec<Arc<Event>>, StoreError> {
+        self.readers.read(move |reader| reader.load(&wanted)).await
     }
 
     async fn event(&self, account: u32, id: EventId) -> Result<Option<Arc<Event>>, StoreError> {

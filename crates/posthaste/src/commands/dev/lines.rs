@@ -84,7 +84,7 @@ impl Lines {
             && !self.known.contains_key(&id)
         {
             // An event of an earlier run.
-            for event in self.store.load(webhook.account, vec![id]).await.unwrap_or_default() {
+            for event in self.store.load(vec![(webhook.account, id)]).await.unwrap_or_default() {
                 self.remember(&event);
             }
         }

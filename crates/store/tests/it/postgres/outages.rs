@@ -55,7 +55,7 @@ async fn a_crash_of_the_server_loses_nothing() {
     stop.store(true, Ordering::Relaxed);
     let (acknowledged, refused) = posting.await.expect("it does not panic");
     assert!(refused > 0, "the server was away");
-    let found = node.store.load(node.account, acknowledged.clone()).await.expect("it is read");
+    let found = node.load(&acknowledged).await.expect("it is read");
     assert_eq!(found.len(), acknowledged.len(), "every acknowledged event is there");
     let waiting = node.store.due(None, Timestamp(i64::MAX), usize::MAX >> 1).await.expect("it is read");
     assert!(waiting.len() >= acknowledged.len());
@@ -84,7 +84,7 @@ async fn a_promotion_is_followed() {
     });
     let after = eventually(async || node.store.accept(vec![node.event()]).await.remove(0).ok()).await;
     acknowledged.push(after.id);
-    let found = node.store.load(node.account, acknowledged.clone()).await.expect("it is read");
+    let found = node.load(&acknowledged).await.expect("it is read");
     assert_eq!(found.len(), acknowledged.len(), "every acknowledged event is there");
     let due = node.store.due(None, Timestamp(i64::MAX), 100).await.expect("it is read");
     let ends = due.iter().map(|due| settlement(*due, node.now(), Next::Delivered)).collect();

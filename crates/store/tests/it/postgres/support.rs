@@ -10,12 +10,13 @@ use domain::audit::By;
 use domain::delivery::{Due, Next, Settlement};
 use domain::directory::SharedDirectory;
 use domain::endpoint_url::EndpointUrl;
-use domain::event::NewEvent;
+use domain::event::{Event, NewEvent};
 use domain::event_filter::EventFilter;
+use domain::id::EventId;
 use domain::secret::SigningSecret;
 use domain::shard::Epoch;
 use domain::signature::SentRequest;
-use domain::store::{Accepted, Change, ChangeError, Changed, Store as _};
+use domain::store::{Accepted, Change, ChangeError, Changed, Store as _, StoreError};
 use domain::time::{Clock as _, Timestamp};
 use domain::vault::Vault;
 use domain::webhook::Webhook;
@@ -100,6 +101,11 @@ impl Node {
             trace: None,
             idempotency: None,
         }
+    }
+
+    /// The account's events of these ids.
+    pub(crate) async fn load(&self, ids: &[EventId]) -> Result<Vec<Arc<Event>>, StoreError> {
+        self.store.load(ids.iter().map(|id| (self.account, *id)).collect()).await
     }
 
     pub(crate) async fn accept(&self) -> Accepted {

@@ -48,7 +48,16 @@ impl Member {
         let Sharing { cluster, holdings } = sharing;
         let leases = Leases::new(cluster.terms(), SHARDS);
         let began = Instant::now();
-        Self { cluster, holdings, leases, began, start_until: Duration::ZERO, look_at: began, looked_at: began, left: false }
+        Self {
+            cluster,
+            holdings,
+            leases,
+            began,
+            start_until: Duration::ZERO,
+            look_at: began,
+            looked_at: began,
+            left: false,
+        }
     }
 
     /// Whether attempts may be started now.

@@ -139,7 +139,10 @@ pub async fn deleting_an_account_erases(subject: &mut dyn Subject) {
     for _ in 0..2 {
         assert_eq!(world.store().event(erased, events[0].1).await, Ok(None));
         assert_eq!(world.store().delivery(erased, id(events[1].1, 0), world.now()).await, Ok(None));
-        assert_eq!(world.store().load(vec![(kept, events[2].1), (kept, events[2].0)]).await.map(|found| found.len()), Ok(1));
+        assert_eq!(
+            world.store().load(vec![(kept, events[2].1), (kept, events[2].0)]).await.map(|found| found.len()),
+            Ok(1)
+        );
         assert_eq!(world.store().load(vec![(erased, events[2].1)]).await, Ok(Vec::new()));
         assert_eq!(world.list(erased, "", 10).await, []);
         assert!(world.due(Timestamp(i64::MAX)).await.iter().all(|due| due.webhook == ours));

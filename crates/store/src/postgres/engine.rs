@@ -200,7 +200,7 @@ impl Engine {
             self.totals = Totals::of_writer(number(&mut self.chance));
         }
         let (new, moves) = (std::mem::take(&mut self.staged.new), std::mem::take(&mut self.staged.moves));
-        let (counted, told) = (std::mem::take(&mut self.staged.counted), self.to_be_told());
+        let (counted, told) = (std::mem::take(&mut self.staged.counted), self.take_told());
         let reserved = new.last.and_then(|last| self.stamps.reserve(last));
         let (events, waiting, keys, reserved, moves, sums, told) = tokio::join!(
             events::insert(link, &new.events),

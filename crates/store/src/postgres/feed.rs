@@ -141,7 +141,7 @@ pub(super) struct Feed {
 
 impl Engine {
     /// What others are to be told of the present transaction.
-    pub(super) fn to_be_told(&mut self) -> Vec<Told> {
+    pub(super) fn take_told(&mut self) -> Vec<Told> {
         let entries = self.staged.directory.iter().map(Told::of_entry);
         entries.chain(std::mem::take(&mut self.staged.told)).collect()
     }

@@ -115,11 +115,7 @@ impl Engine {
     }
 
     /// The settlements that this node may record, by the epochs of their shards.
-    fn allowed(
-        &self,
-        settlements: &[Arc<Settlement>],
-        epochs: Option<&HashMap<Shard, Epoch>>,
-    ) -> Vec<Arc<Settlement>> {
+    fn allowed(&self, settlements: &[Arc<Settlement>], epochs: Option<&HashMap<Shard, Epoch>>) -> Vec<Arc<Settlement>> {
         let held = |settlement: &Settlement| {
             // Of an account that was erased there is nothing to be protected.
             let (Some(epochs), Some(shard)) = (epochs, self.shard(settlement)) else { return true };
@@ -148,11 +144,7 @@ impl Engine {
     }
 
     /// Where these deliveries stand: each row is held until the end of the transaction.
-    async fn stood(
-        &self,
-        link: &Link,
-        settlements: &[&Arc<Settlement>],
-    ) -> Result<HashMap<DeliveryId, Stood>, Fault> {
+    async fn stood(&self, link: &Link, settlements: &[&Arc<Settlement>]) -> Result<HashMap<DeliveryId, Stood>, Fault> {
         let (mut ending, mut going_on) = (hot::Keys::default(), hot::Keys::default());
         let mut accounts = HashMap::new();
         for settlement in settlements {

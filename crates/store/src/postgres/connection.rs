@@ -23,7 +23,7 @@ const IDLE_WITHIN: Duration = Duration::from_secs(10);
 /// that to plan them would cost more than they do. A bitmap would be one of everything that is due, whatever is asked for, and of everything
 /// that was taken away since the last vacuum.
 pub(super) const HOT: &str = "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off;
-    SET enable_bitmapscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off;";
+    SET enable_bitmapscan = off; SET plan_cache_mode = force_generic_plan;";
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -202,7 +202,7 @@ impl Engine {
         let (new, moves) = (std::mem::take(&mut self.staged.new), std::mem::take(&mut self.staged.moves));
         let (counted, told) = (std::mem::take(&mut self.staged.counted), self.take_told());
         let reserved = new.last.and_then(|last| self.stamps.reserve(last));
-        let (events, waiting, keys, reserved, moves, sums, told) = tokio::join!(
+        let (events, waiting, keys, reserved, moves, sums, told, chronicle) = tokio::join!(
             events::insert(link, &new.events),
             hot::insert(link, &new.waiting),
             new.keys.write(link),
@@ -210,6 +210,7 @@ impl Engine {
             moves.write(link),
             self.totals.write(link, counted),
             feed::write(link, self.node, &told),
+            self.write_down(link),
         );
         // After the first that fails, all others do.
         match events {
@@ -225,6 +226,7 @@ impl Engine {
         moves?;
         let sums = sums?;
         told?;
+        chronicle?;
         Ok(sums)
     }
 

@@ -115,7 +115,7 @@ async fn days_go_as_a_whole_and_what_is_unfinished_stays() {
             .collect::<Vec<_>>()
     );
     assert_eq!((base.count("deliveries"), base.count("attempts"), base.count("hot")), (0, 0, 1));
-    assert_eq!(node.store.load(node.account, vec![left]).await.expect("it is there").len(), 1);
+    assert_eq!(node.load(&[left]).await.expect("it is there").len(), 1);
     // Retention counts from a delivery's end: what ended now stays for as long again.
     node.store
         .settle(vec![settlement(due(left, 0, webhook), node.now(), Next::Delivered)])

@@ -76,6 +76,10 @@ pub trait Chronicle: Send + Sync {
     /// without a gap. Everything that is committed after this returns is, and memory has what was committed before.
     async fn follow(&self, accounts: Vec<u32>) -> Result<Vec<u32>, StoreError>;
 
+    /// Learns what others have changed in the directory: afterwards memory has whatever was committed before this was called,
+    /// unless the database is away.
+    async fn learn(&self) -> Result<(), StoreError>;
+
     /// What has happened in these accounts after a mark, until another one or until now; without `after`, nothing.
     async fn read(&self, accounts: Vec<u32>, after: Option<Mark>, until: Option<Mark>) -> Result<News, StoreError>;
 }

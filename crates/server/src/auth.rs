@@ -164,7 +164,7 @@ impl FromRequestParts<Arc<Api>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        caller(parts, api)
+        caller(parts, api).await
     }
 }
 
@@ -172,8 +172,8 @@ impl FromRequestParts<Arc<Api>> for Caller {
 ///
 /// # Errors
 /// Those of [`authenticate`], and 403.
-pub(crate) fn caller(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
-    let caller = authenticate(parts, api)?;
+pub(crate) async fn caller(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
+    let caller = authenticate(parts, api).await?;
     access(parts).check(&caller)?;
     Ok(caller)
 }
@@ -182,20 +182,17 @@ pub(crate) fn caller(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
 ///
 /// # Errors
 /// 401, the same for every kind; 429 for wrong keys from one address, and for an account key that comes too often.
-fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
+async fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
     let came = Came::of(parts, api);
-    let unknown = || wrong(came.address, api, Problem::unauthorized());
-    let caller = match bearer(parts)? {
-        Some(token) => find(token, api, came)?.ok_or_else(unknown)?,
-        None => {
-            let Some(token) = signed_in::cookie(parts, api) else { return Err(Problem::unauthorized()) };
-            // A cookie that opens nothing is forgotten, or the browser would come with it again and again.
-            let forget = |problem: Problem| problem.with_cookie(api.outside.no_cookie());
-            let caller = by_session(token, SessionKind::Browser, api, came).map_err(forget)?;
-            let caller = caller.ok_or_else(|| forget(unknown()))?;
-            same_origin::require(parts, api)?;
-            caller
-        }
+    let known = match who(parts, api, came)? {
+        // Perhaps another node made the key, or opened the session, a moment ago.
+        None if api.live.has_learnt().await => who(parts, api, came)?,
+        known => known,
+    };
+    let Some(caller) = known else {
+        let problem = wrong(came.address, api, Problem::unauthorized());
+        // A cookie that opens nothing is forgotten, or the browser would come with it again and again.
+        return Err(if bearer(parts)?.is_none() { problem.with_cookie(api.outside.no_cookie()) } else { problem });
     };
     let now = api.now();
     if let Some(key) = &caller.key {
@@ -205,6 +202,23 @@ fn authenticate(parts: &Parts, api: &Api) -> Result<Caller, Problem> {
         api.calls.take(caller.hash, now).map_err(|wait| {
             Problem::over("too_many_requests", wait, "This key comes too often. Slow down, or post events in batches.")
         })?;
+    }
+    Ok(caller)
+}
+
+/// Whose the request's key, token or cookie is; none if nobody's.
+///
+/// # Errors
+/// 401 where there is none of them, and for a session that has ended; 403 for a cookie from another site.
+fn who(parts: &Parts, api: &Api, came: Came) -> Result<Option<Caller>, Problem> {
+    if let Some(token) = bearer(parts)? {
+        return find(token, api, came);
+    }
+    let token = signed_in::cookie(parts, api).ok_or_else(Problem::unauthorized)?;
+    let caller = by_session(token, SessionKind::Browser, api, came)
+        .map_err(|problem| problem.with_cookie(api.outside.no_cookie()))?;
+    if caller.is_some() {
+        same_origin::require(parts, api)?;
     }
     Ok(caller)
 }
@@ -321,14 +335,22 @@ impl FromRequestParts<Arc<Api>> for InAccount {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        let caller = authenticate(parts, api)?;
+        let caller = authenticate(parts, api).await?;
         let params = path_params(parts, api).await?;
         let id: Option<AccountId> =
             params.iter().find(|(name, _)| name == "account").and_then(|(_, id)| id.parse().ok());
         // Another account's is not found, whatever the key may do in its own.
-        let account = account(api, &caller, id.as_ref())?;
+        let account = match account(api, &caller, id.as_ref()) {
+            Err(_) if api.live.has_learnt().await => account(api, &caller, id.as_ref())?,
+            found => found?,
+        };
         access(parts).check(&caller)?;
-        Ok(Self { caller, account, params })
+        let at = Self { caller, account, params };
+        // Perhaps another node made the webhook a moment ago.
+        if at.id::<WebhookId>().is_ok() && at.webhook(api).is_err() {
+            api.live.has_learnt().await;
+        }
+        Ok(at)
     }
 }
 

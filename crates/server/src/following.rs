@@ -3,6 +3,7 @@
 //! node writes anything down.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ const SOON: Duration = Duration::from_millis(100);
 /// How often it is said that accounts are followed.
 const SAID_EVERY: Duration = Duration::from_secs(20);
 
+/// How far apart unknown names make this node look at what others have changed.
+const LEARNT_EVERY: Duration = Duration::from_millis(20);
+
 /// Who is told where the feed stood when he came.
 type Comer = oneshot::Sender<Result<(u64, Mark), StoreError>>;
 
@@ -28,6 +32,10 @@ pub(crate) struct Following {
     chronicle: Arc<dyn Chronicle>,
     state: Mutex<State>,
     look: Notify,
+    /// Held while this node learns what others have changed, and for [`LEARNT_EVERY`] after it began.
+    learning: Arc<tokio::sync::Mutex<()>>,
+    /// How often it has begun to.
+    begun: AtomicU64,
 }
 
 #[derive(Default)]
@@ -125,10 +133,35 @@ impl Following {
 impl Live {
     /// From now on the feed is of what happens on all nodes. Needs a runtime.
     pub fn follow(&self, chronicle: Arc<dyn Chronicle>) {
-        let following = Arc::new(Following { chronicle, state: Mutex::default(), look: Notify::new() });
+        let following = Arc::new(Following {
+            chronicle,
+            state: Mutex::default(),
+            look: Notify::new(),
+            learning: Arc::default(),
+            begun: AtomicU64::new(0),
+        });
         if self.following().set(Arc::clone(&following)).is_ok() {
             tokio::spawn(read_all(following, self.clone()));
         }
+    }
+
+    /// Whether something may be there that this node does not know of yet: where other nodes make changes too, it has learnt
+    /// of all that were committed before this was called. For requests with a name that is unknown; many of them learn together.
+    pub(crate) async fn has_learnt(&self) -> bool {
+        let Some(following) = self.following().get() else { return false };
+        let before = following.begun.load(Ordering::SeqCst);
+        let turn = Arc::clone(&following.learning).lock_owned().await;
+        if following.begun.load(Ordering::SeqCst) == before {
+            following.begun.fetch_add(1, Ordering::SeqCst);
+            let next = Instant::now() + LEARNT_EVERY;
+            // A database that is away has nothing new to say: the answer is as memory has it.
+            let _away = following.chronicle.learn().await;
+            tokio::spawn(async move {
+                tokio::time::sleep_until(next).await;
+                drop(turn);
+            });
+        }
+        true
     }
 
     /// Where somebody starts who follows an account from now on, or goes on after what he was told `last`.

@@ -34,16 +34,16 @@ impl Scheduler {
     fn accepted(&mut self, now: Timestamp, event: &Arc<Event>, on_disk: &[bool]) {
         for (place, webhook) in (0u16..).zip(&event.targets) {
             let delivery = DeliveryId { event: event.id, place };
+            if !event.test && self.parts.is_some() && self.lanes.get(webhook).is_some_and(|lane| lane.ordered.is_some())
+            {
+                self.grown_in_order(now, *webhook, event.id);
+                continue;
+            }
             if on_disk.get(usize::from(place)).copied().unwrap_or(false) {
                 if let Some(lane) = self.lanes.get_mut(webhook) {
                     lane.grown(delivery);
                 }
                 self.enqueue(now, *webhook);
-                continue;
-            }
-            if !event.test && self.parts.is_some() && self.lanes.get(webhook).is_some_and(|lane| lane.ordered.is_some())
-            {
-                self.grown_in_order(now, *webhook, event.id);
                 continue;
             }
             let due = Due {

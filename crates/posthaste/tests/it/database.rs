@@ -170,13 +170,17 @@ async fn what_it_must_be_is_said() {
     let (ok, said) = looks(&folder, &other, &database);
     assert!(!ok && said.contains("made with another encryption key"), "{said}");
     // A later release has served it meanwhile: who runs goes on, who starts is told.
-    sql(name, "UPDATE layout SET number = 2");
-    refused(&folder, &database, "has layout 2, but this release knows layouts up to 1: start the newer release again");
+    let known: u32 = sql(name, "SELECT number FROM layout").parse().expect("a number");
+    let later = known + 1;
+    sql(name, &format!("UPDATE layout SET number = {later}"));
+    let why =
+        format!("has layout {later}, but this release knows layouts up to {known}: start the newer release again");
+    refused(&folder, &database, &why);
     server.api.post("/v1/events", &json!({"event": "alert.rule_created", "data": {}})).await.expect(202);
     assert!(server.terminate().success(), "SIGTERM ends it well");
 
     // A store is moved into none of these, and is served on.
-    sql(name, "UPDATE layout SET number = 1");
+    sql(name, &format!("UPDATE layout SET number = {known}"));
     let embedded = Launch::embedded().environment("POSTHASTE_ENCRYPTION_KEY", ENCRYPTION_KEY);
     assert!(start(embedded.clone()).await.terminate().success(), "SIGTERM ends it well");
     let from = embedded.data().display().to_string();

@@ -175,6 +175,30 @@ async fn post(api: &Api, count: usize) -> Vec<String> {
     events
 }
 
+/// What was made at one node a moment ago is there at the next.
+async fn known_at_once(nodes: &[Api], url: &str) {
+    for round in 0..9 {
+        let (one, two, three) = (&nodes[round % 3], &nodes[(round + 1) % 3], &nodes[(round + 2) % 3]);
+        let account = format!("acme-{round}");
+        one.post("/v1/accounts", &json!({"id": account})).await.expect(201);
+        let event = json!({"account": account, "event": "alert.rule_created", "data": {}});
+        if round % 2 == 0 {
+            two.post("/v1/events", &event).await.expect(202);
+        }
+        let path = format!("/v1/accounts/{account}");
+        let webhook = json!({"name": "new", "url": url, "events": ["*"]});
+        let webhook = two.post(&format!("{path}/webhooks"), &webhook).await.expect(201);
+        let id = webhook["id"].as_str().expect("an id");
+        three.get(&format!("{path}/webhooks/{id}")).await.expect(200);
+        let key =
+            three.post(&format!("{path}/keys"), &json!({"name": "new", "scopes": ["events:write"]})).await.expect(201);
+        let own = one.with_key(key["key"].as_str().expect("a key"));
+        assert_eq!(own.post("/v1/events", &event).await.expect(202)["deliveries"], 1, "the webhook is known too");
+    }
+    assert_eq!(nodes[0].get("/v1/accounts/acme-1/webhooks/wh_none").await.status, 404);
+    assert_eq!(nodes[1].with_key("whpk_none").get("/v1/accounts/acme-1/webhooks").await.status, 401);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_stream_tells_what_all_nodes_do_and_goes_on_at_another_node() {
     let cluster = Cluster::shared();
@@ -195,6 +219,7 @@ async fn every_stream_tells_what_all_nodes_do_and_goes_on_at_another_node() {
         stream.told_all(6 * 4 * WEBHOOKS).await;
     }
     assert_eq!(moving.told().connections, 7);
+    known_at_once(&apis, &format!("http://127.0.0.2:{}/new", receiver.port())).await;
     // The node of a stream dies, and what it had to send goes on at others.
     wait::until("the stream to be at the last node", PATIENCE, async || {
         moving.hop().await;

@@ -109,7 +109,7 @@ pub(super) async fn commit(api: &Api, events: Vec<NewEvent>) -> Vec<Result<Accep
 
 async fn accept(api: &Api, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let caller = auth::caller(&parts, api)?;
+    let caller = auth::caller(&parts, api).await?;
     if parts.uri.query().is_some_and(|query| !query.is_empty()) {
         crate::page::no_parameters(&crate::page::pairs(parts.uri.query()))?;
     }
@@ -129,7 +129,13 @@ async fn accept(api: &Api, request: Request) -> Result<Response, Problem> {
 }
 
 async fn one(api: &Api, caller: &Caller, headers: &HeaderMap, text: &str) -> Result<Response, Problem> {
-    let mut event = prepare(api, caller, text)?;
+    let mut event = match prepare(api, caller, text) {
+        // Perhaps another node opened the account a moment ago.
+        Err(problem) if problem.status() == StatusCode::NOT_FOUND && api.live.has_learnt().await => {
+            prepare(api, caller, text)?
+        }
+        prepared => prepared?,
+    };
     event.trace = trace(headers);
     event.idempotency = idempotency::of(headers, caller, Some(event.account), "/v1/events", text.as_bytes())?;
     let left = take(api, event.account, 1)?;

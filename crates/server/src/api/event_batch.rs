@@ -102,11 +102,20 @@ pub(super) async fn accept(
     let trace = trace(headers);
     let mut results: Vec<Result<Option<Accepted>, Problem>> = Vec::with_capacity(texts.len());
     let mut events = Vec::with_capacity(texts.len());
+    let mut learnt = false;
     for (place, text) in texts.into_iter().enumerate() {
         if place % BATCH_STRETCH == BATCH_STRETCH - 1 {
             tokio::task::yield_now().await;
         }
-        results.push(prepare(api, caller, text).map(|mut event| {
+        let mut prepared = prepare(api, caller, text);
+        // Perhaps another node opened the account a moment ago.
+        if !learnt && matches!(&prepared, Err(problem) if problem.status() == StatusCode::NOT_FOUND) {
+            learnt = true;
+            if api.live.has_learnt().await {
+                prepared = prepare(api, caller, text);
+            }
+        }
+        results.push(prepared.map(|mut event| {
             event.trace = trace;
             event.idempotency = key.as_ref().map(|key| in_batch(key, events.len(), event.account));
             events.push(event);

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::delivery::Settlement;
 use domain::event::NewEvent;
@@ -29,7 +30,7 @@ use super::partitions::{Day, Partitions};
 use super::replays::ReplayRow;
 use super::shared::Shared;
 use super::{events, hot};
-use crate::rows::stamps::{SLOTS, Stamps, micros};
+use crate::rows::stamps::{RESERVED_AHEAD, SLOTS, Stamps, micros};
 
 /// Fills a slice with chance bytes: the nonces under which secrets are sealed, and what tells nodes apart.
 pub type Chance = Box<dyn FnMut(&mut [u8]) + Send + Sync>;
@@ -111,6 +112,12 @@ impl Engine {
         link.batch(HOT).await?;
         let (slot, reserved) = self.take_slot(&link).await?;
         self.slot = slot;
+        // A node that died a moment ago may have given keys up to there. To give later ones at once would be to place what is
+        // accepted here behind what others accept after it.
+        let lead = reserved.saturating_sub(now.0);
+        if (1..=RESERVED_AHEAD).contains(&lead) {
+            tokio::time::sleep(Duration::from_micros(lead.unsigned_abs())).await;
+        }
         self.stamps = Stamps::of_slot(reserved, slot);
         self.partitions.make(&link, Day::at(now)).await?;
         self.link = Some(link);
@@ -125,14 +132,20 @@ impl Engine {
         }
     }
 
-    /// Takes a number that no other connection holds; keys are given from beyond what was ever reserved.
+    /// Takes a number that no other connection holds; keys are given from beyond what was ever reserved by those who are gone.
+    /// Who is there gives keys of the present moment, as this one will.
     async fn take_slot(&mut self, link: &Link) -> Result<(u16, i64), Fault> {
         let first = (number(&mut self.chance) as u64 % u64::from(SLOTS)) as u16;
         for slot in (0..SLOTS).map(|step| (first + step) % SLOTS) {
             let sql = "SELECT pg_try_advisory_lock($1, $2)";
             let taken = link.row(sql, &[&SLOT_LOCK, &i32::from(slot)]).await?;
             if taken.is_some_and(|row| row.get(0)) {
-                let reserved = link.row("SELECT coalesce(max(reserved), 0) FROM slots", &[]).await?;
+                let sql = "SELECT coalesce(max(reserved), 0) FROM slots
+                           WHERE slot = $2 OR slot NOT IN
+                               (SELECT objid::bigint FROM pg_locks
+                                WHERE locktype = 'advisory' AND classid::bigint = $1::integer AND granted
+                                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
+                let reserved = link.row(sql, &[&SLOT_LOCK, &(slot as i16)]).await?;
                 return Ok((slot, reserved.map_or(0, |row| row.get(0))));
             }
         }

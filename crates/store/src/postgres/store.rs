@@ -262,10 +262,14 @@ impl Chronicle for PostgresStore {
     async fn follow(&self, accounts: Vec<u32>) -> Result<Vec<u32>, StoreError> {
         let before = self.readers.follow(accounts).await?;
         // What others had changed before it was written down is known here too from now on.
+        self.learn().await?;
+        Ok(before)
+    }
+
+    async fn learn(&self) -> Result<(), StoreError> {
         let (answer, learnt) = oneshot::channel();
         let _ = self.queue.send(Message::Learn(answer));
-        learnt.await.map_err(|_| stopped())?;
-        Ok(before)
+        learnt.await.map_err(|_| stopped())
     }
 
     async fn read(&self, accounts: Vec<u32>, after: Option<Mark>, until: Option<Mark>) -> Result<News, StoreError> {

@@ -18,7 +18,7 @@ const MS: i64 = 1_000;
 /// How far a timestamp may lead its key, in microseconds, for the sake of a millisecond of its own.
 const LEAD_MAX: i64 = 250 * MS;
 /// How far ahead timestamps are reserved, in microseconds.
-const RESERVED_AHEAD: i64 = 1_000 * MS;
+pub(crate) const RESERVED_AHEAD: i64 = 1_000 * MS;
 /// From how far ahead of the clock timestamps are worth a warning, in microseconds.
 const LEAD_WARNED: i64 = 5_000 * MS;
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use store::conformance::cluster::Cluster;
 
 use crate::api::Api;
-use crate::nodes::{balanced, drained};
+use crate::nodes::{drained, three, webhooks};
 use crate::receiver::{Receiver, Request, Script, status};
 use crate::room::start;
 use crate::server::{Launch, Server};
@@ -40,21 +40,10 @@ async fn receiver(well: &Arc<AtomicBool>) -> (Receiver, Arrived) {
     (Receiver::start(Script::choosing(None, Arc::new(answer))).await, arrived)
 }
 
-async fn nodes(cluster: &Cluster, receiver: &Receiver, more: Value) -> (Vec<Server>, Launch) {
-    let database = cluster.database();
-    let launch = || Launch::new().on(&database).flags("--allow-private 127.0.0.2/32 --allow-http --retry-schedule 1s");
-    let mut nodes = Vec::new();
-    for _ in 0..3 {
-        nodes.push(start(launch()).await);
-    }
-    balanced(&nodes[0].api, 3).await;
-    for place in 0..WEBHOOKS {
-        let url = format!("http://127.0.0.2:{}/{place}", receiver.port());
-        let mut body = json!({"name": "over", "url": url, "events": ["*"], "id": format!("wh_{place}")});
-        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-        nodes[0].api.post("/v1/accounts/default/webhooks", &body).await.expect(201);
-    }
-    (nodes, launch())
+async fn nodes(receiver: &Receiver, more: &Value) -> (Vec<Server>, Launch) {
+    let (nodes, _, again) = three(&Cluster::shared().database(), "1s").await;
+    webhooks(&nodes, WEBHOOKS, receiver, more).await;
+    (nodes, again)
 }
 
 async fn post(nodes: &[&Api], numbers: std::ops::Range<u64>) {
@@ -75,7 +64,7 @@ async fn a_replay_in_bulk_is_sent_whole_though_a_node_dies() {
     let _machine = wait::the_machine().await;
     let well = Arc::<AtomicBool>::default();
     let (receiver, arrived) = receiver(&well).await;
-    let (mut nodes, _) = nodes(Cluster::shared(), &receiver, json!({})).await;
+    let (mut nodes, _) = nodes(&receiver, &json!({})).await;
     let apis: Vec<Api> = nodes.iter().map(|node| node.api.clone()).collect();
     post(&apis.iter().collect::<Vec<_>>(), 0..30).await;
     drained(&apis[0]).await;
@@ -107,7 +96,7 @@ async fn a_replay_in_bulk_is_sent_whole_though_a_node_dies() {
 async fn an_order_is_kept_while_shards_move() {
     let _machine = wait::the_machine().await;
     let (receiver, arrived) = receiver(&Arc::new(AtomicBool::new(true))).await;
-    let (mut nodes, again) = nodes(Cluster::shared(), &receiver, json!({"order": {"by": "webhook"}})).await;
+    let (mut nodes, again) = nodes(&receiver, &json!({"order": {"by": "webhook"}})).await;
     let apis: Vec<Api> = nodes.iter().map(|node| node.api.clone()).collect();
     post(&apis.iter().collect::<Vec<_>>(), 0..30).await;
     let ended = nodes.remove(2);

@@ -134,27 +134,39 @@ pub(crate) async fn drained(api: &Api) {
     .await;
 }
 
+/// Three nodes on a database, which share evenly `.1` after the last start; and what starts one more.
+pub(crate) async fn three(database: &str, schedule: &str) -> (Vec<Server>, Duration, Launch) {
+    let flags = format!("--allow-private 127.0.0.2/32 --allow-http --retry-schedule {schedule}");
+    let launch = || Launch::new().on(database).flags(&flags);
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(start(launch()).await);
+    }
+    let took = balanced(&nodes[0].api, 3).await;
+    (nodes, took, launch())
+}
+
+/// Makes webhooks that take everything, each with a path of its own, at the nodes in turn; `more` is what else they have.
+pub(crate) async fn webhooks(nodes: &[Server], number: usize, receiver: &Receiver, more: &Value) {
+    for place in 0..number {
+        let url = format!("http://127.0.0.2:{}/{place}", receiver.port());
+        let mut body = json!({"name": "nodes", "url": url, "events": ["*"], "id": format!("wh_{place}")});
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        nodes[place % nodes.len()].api.post("/v1/accounts/default/webhooks", &body).await.expect(201);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_die_stand_still_and_end_and_nothing_is_lost() {
     let _machine = wait::the_machine().await;
     let cluster = Cluster::start(&[]);
     let (receiver, came) = receiver().await;
     let database = cluster.database();
-    let launch =
-        || Launch::new().on(&database).flags("--allow-private 127.0.0.2/32 --allow-http --retry-schedule 1s,1s,1s");
-    let mut nodes = Vec::new();
-    for _ in 0..3 {
-        nodes.push(start(launch()).await);
-    }
+    let (mut nodes, took, _) = three(&database, "1s,1s,1s").await;
+    println!("three nodes share evenly {took:.1?} after the last start");
     let apis: Vec<Api> = nodes.iter().map(|node| node.api.clone()).collect();
     let (one, other) = (&apis[1], &apis[2]);
-    let took = balanced(one, 3).await;
-    println!("three nodes share evenly {took:.1?} after the last start");
-    for place in 0..WEBHOOKS {
-        let url = format!("http://127.0.0.2:{}/{place}", receiver.port());
-        let body = json!({"name": "nodes", "url": url, "events": ["*"], "id": format!("wh_{place}")});
-        one.post("/v1/accounts/default/webhooks", &body).await.expect(201);
-    }
+    webhooks(&nodes, WEBHOOKS, &receiver, &json!({})).await;
     let load = Load::start(&apis);
     load.more(60).await;
 

@@ -12,10 +12,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::api::Api;
-use crate::nodes::{balanced, drained};
+use crate::nodes::{drained, three, webhooks};
 use crate::receiver::{Receiver, Script, status};
-use crate::room::start;
-use crate::server::{Launch, Server};
 use crate::wait;
 
 /// For whatever has to come.
@@ -146,25 +144,6 @@ async fn listen(api: &Api, query: &str, told: &Mutex<Told>) -> Option<()> {
     }
 }
 
-/// Three nodes on one database, which share evenly, and webhooks that go to `receiver`.
-async fn nodes(cluster: &Cluster, receiver: &Receiver, more: Value) -> Vec<Server> {
-    let database = cluster.database();
-    let launch =
-        || Launch::new().on(&database).flags("--allow-private 127.0.0.2/32 --allow-http --retry-schedule 1s,1s,1s,1s");
-    let mut nodes = Vec::new();
-    for _ in 0..3 {
-        nodes.push(start(launch()).await);
-    }
-    balanced(&nodes[0].api, 3).await;
-    for place in 0..WEBHOOKS {
-        let url = format!("http://127.0.0.2:{}/{place}", receiver.port());
-        let mut body = json!({"name": "whole", "url": url, "events": ["*"], "id": format!("wh_{place}")});
-        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-        nodes[place % 3].api.post("/v1/accounts/default/webhooks", &body).await.expect(201);
-    }
-    nodes
-}
-
 async fn post(api: &Api, count: usize) -> Vec<String> {
     let mut events = Vec::new();
     for n in 0..count {
@@ -201,9 +180,9 @@ async fn known_at_once(nodes: &[Api], url: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_stream_tells_what_all_nodes_do_and_goes_on_at_another_node() {
-    let cluster = Cluster::shared();
     let receiver = Receiver::start(Script::answering(None, status(200))).await;
-    let mut nodes = nodes(cluster, &receiver, json!({})).await;
+    let (mut nodes, ..) = three(&Cluster::shared().database(), "1s,1s,1s,1s").await;
+    webhooks(&nodes, WEBHOOKS, &receiver, &json!({})).await;
     let apis: Vec<Api> = nodes.iter().map(|node| node.api.clone()).collect();
     let (still, moving, last) = (
         Stream::open(&apis[..1], 0, "").await,

@@ -137,22 +137,50 @@ pub(super) async fn get_all(link: &Link, keys: &Keys) -> Result<Vec<Waiting>, Fa
     link.rows(sql, &[&keys.shards, &keys.webhooks, &keys.events, &keys.places]).await?.iter().map(read).collect()
 }
 
+/// What rows hold, as arrays.
+#[derive(Default)]
+struct Columns {
+    keys: Keys,
+    accounts: Vec<i32>,
+    types: Vec<i32>,
+    leads: Vec<i32>,
+    due_at: Vec<i64>,
+    attempts: Vec<i32>,
+    retries: Vec<i32>,
+    reasons: Vec<i16>,
+    tests: Vec<bool>,
+    codes: Vec<Option<i32>>,
+    errors: Vec<Option<i16>>,
+    durations: Vec<Option<i64>>,
+}
+
+impl Columns {
+    fn of(all: &[Waiting]) -> Self {
+        let mut columns = Self::default();
+        for Waiting { row, reason } in all {
+            columns.keys.push(row.account, row.webhook, row.id);
+            columns.accounts.push(row.account as i32);
+            columns.types.push(row.event_type as i32);
+            columns.leads.push(row.lead as i32);
+            columns.due_at.push(row.due_at.unwrap_or_default().0);
+            columns.attempts.push(i32::from(row.attempts_made));
+            columns.retries.push(i32::from(row.retries_made));
+            columns.reasons.push(reason_number(*reason) as i16);
+            columns.tests.push(row.test);
+            columns.codes.push(row.code.map(i32::from));
+            columns.errors.push(row.error.map(|error| error_number(error) as i16));
+            columns.durations.push(row.duration_micros());
+        }
+        columns
+    }
+}
+
 /// Writes the rows of deliveries that were just accepted.
 pub(super) async fn insert(link: &Link, all: &[Waiting]) -> Result<(), Fault> {
     if all.is_empty() {
         return Ok(());
     }
-    let mut keys = Keys::default();
-    let (mut accounts, mut types, mut leads) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut due_at, mut reasons) = (Vec::new(), Vec::new());
-    for Waiting { row, reason } in all {
-        keys.push(row.account, row.webhook, row.id);
-        accounts.push(row.account as i32);
-        types.push(row.event_type as i32);
-        leads.push(row.lead as i32);
-        due_at.push(row.due_at.unwrap_or_default().0);
-        reasons.push(reason_number(*reason) as i16);
-    }
+    let Columns { keys, accounts, types, leads, due_at, reasons, .. } = Columns::of(all);
     link.run(
         "INSERT INTO hot (shard, webhook, event, place, account, type, lead, due_at, attempts_made, retries_made, reason, test)
          SELECT k.shard, k.webhook, k.event, k.place, k.account, k.type, k.lead, k.due_at, 0, 0, k.reason, k.reason = 3
@@ -180,24 +208,8 @@ pub(super) async fn put(link: &Link, all: &[Waiting]) -> Result<(), Fault> {
     if all.is_empty() {
         return Ok(());
     }
-    let mut keys = Keys::default();
-    let (mut accounts, mut types, mut leads, mut due_at) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut attempts, mut retries, mut reasons, mut tests) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut codes, mut errors, mut durations) = (Vec::new(), Vec::new(), Vec::new());
-    for Waiting { row, reason } in all {
-        keys.push(row.account, row.webhook, row.id);
-        accounts.push(row.account as i32);
-        types.push(row.event_type as i32);
-        leads.push(row.lead as i32);
-        due_at.push(row.due_at.unwrap_or_default().0);
-        attempts.push(i32::from(row.attempts_made));
-        retries.push(i32::from(row.retries_made));
-        reasons.push(reason_number(*reason) as i16);
-        tests.push(row.test);
-        codes.push(row.code.map(i32::from));
-        errors.push(row.error.map(|error| error_number(error) as i16));
-        durations.push(row.duration_micros());
-    }
+    let Columns { keys, accounts, types, leads, due_at, attempts, retries, reasons, tests, codes, errors, durations } =
+        Columns::of(all);
     link.run(
         "INSERT INTO hot (shard, webhook, event, place, account, type, lead, due_at, attempts_made, retries_made, reason,
                           test, code, error, duration)

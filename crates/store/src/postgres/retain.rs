@@ -17,6 +17,17 @@ const AT_ONCE: i64 = 500;
 /// How many accounts one round looks at.
 const ACCOUNTS_AT_ONCE: usize = 200;
 
+/// Part of a `WITH` that deletes everything of the events whose keys are in its `gone`, all of account `$1`.
+macro_rules! delete_gone {
+    () => {
+        "one AS (DELETE FROM attempts AS a USING gone WHERE a.account = $1 AND a.event = gone.key),
+         two AS (DELETE FROM replayed AS r USING gone WHERE r.account = $1 AND r.event = gone.key),
+         three AS (DELETE FROM deliveries AS d USING gone WHERE d.account = $1 AND d.event = gone.key),
+         four AS (DELETE FROM events AS e USING gone WHERE e.account = $1 AND e.key = gone.key)"
+    };
+}
+pub(super) use delete_gone;
+
 /// How far retention has come through each account's events.
 #[derive(Debug, Default)]
 pub(super) struct Passes {
@@ -137,7 +148,8 @@ async fn delete_ended(link: &Link, account: u32, after: i64, until: Timestamp) -
     let below = domain::id::EventId::first_at(until.0.max(0)).0 as i64;
     let row = link
         .row(
-            "WITH old AS MATERIALIZED (
+            concat!(
+                "WITH old AS MATERIALIZED (
                  SELECT key, length(targets) / 4 AS targets FROM events
                  WHERE account = $1 AND key > $2 AND key < $3 ORDER BY key LIMIT $5
              ), held AS MATERIALIZED (
@@ -146,16 +158,11 @@ async fn delete_ended(link: &Link, account: u32, after: i64, until: Timestamp) -
              ), gone AS MATERIALIZED (
                  SELECT key FROM old LEFT JOIN (SELECT event, count(*) AS number FROM held GROUP BY event) AS h ON h.event = key
                  WHERE targets = coalesce(h.number, 0)
-             ), one AS (
-                 DELETE FROM attempts AS a USING gone WHERE a.account = $1 AND a.event = gone.key
-             ), two AS (
-                 DELETE FROM replayed AS r USING gone WHERE r.account = $1 AND r.event = gone.key
-             ), three AS (
-                 DELETE FROM deliveries AS d USING gone WHERE d.account = $1 AND d.event = gone.key
-             ), four AS (
-                 DELETE FROM events AS e USING gone WHERE e.account = $1 AND e.key = gone.key
-             )
-             SELECT (SELECT count(*) FROM old), (SELECT count(*) FROM gone), (SELECT coalesce(max(key), -1) FROM old)",
+             ), ",
+                delete_gone!(),
+                "
+             SELECT (SELECT count(*) FROM old), (SELECT count(*) FROM gone), (SELECT coalesce(max(key), -1) FROM old)"
+            ),
             &[&(account as i32), &after, &below, &until.0, &AT_ONCE],
         )
         .await?;
@@ -182,11 +189,11 @@ pub(super) async fn erase(link: &Link) -> Result<bool, Fault> {
         .await?;
     let events = link
         .run(
-            "WITH gone AS MATERIALIZED (SELECT key FROM events WHERE account = $1 ORDER BY key LIMIT 2000),
-             one AS (DELETE FROM attempts AS a USING gone WHERE a.account = $1 AND a.event = gone.key),
-             two AS (DELETE FROM replayed AS r USING gone WHERE r.account = $1 AND r.event = gone.key),
-             three AS (DELETE FROM deliveries AS d USING gone WHERE d.account = $1 AND d.event = gone.key)
-             DELETE FROM events AS e USING gone WHERE e.account = $1 AND e.key = gone.key",
+            concat!(
+                "WITH gone AS MATERIALIZED (SELECT key FROM events WHERE account = $1 ORDER BY key LIMIT 2000), ",
+                delete_gone!(),
+                " SELECT FROM gone"
+            ),
             &[&account],
         )
         .await?;

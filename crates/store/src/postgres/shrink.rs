@@ -10,7 +10,7 @@ use domain::time::Timestamp;
 use super::connection::Link;
 use super::fault::Fault;
 use super::partitions::days;
-use super::retain::{Retained, drop_day};
+use super::retain::{Retained, delete_gone, drop_day};
 use super::shared::Shared;
 
 /// How many events a batch looks at.
@@ -139,7 +139,8 @@ struct Gone {
 async fn delete_oldest(link: &Link, account: u32, after: i64, over: i64) -> Result<Gone, Fault> {
     let row = link
         .row(
-            "WITH old AS MATERIALIZED (
+            concat!(
+                "WITH old AS MATERIALIZED (
                  SELECT key, octet_length(targets) / 4 AS targets, octet_length(data) AS data FROM events
                  WHERE account = $1 AND key > $2 ORDER BY key LIMIT $4
              ), held AS MATERIALIZED (
@@ -154,17 +155,12 @@ async fn delete_oldest(link: &Link, account: u32, after: i64, over: i64) -> Resu
              ), gone AS MATERIALIZED (
                  SELECT key, bytes FROM (SELECT key, bytes, sum(bytes) OVER (ORDER BY key) - bytes AS before FROM ended) AS so_far
                  WHERE before < $3::bigint
-             ), one AS (
-                 DELETE FROM attempts AS a USING gone WHERE a.account = $1 AND a.event = gone.key
-             ), two AS (
-                 DELETE FROM replayed AS r USING gone WHERE r.account = $1 AND r.event = gone.key
-             ), three AS (
-                 DELETE FROM deliveries AS d USING gone WHERE d.account = $1 AND d.event = gone.key
-             ), four AS (
-                 DELETE FROM events AS e USING gone WHERE e.account = $1 AND e.key = gone.key
-             )
+             ), ",
+                delete_gone!(),
+                "
              SELECT (SELECT count(*) FROM old), (SELECT count(*) FROM gone), (SELECT coalesce(max(key), -1) FROM old),
-                    (SELECT coalesce(sum(bytes), 0)::bigint FROM gone)",
+                    (SELECT coalesce(sum(bytes), 0)::bigint FROM gone)"
+            ),
             &[&(account as i32), &after, &over, &AT_ONCE],
         )
         .await?;

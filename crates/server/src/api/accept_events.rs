@@ -129,13 +129,7 @@ async fn accept(api: &Api, request: Request) -> Result<Response, Problem> {
 }
 
 async fn one(api: &Api, caller: &Caller, headers: &HeaderMap, text: &str) -> Result<Response, Problem> {
-    let mut event = match prepare(api, caller, text) {
-        // Perhaps another node opened the account a moment ago.
-        Err(problem) if problem.status() == StatusCode::NOT_FOUND && api.live.has_learnt().await => {
-            prepare(api, caller, text)?
-        }
-        prepared => prepared?,
-    };
+    let mut event = prepare(api, caller, text, &mut false).await?;
     event.trace = trace(headers);
     event.idempotency = idempotency::of(headers, caller, Some(event.account), "/v1/events", text.as_bytes())?;
     let left = take(api, event.account, 1)?;
@@ -191,8 +185,23 @@ pub(super) fn refusal(error: AcceptError) -> Problem {
     }
 }
 
-/// Checks one event; it is accepted by [`domain::store::Store::accept`] only.
-pub(super) fn prepare(api: &Api, caller: &Caller, text: &str) -> Result<NewEvent, Problem> {
+/// Checks one event; it is accepted by [`domain::store::Store::accept`] only. `learnt`: whether this request has made the node
+/// learn what others have changed.
+pub(super) async fn prepare(api: &Api, caller: &Caller, text: &str, learnt: &mut bool) -> Result<NewEvent, Problem> {
+    match check(api, caller, text) {
+        // Perhaps another node opened the account a moment ago.
+        Err(problem)
+            if problem.status() == StatusCode::NOT_FOUND
+                && !std::mem::replace(learnt, true)
+                && api.live.has_learnt().await =>
+        {
+            check(api, caller, text)
+        }
+        checked => checked,
+    }
+}
+
+fn check(api: &Api, caller: &Caller, text: &str) -> Result<NewEvent, Problem> {
     let mut input = Input::parse(text, &NAMES)?;
     let account = read_account(&mut input);
     let event_type = read_type(api, &mut input);

@@ -107,15 +107,7 @@ pub(super) async fn accept(
         if place % BATCH_STRETCH == BATCH_STRETCH - 1 {
             tokio::task::yield_now().await;
         }
-        let mut prepared = prepare(api, caller, text);
-        // Perhaps another node opened the account a moment ago.
-        if !learnt && matches!(&prepared, Err(problem) if problem.status() == StatusCode::NOT_FOUND) {
-            learnt = true;
-            if api.live.has_learnt().await {
-                prepared = prepare(api, caller, text);
-            }
-        }
-        results.push(prepared.map(|mut event| {
+        results.push(prepare(api, caller, text, &mut learnt).await.map(|mut event| {
             event.trace = trace;
             event.idempotency = key.as_ref().map(|key| in_batch(key, events.len(), event.account));
             events.push(event);

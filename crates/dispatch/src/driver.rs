@@ -13,7 +13,7 @@ use domain::in_flight::InFlight;
 use domain::order::{Order, OrderKey};
 use domain::policy::Policy;
 use domain::replay::ReplayChange;
-use domain::shard::{SHARDS, Shard};
+use domain::shard::SHARDS;
 use domain::store::{Change, ChangeError, Fact, Store, StoreError};
 use domain::time::{Clock, Timestamp};
 use domain::trace::Tracer;
@@ -44,7 +44,8 @@ enum Message {
     Facts(Vec<Fact>),
     Input(Input),
     Lease(leases::Input),
-    AcceptedElsewhere(Vec<Shard>),
+    /// Other nodes have accepted more than they have named.
+    Many,
     Ask(Vec<(u32, DeliveryId)>, oneshot::Sender<Vec<Option<Waits>>>),
     Drain(oneshot::Sender<()>),
     Pulse(oneshot::Sender<Pulse>),
@@ -221,7 +222,7 @@ impl Driver {
                     }
                     Message::Input(input) => self.scheduler.take(now, input),
                     Message::Lease(input) => self.lease(now, input),
-                    Message::AcceptedElsewhere(shards) => self.accepted_elsewhere(&shards),
+                    Message::Many => self.member.iter_mut().for_each(Member::look_soon),
                     Message::Ask(deliveries, answer) => {
                         let waits = |(webhook, delivery)| self.scheduler.waits(now, webhook, delivery);
                         // Whoever asked may have gone.
@@ -343,6 +344,20 @@ impl Driver {
                         tracing::error!(%error, "what other nodes have accepted could not be read");
                     }
                     Input::Arrivals(rows.ok())
+                });
+            }
+            Output::LoadNamed(named) => {
+                let (sender, member) = (Arc::clone(&self.sender), self.member.as_ref());
+                let Some(arrivals) = member.map(|member| Arc::clone(&member.arrivals)) else { return };
+                self.answer(async move {
+                    let found = arrivals.arrived(named).await.map(|(rows, events)| {
+                        sender.loader.keep(&rows, events);
+                        rows
+                    });
+                    if let Err(error) = &found {
+                        tracing::error!(%error, "what other nodes have named could not be read");
+                    }
+                    Input::Named(found.ok())
                 });
             }
             Output::HeldSent { webhook, version } => {

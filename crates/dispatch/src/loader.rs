@@ -1,9 +1,11 @@
 //! Events that attempts need, loaded together: what is wanted while one load is under way goes into the next. Where many nodes
-//! share the work, most of what one sends was accepted by another, and a load for each attempt would be most of the database's work.
+//! share the work, most of what one sends was accepted by another, and a load for each attempt would be most of the database's work. What
+//! others have named comes with its events, which are kept here until then, as many as there is room for.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use domain::delivery::Due;
 use domain::event::Event;
 use domain::id::EventId;
 use domain::store::{Store, StoreError};
@@ -12,6 +14,9 @@ use tokio::sync::oneshot;
 
 /// How many events one load brings at most.
 const AT_ONCE: usize = 256;
+/// The bytes of events that are kept at most, and what each counts beside its data.
+const KEPT_MAX: usize = 16 * 1024 * 1024;
+const KEPT_EACH: usize = 256;
 
 /// An event that is wanted, and who waits for it.
 struct Wanted {
@@ -20,8 +25,52 @@ struct Wanted {
     answer: oneshot::Sender<Option<Arc<Event>>>,
 }
 
+/// Events that have come before they were wanted, each with how many deliveries will want it.
+#[derive(Default)]
+struct Kept {
+    events: HashMap<(u32, EventId), (Arc<Event>, usize)>,
+    /// In the order in which they came; some of them have been taken since.
+    order: VecDeque<(u32, EventId)>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn put(&mut self, event: Arc<Event>, wanted: usize) {
+        let key = (event.account, event.id);
+        self.take_out(key);
+        self.bytes += event.data.len() + KEPT_EACH;
+        self.events.insert(key, (event, wanted));
+        self.order.push_back(key);
+        while self.bytes > KEPT_MAX || self.order.len() > KEPT_MAX / KEPT_EACH {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.take_out(oldest);
+        }
+    }
+
+    fn take(&mut self, key: (u32, EventId)) -> Option<Arc<Event>> {
+        let (event, wanted) = self.events.get_mut(&key)?;
+        *wanted = wanted.saturating_sub(1);
+        if *wanted > 0 {
+            return Some(Arc::clone(event));
+        }
+        self.take_out(key)
+    }
+
+    fn take_out(&mut self, key: (u32, EventId)) -> Option<Arc<Event>> {
+        let (event, _) = self.events.remove(&key)?;
+        self.bytes -= event.data.len() + KEPT_EACH;
+        if self.events.is_empty() {
+            self.order.clear();
+        }
+        Some(event)
+    }
+}
+
 /// Loads events. It ends once nobody can ask it any more.
-pub(crate) struct Loader(UnboundedSender<Wanted>);
+pub(crate) struct Loader {
+    wanted: UnboundedSender<Wanted>,
+    kept: Mutex<Kept>,
+}
 
 impl Loader {
     /// A loader on the present runtime.
@@ -32,13 +81,30 @@ impl Loader {
             async move { store.load(ids).await }
         };
         tokio::spawn(run(load, queue));
-        Self(wanted)
+        Self { wanted, kept: Mutex::default() }
+    }
+
+    /// Keeps the events of deliveries that are about to be sent.
+    pub(crate) fn keep(&self, of: &[Due], events: Vec<Arc<Event>>) {
+        let mut wanted: HashMap<EventId, usize> = HashMap::with_capacity(of.len());
+        for due in of {
+            *wanted.entry(due.delivery.event).or_default() += 1;
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        for event in events {
+            if let Some(wanted) = wanted.get(&event.id) {
+                kept.put(event, *wanted);
+            }
+        }
     }
 
     /// An event of an account; `None` if there is none, or it could not be read.
     pub(crate) async fn load(&self, account: u32, event: EventId) -> Option<Arc<Event>> {
+        if let Some(event) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take((account, event)) {
+            return Some(event);
+        }
         let (answer, answered) = oneshot::channel();
-        self.0.send(Wanted { account, event, answer }).ok()?;
+        self.wanted.send(Wanted { account, event, answer }).ok()?;
         answered.await.ok().flatten()
     }
 }
@@ -105,7 +171,7 @@ mod tests {
                 Ok(ids.into_iter().filter(|(account, _)| *account != 3).map(|(of, id)| event(of, id.0)).collect())
             }
         };
-        let loader = Loader(wanted);
+        let loader = Loader { wanted, kept: Mutex::default() };
         let running = tokio::spawn(run(load, queue));
         let (loader, let_go) = (&loader, || go.send(()).expect("it runs"));
         let first = async {
@@ -137,5 +203,53 @@ mod tests {
         let all = [vec![(1, EventId(5))], vec![(2, EventId(7)), (3, EventId(6))], vec![(4, EventId(8))]];
         assert_eq!(*asked.lock().expect("nobody panics"), all);
         running.abort();
+    }
+
+    #[tokio::test]
+    async fn what_came_before_it_was_wanted_is_given_to_each_that_wants_it() {
+        let (wanted, mut queue) = unbounded_channel();
+        let loader = Loader { wanted, kept: Mutex::default() };
+        let due = |event: u64, place: u16| Due {
+            delivery: domain::id::DeliveryId { event: EventId(event), place },
+            webhook: 1,
+            due_at: Timestamp(1),
+            attempts_made: 0,
+            retries_made: 0,
+            reason: domain::attempt::Reason::First,
+        };
+        // Nothing of event 8 waits any more.
+        loader.keep(&[due(7, 0), due(7, 3), due(9, 0)], vec![event(1, 7), event(1, 8), event(2, 9)]);
+        for _ in 0..2 {
+            assert_eq!(loader.load(1, EventId(7)).await.map(|event| event.id), Some(EventId(7)));
+        }
+        assert_eq!(loader.load(2, EventId(9)).await.map(|event| event.account), Some(2));
+        let kept = loader.kept.lock().expect("nobody panics");
+        assert_eq!((kept.events.len(), kept.order.len(), kept.bytes), (0, 0, 0));
+        drop(kept);
+        assert!(queue.try_recv().is_err(), "nothing was loaded");
+    }
+
+    #[test]
+    fn as_many_are_kept_as_there_is_room_for() {
+        let mut kept = Kept::default();
+        let large = |id| Arc::new(Event { data: vec![b' '; KEPT_MAX / 4].into(), ..(*event(1, id)).clone() });
+        (0..9).for_each(|id| kept.put(large(id), 1));
+        let mut left: Vec<u64> = kept.events.keys().map(|(_, id)| id.0).collect();
+        left.sort_unstable();
+        assert_eq!(left, [6, 7, 8]);
+        // One that is kept already is not counted twice.
+        kept.put(large(8), 1);
+        assert_eq!((kept.events.len(), kept.bytes), (3, 3 * (KEPT_MAX / 4 + KEPT_EACH)));
+        for id in 6..9 {
+            assert!(kept.take((1, EventId(id))).is_some());
+        }
+        assert_eq!((kept.bytes, kept.order.len()), (0, 0));
+        // Those that were taken leave no trace that only grows, though one stays.
+        kept.put(event(2, 1), 1);
+        for id in 0..200_000 {
+            kept.put(event(1, id), 1);
+            kept.take((1, EventId(id)));
+        }
+        assert!(kept.order.len() <= KEPT_MAX / KEPT_EACH + 1);
     }
 }

@@ -225,6 +225,8 @@ impl Scheduler {
             Input::Hold { leases, webhooks } => self.hold(now, &leases, webhooks),
             Input::LookForArrivals => self.look_for_arrivals(now),
             Input::Arrivals(rows) => self.arrived(now, rows),
+            Input::Accepted(arrivals) => self.accepted_elsewhere(arrivals),
+            Input::Named(rows) => self.named(now, rows),
             Input::WindDown(shards) => self.wind_down(&shards),
             Input::LetGo(shards) => self.let_go(&shards),
             Input::Due(rows) => self.planned(now, rows),

@@ -1,10 +1,14 @@
 //! The seam to what equal nodes share: who lives, who holds which shard, and the word that something has changed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::shard::{Lease, Shard, Terms};
+use crate::delivery::Due;
+use crate::event::Event;
+use crate::id::DeliveryId;
+use crate::shard::{Lease, Terms};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
@@ -89,8 +93,28 @@ pub enum Hint {
     Nodes,
     /// Shards were given back.
     Freed,
-    /// Deliveries of these shards were accepted.
-    Accepted(Vec<Shard>),
+    /// These deliveries were accepted.
+    Accepted(Vec<Arrival>),
+    /// More deliveries were accepted than are worth naming.
+    Many,
+}
+
+/// A delivery that one node has accepted and another is to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Arrival {
+    /// The number of its account.
+    pub account: u32,
+    /// The number of its webhook.
+    pub webhook: u32,
+    /// The delivery.
+    pub delivery: DeliveryId,
+}
+
+/// Where deliveries are read that other nodes have accepted.
+#[async_trait]
+pub trait Arrivals: Send + Sync {
+    /// Those of these deliveries that wait, and their events.
+    async fn arrived(&self, arrivals: Vec<Arrival>) -> Result<(Vec<Due>, Vec<Arc<Event>>), StoreError>;
 }
 
 /// What equal nodes share.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use domain::chronicle::Chronicle;
+use domain::cluster::Arrivals;
 use domain::directory::SharedDirectory;
 use domain::shard::Holdings;
 use domain::store::{Fact, Store};
@@ -112,6 +113,14 @@ impl Kept {
         match self {
             Self::Sqlite(store) => Arc::clone(store) as Arc<dyn Store>,
             Self::Postgres(store) => Arc::clone(store) as Arc<dyn Store>,
+        }
+    }
+
+    /// Where deliveries are read that other nodes have accepted, where there may be others.
+    pub(crate) fn arrivals(&self) -> Option<Arc<dyn Arrivals>> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(store) => Some(Arc::clone(store) as Arc<dyn Arrivals>),
         }
     }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use dispatch::{Feed, Sharing};
-use domain::cluster::Cluster;
+use domain::cluster::{Arrival, Arrivals, Cluster};
+use domain::id::DeliveryId;
 use domain::shard::{Holdings, Shard, Terms};
 use domain::store::Fact;
 use store::postgres::{Identity, Leases};
@@ -52,9 +53,9 @@ impl Shared {
         self.leases.clone()
     }
 
-    /// What the dispatcher shares the work through.
-    pub(crate) fn sharing(&self) -> Sharing {
-        Sharing { cluster: self.cluster(), holdings: self.holdings() }
+    /// What the dispatcher shares the work through; it reads there what others have accepted.
+    pub(crate) fn sharing(&self, arrivals: Arc<dyn Arrivals>) -> Sharing {
+        Sharing { cluster: self.cluster(), arrivals, holdings: self.holdings() }
     }
 
     /// Tells the owners of what was accepted here for webhooks of theirs.
@@ -62,8 +63,12 @@ impl Shared {
         let mut elsewhere = Vec::new();
         for fact in facts {
             if let Fact::Accepted { event, .. } = fact {
-                let shards = event.targets.iter().map(|webhook| Shard::of(event.account, *webhook));
-                elsewhere.extend(shards.filter(|shard| self.holdings.epoch(*shard).is_none()));
+                for (place, &webhook) in (0u16..).zip(&event.targets) {
+                    let (account, delivery) = (event.account, DeliveryId { event: event.id, place });
+                    if self.holdings.epoch(Shard::of(account, webhook)).is_none() {
+                        elsewhere.push(Arrival { account, webhook, delivery });
+                    }
+                }
             }
         }
         if !elsewhere.is_empty() {

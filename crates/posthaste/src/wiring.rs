@@ -135,7 +135,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
             in_flight: in_flight.clone(),
             tracer: tracer.clone(),
             seed: u64::from_le_bytes(chance::bytes()),
-            sharing: shared.as_ref().map(Shared::sharing),
+            sharing: shared.as_ref().zip(kept.arrivals()).map(|(shared, arrivals)| shared.sharing(arrivals)),
         },
         &feed,
         facts,

@@ -415,7 +415,7 @@ impl World {
                     let change = ReplayChange::Pause { replay, cause };
                     self.plan_step(replay, change);
                 }
-                Output::Quiet(_) | Output::Dropped(_) | Output::LoadArrivals(_) => {
+                Output::Quiet(_) | Output::Dropped(_) | Output::LoadArrivals(_) | Output::LoadNamed(_) => {
                     return Err(Violation("one process owns everything, and loses nothing".to_owned()));
                 }
                 Output::HeldSent { webhook, version } => {

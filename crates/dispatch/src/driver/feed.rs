@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Message;
 use crate::leases;
+use crate::scheduler::Input;
 
 /// Where the store tells what it has committed, before there is a dispatcher.
 #[derive(Clone)]
@@ -27,7 +28,8 @@ impl Feed {
         let message = match hint {
             Hint::Nodes => Message::Lease(leases::Input::Nudged),
             Hint::Freed => Message::Lease(leases::Input::Freed),
-            Hint::Accepted(shards) => Message::AcceptedElsewhere(shards),
+            Hint::Accepted(arrivals) => Message::Input(Input::Accepted(arrivals)),
+            Hint::Many => Message::Many,
         };
         // As above.
         let _ = self.0.send(message);

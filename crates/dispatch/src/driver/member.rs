@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use domain::cluster::{Cluster, Report};
+use domain::cluster::{Arrivals, Cluster, Report};
 use domain::shard::{Holdings, SHARDS, Shard};
 use domain::time::Timestamp;
 use domain::webhook::Webhook;
@@ -14,17 +14,18 @@ use super::{Driver, Gauges, Message};
 use crate::leases::{Input, Leases, Output};
 use crate::scheduler;
 
-/// How often the disk is looked at for what other nodes have accepted, if none of them says so.
+/// How often the disk is looked at for what other nodes have accepted and has not been named: what they say may be lost.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
-/// How long after a look the next one comes if somebody says so: with much under way somebody always does, and one look finds what
-/// many have said.
-const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(10);
+/// How long after a look the next one comes if somebody has accepted more than is worth naming.
+const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// What the work is shared through.
 #[derive(Clone)]
 pub struct Sharing {
     /// What all nodes share.
     pub cluster: Arc<dyn Cluster>,
+    /// Where deliveries are read that other nodes have accepted.
+    pub arrivals: Arc<dyn Arrivals>,
     /// The shards that this node holds: the driver's to write, the store's to read.
     pub holdings: Holdings,
 }
@@ -32,7 +33,8 @@ pub struct Sharing {
 /// This node among the others.
 pub(super) struct Member {
     cluster: Arc<dyn Cluster>,
-    pub(super) holdings: Holdings,
+    pub(super) arrivals: Arc<dyn Arrivals>,
+    holdings: Holdings,
     leases: Leases,
     /// The zero of its monotonic clock.
     began: Instant,
@@ -45,11 +47,12 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn new(sharing: Sharing) -> Self {
-        let Sharing { cluster, holdings } = sharing;
+        let Sharing { cluster, arrivals, holdings } = sharing;
         let leases = Leases::new(cluster.terms(), SHARDS);
         let began = Instant::now();
         Self {
             cluster,
+            arrivals,
             holdings,
             leases,
             began,
@@ -92,8 +95,8 @@ impl Member {
         looks
     }
 
-    /// Others have accepted something: there is something to look for.
-    fn look_soon(&mut self) {
+    /// Others have accepted much: there is something to look for.
+    pub(super) fn look_soon(&mut self) {
         self.look_at = self.look_at.min(self.looked_at + LOOKS_AGAIN_AFTER);
     }
 }
@@ -107,14 +110,6 @@ impl Driver {
         self.lease(now, Input::Tick);
         if let Some(member) = &self.member {
             self.scheduler.may_start(member.may_start());
-        }
-    }
-
-    /// Other nodes have accepted deliveries of these shards.
-    pub(super) fn accepted_elsewhere(&mut self, shards: &[Shard]) {
-        let held = |member: &&mut Member| shards.iter().any(|shard| member.holdings.epoch(*shard).is_some());
-        if let Some(member) = self.member.as_mut().filter(held) {
-            member.look_soon();
         }
     }
 

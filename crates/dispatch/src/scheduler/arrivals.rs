@@ -1,10 +1,12 @@
-//! What other nodes have accepted for the shards that this one holds. They say so, but what they say may be lost: the disk is
-//! looked at as well, by what has come due within the last moments.
+//! What other nodes have accepted for the shards that this one holds. They name it, and it is read by its name, since it may have been
+//! sent or cancelled by the time that its name is heard. What they say may be lost: the disk is looked at as well, now and then, by
+//! what has come due within the last moments.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use domain::attempt::Reason;
+use domain::cluster::Arrival;
 use domain::delivery::Due;
 use domain::id::{DeliveryId, EventId};
 use domain::time::Timestamp;
@@ -26,6 +28,8 @@ const DEEP_EVERY: Duration = Duration::from_secs(15);
 const READ_AGAIN_EVERY: Duration = Duration::from_secs(300);
 /// How far the ids of events may lie apart that were accepted one after the other, by different nodes.
 const APART: Duration = Duration::from_secs(30);
+/// How many deliveries one load by their names brings at most.
+const NAMED_AT_ONCE: usize = 1_000;
 
 /// The looks at what has arrived.
 #[derive(Debug, Default)]
@@ -41,6 +45,11 @@ pub(super) struct Arrivals {
     again: bool,
     /// Deliveries that were recorded while the load was under way: what it brings of them is out of date.
     settled_meanwhile: HashSet<DeliveryId>,
+    /// What was named and is not asked for yet.
+    named: Vec<Arrival>,
+    /// The number of the load of named ones under way, and what was recorded meanwhile.
+    asking: Option<u64>,
+    settled_since_asked: HashSet<DeliveryId>,
 }
 
 impl Arrivals {
@@ -52,6 +61,9 @@ impl Arrivals {
     pub(super) fn settled(&mut self, delivery: DeliveryId) {
         if self.loading.is_some() {
             self.settled_meanwhile.insert(delivery);
+        }
+        if self.asking.is_some() {
+            self.settled_since_asked.insert(delivery);
         }
     }
 }
@@ -109,20 +121,74 @@ impl Scheduler {
         let rows = rows.unwrap_or_default();
         let next = rows.last().filter(|_| rows.len() >= self.bounds.due).map(|last| (last.due_at, last.delivery));
         for due in rows.into_iter().filter(|due| !settled.contains(&due.delivery)) {
-            if !self.read_since_held(due.webhook, load) || !self.is_news(now, &due) {
-                continue;
-            }
-            let in_order = self.lanes.get(&due.webhook).is_some_and(|lane| lane.ordered.is_some());
-            if in_order && keeps_order(&due) {
-                self.grown_in_order(now, due.webhook, due.delivery.event);
-            } else {
-                self.learn_of_loaded(now, Job::on_disk(due));
-            }
+            self.take_in(now, due, load);
         }
         if let Some(after) = next.filter(|_| !self.crowded()) {
             self.load_arrivals(after, until);
         } else if self.parts.as_mut().is_some_and(|parts| std::mem::take(&mut parts.arrivals.again)) {
             self.look_for_arrivals(now);
+        }
+    }
+
+    /// Other nodes have accepted these.
+    pub(super) fn accepted_elsewhere(&mut self, arrivals: Vec<Arrival>) {
+        for arrival in arrivals {
+            let Arrival { account, webhook, delivery } = arrival;
+            if self.lease(account, webhook).is_none() || self.known.contains_key(&delivery) {
+                continue;
+            }
+            // Of a webhook that is not known yet, a look finds it.
+            if self.lanes.contains_key(&webhook)
+                && let Some(parts) = &mut self.parts
+            {
+                parts.arrivals.named.push(arrival);
+            }
+        }
+        self.ask_for_named();
+    }
+
+    /// Asks for what was named, unless that is being done.
+    fn ask_for_named(&mut self) {
+        let crowded = self.crowded();
+        let Some(arrivals) = self.parts.as_mut().map(|parts| &mut parts.arrivals) else { return };
+        if crowded {
+            // As what was accepted here and has no room: it is found on disk.
+            arrivals.named.clear();
+        }
+        if arrivals.asking.is_some() || arrivals.named.is_empty() {
+            return;
+        }
+        self.loads += 1;
+        arrivals.asking = Some(self.loads);
+        let most = arrivals.named.len().min(NAMED_AT_ONCE);
+        self.out.push(Output::LoadNamed(arrivals.named.drain(..most).collect()));
+    }
+
+    /// A load of named deliveries has ended; `None` if it could not be done.
+    pub(super) fn named(&mut self, now: Timestamp, rows: Option<Vec<Due>>) {
+        let Some(arrivals) = self.parts.as_mut().map(|parts| &mut parts.arrivals) else { return };
+        let Some(load) = arrivals.asking.take() else { return };
+        let settled = std::mem::take(&mut arrivals.settled_since_asked);
+        if rows.is_none() {
+            // A look finds them.
+            arrivals.back_at = Timestamp(0);
+        }
+        for due in rows.into_iter().flatten().filter(|due| !settled.contains(&due.delivery)) {
+            self.take_in(now, due, load);
+        }
+        self.ask_for_named();
+    }
+
+    /// Takes in a row that a load has brought.
+    fn take_in(&mut self, now: Timestamp, due: Due, load: u64) {
+        if !self.read_since_held(due.webhook, load) || !self.is_news(now, &due) {
+            return;
+        }
+        let in_order = self.lanes.get(&due.webhook).is_some_and(|lane| lane.ordered.is_some());
+        if in_order && keeps_order(&due) {
+            self.grown_in_order(now, due.webhook, due.delivery.event);
+        } else {
+            self.learn_of_loaded(now, Job::on_disk(due));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use domain::attempt::Outcome;
+use domain::cluster::Arrival;
 use domain::delivery::{Due, Settlement};
 use domain::event::Event;
 use domain::id::DeliveryId;
@@ -41,6 +42,10 @@ pub enum Input {
     LookForArrivals,
     /// An [`Output::LoadArrivals`] has ended; `None` if it could not be done.
     Arrivals(Option<Vec<Due>>),
+    /// Other nodes have accepted these.
+    Accepted(Vec<Arrival>),
+    /// An [`Output::LoadNamed`] has ended: those that wait; `None` if they could not be read.
+    Named(Option<Vec<Due>>),
     /// These shards are to be given back: nothing more of them is started. [`Output::Quiet`] answers.
     WindDown(Vec<Shard>),
     /// This node holds these shards no longer.
@@ -99,6 +104,8 @@ pub enum Output {
     LoadDue(LoadDue),
     /// Load what other nodes may have accepted; [`Input::Arrivals`] is expected.
     LoadArrivals(LoadDue),
+    /// Load those of these that wait, which other nodes have accepted; [`Input::Named`] is expected.
+    LoadNamed(Vec<Arrival>),
     /// Load what waits on disk for a webhook; [`Input::Backlog`] is expected.
     LoadBacklog {
         /// The webhook's number.

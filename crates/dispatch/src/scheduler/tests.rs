@@ -99,6 +99,11 @@ impl Bench {
                     rows.truncate(load.limit);
                     self.take(Input::Arrivals(Some(rows)));
                 }
+                Output::LoadNamed(arrivals) => {
+                    let named = |due: &&Due| arrivals.iter().any(|arrival| arrival.delivery == due.delivery);
+                    let rows = self.on_disk.iter().filter(named).copied().collect();
+                    self.take(Input::Named(Some(rows)));
+                }
                 Output::LoadBacklog { webhook, load, after, until, limit, order } => {
                     let mut rows = self.on_disk.clone();
                     rows.retain(|due| due.webhook == webhook && due.due_at < until && Some(due.delivery) > after);

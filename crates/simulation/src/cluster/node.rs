@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dispatch::leases::Leases;
 use dispatch::scheduler::{Ended, LoadDue, Scheduler};
-use domain::cluster::{Beat, Seen};
+use domain::cluster::{Arrival, Beat, Seen};
 use domain::delivery::{Due, Settlement};
 use domain::id::DeliveryId;
 use domain::order::OrderKey;
@@ -20,6 +20,7 @@ pub(super) enum Request {
     Settle(Vec<Settlement>),
     Due(LoadDue),
     Arrivals(LoadDue),
+    Named(Vec<Arrival>),
     Backlog { webhook: u32, load: u64, after: Option<DeliveryId>, until: Timestamp, limit: usize },
 }
 
@@ -34,6 +35,7 @@ pub(super) enum Message {
     Settled(Option<Vec<Fact>>),
     Due(Option<Vec<Due>>),
     Arrivals(Option<Vec<Due>>),
+    Named(Option<Vec<Due>>),
     Backlog {
         webhook: u32,
         load: u64,
@@ -46,8 +48,9 @@ pub(super) enum Message {
         freed: bool,
     },
     Leave,
-    /// Another node has accepted something for it.
-    Hint,
+    /// Another node has accepted something for it, and says so: by name, or not.
+    Accepted(Vec<Arrival>),
+    Many,
     /// Its own clock.
     Tick,
     LeaseTick,

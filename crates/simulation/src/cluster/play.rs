@@ -7,6 +7,7 @@ use dispatch::build_request;
 use dispatch::leases;
 use dispatch::scheduler::{Ended, Input, Output, Start};
 use domain::attempt::Reason;
+use domain::cluster::Arrival;
 use domain::delivery::Due;
 use domain::event::Event;
 use domain::id::{DeliveryId, EventId};
@@ -114,6 +115,8 @@ impl World {
             trace: None,
         });
         self.shared.accept(&event, &rows);
+        let arrival = |(_, due): &(_, Due)| Arrival { account: 1, webhook: due.webhook, delivery: due.delivery };
+        let arrivals: Vec<Arrival> = rows.iter().map(arrival).collect();
         self.acknowledged.push((id, rows.len()));
         let fact = Fact::Accepted { on_disk: vec![false; rows.len()], event };
         self.plan(Duration::ZERO, Action::To(node, Message::Fact(fact)));
@@ -122,9 +125,11 @@ impl World {
         owners.sort_unstable();
         owners.dedup();
         for owner in owners.into_iter().filter(|owner| *owner != node) {
-            if self.chance.bool() {
-                let within = self.some_time(LOOKS_EVERY);
-                self.plan(within, Action::To(owner, Message::Hint));
+            let within = self.some_time(LOOKS_EVERY);
+            match self.chance.u8(..4) {
+                0 => self.plan(within, Action::To(owner, Message::Many)),
+                1 | 2 => self.plan(within, Action::To(owner, Message::Accepted(arrivals.clone()))),
+                _ => {}
             }
         }
     }
@@ -171,7 +176,9 @@ impl World {
                 node.tick = None;
                 self.advance(number, Input::Tick)
             }
-            Message::Hint => self.advance(number, Input::LookForArrivals),
+            Message::Named(rows) => self.advance(number, Input::Named(rows)),
+            Message::Accepted(arrivals) => self.advance(number, Input::Accepted(arrivals)),
+            Message::Many => self.advance(number, Input::LookForArrivals),
             Message::Look => {
                 self.plan(LOOKS_EVERY, Action::To(number, Message::Look));
                 self.advance(number, Input::LookForArrivals)
@@ -254,6 +261,10 @@ impl World {
             Request::Arrivals(load) => {
                 let rows = answered.then(|| self.shared.due(holds, load.after, load.until, load.limit));
                 Message::Arrivals(rows)
+            }
+            Request::Named(arrivals) => {
+                let unfinished = |arrival: &Arrival| self.shared.unfinished(arrival.delivery);
+                Message::Named(answered.then(|| arrivals.iter().filter_map(unfinished).collect()))
             }
             Request::Backlog { webhook, load, after, until, limit } => {
                 let rows = answered.then(|| self.shared.backlog(webhook, after, until, limit));
@@ -368,6 +379,7 @@ impl World {
                     self.request(number, Request::Due(load));
                 }
                 Output::LoadArrivals(load) => self.request(number, Request::Arrivals(load)),
+                Output::LoadNamed(arrivals) => self.request(number, Request::Named(arrivals)),
                 Output::LoadBacklog { webhook, load, after, until, limit, .. } => {
                     self.request(number, Request::Backlog { webhook, load, after, until, limit });
                 }

@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::cluster::Hint;
-use domain::shard::Shard;
+use data_encoding::BASE64URL_NOPAD;
+use domain::cluster::{Arrival, Hint};
+use domain::id::{DeliveryId, EventId};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
@@ -20,8 +21,12 @@ use super::fault::Fault;
 const CHANNEL: &str = "posthaste";
 /// How long after the last hints the next ones go out: what is said meanwhile is gathered.
 const GATHERED_FOR: Duration = Duration::from_millis(10);
-/// How many shards a hint names at most; more than that are all. The text of a notification has to be shorter than 8,000 bytes.
-const NAMED_MAX: usize = 500;
+/// How many deliveries a notification names at most: its text has to be shorter than 8,000 bytes.
+const NAMED_IN_ONE: usize = 320;
+/// How many are named in one go at most; of more it is only said that they are there.
+const NAMED_MAX: usize = 8 * NAMED_IN_ONE;
+/// The bytes that name a delivery: account, webhook, event, place.
+const NAME: usize = 4 + 4 + 8 + 2;
 /// How long after a lost connection the next one is tried.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -48,9 +53,9 @@ impl Hints {
         let _ = self.said.send(hint.clone());
     }
 
-    pub(super) fn accepted(&self, shards: Vec<Shard>) {
+    pub(super) fn accepted(&self, arrivals: Vec<Arrival>) {
         // As above.
-        let _ = self.said.send(Hint::Accepted(shards));
+        let _ = self.said.send(Hint::Accepted(arrivals));
     }
 }
 
@@ -110,16 +115,44 @@ fn write(node: i64, hints: Vec<Hint>) -> Vec<String> {
         match hint {
             Hint::Nodes => drop(texts.insert(format!("{node} nodes"))),
             Hint::Freed => drop(texts.insert(format!("{node} freed"))),
-            Hint::Accepted(shards) => accepted.extend(shards),
+            Hint::Many => drop(texts.insert(format!("{node} many"))),
+            Hint::Accepted(arrivals) => accepted.extend(arrivals),
         }
     }
     if accepted.len() > NAMED_MAX {
-        texts.insert(format!("{node} accepted *"));
-    } else if !accepted.is_empty() {
-        let shards: Vec<String> = accepted.iter().map(Shard::to_string).collect();
-        texts.insert(format!("{node} accepted {}", shards.join(",")));
+        texts.insert(format!("{node} many"));
+    } else {
+        let accepted: Vec<Arrival> = accepted.into_iter().collect();
+        texts.extend(accepted.chunks(NAMED_IN_ONE).map(|part| format!("{node} accepted {}", name(part))));
     }
     texts.into_iter().collect()
+}
+
+fn name(arrivals: &[Arrival]) -> String {
+    let mut bytes = Vec::with_capacity(arrivals.len() * NAME);
+    for Arrival { account, webhook, delivery } in arrivals {
+        bytes.extend_from_slice(&account.to_le_bytes());
+        bytes.extend_from_slice(&webhook.to_le_bytes());
+        bytes.extend_from_slice(&delivery.event.0.to_le_bytes());
+        bytes.extend_from_slice(&delivery.place.to_le_bytes());
+    }
+    BASE64URL_NOPAD.encode(&bytes)
+}
+
+fn named(text: &str) -> Option<Vec<Arrival>> {
+    let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok()?;
+    let (names, rest) = bytes.as_chunks::<NAME>();
+    let read = |name: &[u8; NAME]| {
+        let (account, rest) = name.split_first_chunk()?;
+        let (webhook, rest) = rest.split_first_chunk()?;
+        let (event, place) = rest.split_first_chunk()?;
+        let delivery = DeliveryId {
+            event: EventId(u64::from_le_bytes(*event)),
+            place: u16::from_le_bytes(place.try_into().ok()?),
+        };
+        Some(Arrival { account: u32::from_le_bytes(*account), webhook: u32::from_le_bytes(*webhook), delivery })
+    };
+    if rest.is_empty() { names.iter().map(read).collect() } else { None }
 }
 
 /// What another node has said; `None` for this one's own words, and for what nobody understands.
@@ -131,10 +164,8 @@ fn read(text: &str, node: i64) -> Option<Hint> {
     match what.split_once(' ').unwrap_or((what, "")) {
         ("nodes", _) => Some(Hint::Nodes),
         ("freed", _) => Some(Hint::Freed),
-        ("accepted", "*") => Some(Hint::Accepted(Shard::all().collect())),
-        ("accepted", shards) => {
-            Some(Hint::Accepted(shards.split(',').filter_map(|shard| shard.parse().ok().map(Shard)).collect()))
-        }
+        ("many", _) => Some(Hint::Many),
+        ("accepted", names) => named(names).map(Hint::Accepted),
         _ => None,
     }
 }
@@ -143,16 +174,39 @@ fn read(text: &str, node: i64) -> Option<Hint> {
 mod tests {
     use super::*;
 
+    fn accepted(number: u64) -> Hint {
+        let arrival = |n: u64| Arrival {
+            account: 1 + n as u32 % 3,
+            webhook: u32::MAX - n as u32,
+            delivery: DeliveryId { event: EventId(u64::MAX - n), place: n as u16 },
+        };
+        let mut arrivals: Vec<_> = (0..number).map(arrival).collect();
+        arrivals.sort_unstable();
+        Hint::Accepted(arrivals)
+    }
+
     #[test]
     fn others_read_what_was_said_and_nobody_hears_himself() {
-        let shards = |numbers: &[u16]| Hint::Accepted(numbers.iter().copied().map(Shard).collect());
-        let said = write(7, vec![shards(&[3, 1]), Hint::Nodes, shards(&[3]), Hint::Nodes, Hint::Freed]);
-        assert_eq!(said, ["7 accepted 1,3", "7 freed", "7 nodes"]);
+        let said = write(7, vec![accepted(2), Hint::Nodes, accepted(2), Hint::Nodes, Hint::Freed]);
         let heard: Vec<_> = said.iter().filter_map(|text| read(text, 8)).collect();
-        assert_eq!(heard, [shards(&[1, 3]), Hint::Freed, Hint::Nodes]);
+        assert_eq!(heard, [Hint::Freed, Hint::Nodes, accepted(2)]);
         assert!(said.iter().all(|text| read(text, 7).is_none()));
-        let many = write(7, vec![Hint::Accepted(Shard::all().collect())]);
-        assert!(many[0].len() < 8_000 && read(&many[0], 8) == Some(Hint::Accepted(Shard::all().collect())));
-        assert_eq!((read("", 1), read("8 what", 1)), (None, None));
+        assert_eq!((read("", 1), read("8 what", 1), read("8 accepted", 1)), (None, None, Some(Hint::Accepted(vec![]))));
+        assert_eq!((read("8 accepted AAAA", 1), read("8 accepted 1,3", 1)), (None, None));
+    }
+
+    #[test]
+    fn many_are_named_in_several_texts_and_very_many_in_none() {
+        let said = write(7, vec![accepted(NAMED_MAX as u64)]);
+        assert!(said.len() == 8 && said.iter().all(|text| text.len() < 8_000), "{}", said.len());
+        let mut heard = Vec::new();
+        for text in &said {
+            let Some(Hint::Accepted(some)) = read(text, 8) else { panic!("{text}") };
+            heard.extend(some);
+        }
+        heard.sort_unstable();
+        assert_eq!(Hint::Accepted(heard), accepted(NAMED_MAX as u64));
+        assert_eq!(write(7, vec![accepted(NAMED_MAX as u64 + 1)]), ["7 many"]);
+        assert_eq!(read("7 many", 8), Some(Hint::Many));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::cluster::{Beat, Cluster, Hint, Node, Nodes, Report, Seen};
+use domain::cluster::{Arrival, Beat, Cluster, Hint, Node, Nodes, Report, Seen};
 use domain::shard::{Epoch, Holdings, Lease, SHARDS, Shard, Terms};
 use domain::store::StoreError;
 use domain::time::Timestamp;
@@ -64,9 +64,9 @@ impl Leases {
         Ok(Self { connector, identity, terms, link: Mutex::default(), hints, holdings })
     }
 
-    /// Tells the other nodes that deliveries of these shards were accepted here.
-    pub fn tell_accepted(&self, shards: Vec<Shard>) {
-        self.hints.accepted(shards);
+    /// Tells the other nodes that these deliveries were accepted here.
+    pub fn tell_accepted(&self, arrivals: Vec<Arrival>) {
+        self.hints.accepted(arrivals);
     }
 
     /// The present connection, or a new one.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::attempt::LoggedAttempt;
 use domain::audit::{AuditQuery, Entry};
+use domain::cluster::Arrival;
 use domain::delivery::{Delivery, Due};
 use domain::event::{Event, Idempotency};
 use domain::id::{AuditId, DeliveryId, EventId, ReplayId};
@@ -120,6 +121,25 @@ impl Readers {
         }
         link.done();
         events::read_all(&rows, &self.shared.types())
+    }
+
+    /// Those of these deliveries that wait, with their events.
+    pub(super) async fn arrived(&self, arrivals: &[Arrival]) -> Result<(Vec<Due>, Vec<Arc<Event>>), Fault> {
+        let (mut keys, mut wanted) = (hot::Keys::default(), Vec::with_capacity(arrivals.len()));
+        for Arrival { account, webhook, delivery } in arrivals {
+            keys.push(*account, *webhook, *delivery);
+            wanted.push((*account, delivery.event));
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        let link = self.take_sending().await?;
+        let (waiting, rows) = tokio::try_join!(hot::get_all(&link, &keys), events::rows_of(&link, &wanted))?;
+        if !events::knows_types(&rows, &self.shared.types()) {
+            self.with_types(&link).await?;
+        }
+        link.done();
+        let events = events::read_all(&rows, &self.shared.types())?;
+        Ok((waiting.iter().map(hot::Waiting::due).collect(), events))
     }
 
     /// Reads the names of types again, if another node has met new ones.

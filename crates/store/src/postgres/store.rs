@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use domain::attempt::LoggedAttempt;
 use domain::audit::{AuditQuery, By, Entry};
 use domain::chronicle::{Chronicle, Mark, News};
+use domain::cluster::{Arrival, Arrivals};
 use domain::delivery::{Delivery, Due, Settlement};
 use domain::directory::SharedDirectory;
 use domain::event::{Event, Idempotency, NewEvent};
@@ -254,6 +255,13 @@ impl Store for PostgresStore {
 
     async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.readers.oldest_due(now).await?)
+    }
+}
+
+#[async_trait]
+impl Arrivals for PostgresStore {
+    async fn arrived(&self, arrivals: Vec<Arrival>) -> Result<(Vec<Due>, Vec<Arc<Event>>), StoreError> {
+        Ok(self.readers.arrived(&arrivals).await?)
     }
 }
 

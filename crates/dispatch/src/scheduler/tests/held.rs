@@ -106,6 +106,7 @@ fn read_all(scheduler: &mut Scheduler, now: Timestamp, mut outputs: Vec<Output>,
                 Output::Settle(_)
                 | Output::Pause { .. }
                 | Output::LoadArrivals(_)
+                | Output::LoadNamed(_)
                 | Output::Quiet(_)
                 | Output::Dropped(_)
                 | Output::HandOver { .. }

@@ -1,6 +1,7 @@
 //! One node among many: what it has while it holds a shard, and what becomes of that.
 
 use super::*;
+use domain::cluster::Arrival;
 use domain::shard::Lease;
 
 const SHARDS: u16 = 4;
@@ -219,4 +220,81 @@ fn what_was_read_before_a_shard_was_held_is_not_believed() {
     bench.hold(other, 2);
     bench.take(Input::Arrivals(Some(read)));
     assert_eq!((bench.starts.len(), bench.scheduler.known()), (0, 0), "its owner before has sent it");
+}
+
+/// A delivery that another node has accepted just now, on the disk.
+fn elsewhere(bench: &mut Bench, webhook: u32) -> Arrival {
+    bench.events += 1;
+    let delivery = DeliveryId { event: EventId::first_at(START.0 + bench.events), place: 0 };
+    let (attempts_made, retries_made) = (0, 0);
+    bench.on_disk.push(Due { delivery, webhook, due_at: bench.now, attempts_made, retries_made, reason: Reason::First });
+    Arrival { account: 1, webhook, delivery }
+}
+
+#[test]
+fn what_others_name_is_asked_for_if_it_is_ours_and_not_known() {
+    let mut bench = one_of_many();
+    let (ours, theirs) = two();
+    bench.hold(ours, 1);
+    let (named, other) = (elsewhere(&mut bench, ours), elsewhere(&mut bench, theirs));
+    assert!(bench.scheduler.step(bench.now, Input::Accepted(vec![other])).is_empty());
+    bench.take(Input::Accepted(vec![named, other]));
+    assert_eq!(bench.starts.iter().map(|start| start.due.delivery).collect::<Vec<_>>(), [named.delivery]);
+    assert!(bench.scheduler.step(bench.now, Input::Accepted(vec![named])).is_empty(), "it is being sent");
+    // What is named while something is asked for is asked for together afterwards.
+    let later: Vec<Arrival> = (0..3).map(|_| elsewhere(&mut bench, ours)).collect();
+    let outputs = bench.scheduler.step(bench.now, Input::Accepted(vec![later[0]]));
+    assert!(matches!(&outputs[..], [Output::LoadNamed(asked)] if *asked == later[..1]), "{outputs:?}");
+    assert!(bench.scheduler.step(bench.now, Input::Accepted(vec![later[1]])).is_empty());
+    assert!(bench.scheduler.step(bench.now, Input::Accepted(vec![later[2]])).is_empty());
+    bench.take(Input::Named(Some(Vec::new())));
+    assert_eq!(bench.starts.len(), 3, "the first of them had ended before it was read");
+}
+
+#[test]
+fn what_was_named_and_has_ended_since_it_was_read_is_not_sent_again() {
+    let mut bench = one_of_many();
+    bench.hold(1, 1);
+    let named = elsewhere(&mut bench, 1);
+    let outputs = bench.scheduler.step(bench.now, Input::Accepted(vec![named]));
+    assert!(matches!(outputs[..], [Output::LoadNamed(_)]));
+    let read = bench.on_disk.clone();
+    // A look finds it meanwhile.
+    bench.take(Input::LookForArrivals);
+    let start = bench.starts.pop().expect("it is sent");
+    bench.end(&start, answered(200, 1));
+    bench.record();
+    bench.take(Input::Named(Some(read)));
+    assert_eq!((bench.starts.len(), bench.scheduler.known()), (0, 0));
+}
+
+#[test]
+fn what_was_named_and_read_before_its_shard_was_held_is_not_believed() {
+    let mut bench = one_of_many();
+    let lease = bench.hold(1, 1);
+    let named = elsewhere(&mut bench, 1);
+    let outputs = bench.scheduler.step(bench.now, Input::Accepted(vec![named]));
+    assert!(matches!(outputs[..], [Output::LoadNamed(_)]));
+    bench.take(Input::LetGo(vec![lease.shard]));
+    let read = std::mem::take(&mut bench.on_disk);
+    bench.hold(1, 3);
+    bench.take(Input::Named(Some(read)));
+    assert_eq!((bench.starts.len(), bench.scheduler.known()), (0, 0), "another node had it meanwhile, and has sent it");
+}
+
+#[test]
+fn what_was_named_and_could_not_be_read_is_found_by_a_look() {
+    let mut bench = one_of_many();
+    bench.hold(1, 1);
+    let named = elsewhere(&mut bench, 1);
+    // Accepted a while ago: a look in between would not go back so far.
+    bench.now = bench.now.plus(Duration::from_secs(1));
+    let read = std::mem::take(&mut bench.on_disk);
+    bench.take(Input::LookForArrivals);
+    let outputs = bench.scheduler.step(bench.now, Input::Accepted(vec![named]));
+    assert!(matches!(outputs[..], [Output::LoadNamed(_)]));
+    bench.on_disk = read;
+    bench.take(Input::Named(None));
+    bench.take(Input::LookForArrivals);
+    assert_eq!(bench.starts.len(), 1);
 }

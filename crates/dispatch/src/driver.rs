@@ -44,8 +44,6 @@ enum Message {
     Facts(Vec<Fact>),
     Input(Input),
     Lease(leases::Input),
-    /// Other nodes have accepted more than they have named.
-    Many,
     Ask(Vec<(u32, DeliveryId)>, oneshot::Sender<Vec<Option<Waits>>>),
     Drain(oneshot::Sender<()>),
     Pulse(oneshot::Sender<Pulse>),
@@ -222,7 +220,6 @@ impl Driver {
                     }
                     Message::Input(input) => self.scheduler.take(now, input),
                     Message::Lease(input) => self.lease(now, input),
-                    Message::Many => self.member.iter_mut().for_each(Member::look_soon),
                     Message::Ask(deliveries, answer) => {
                         let waits = |(webhook, delivery)| self.scheduler.waits(now, webhook, delivery);
                         // Whoever asked may have gone.

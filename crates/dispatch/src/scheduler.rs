@@ -213,7 +213,9 @@ impl Scheduler {
         let planned = if self.crowded() { self.horizon.next_planned() } else { self.horizon.next() };
         let ours = |account| Self::replays_of(self.parts.as_ref(), account);
         let replays = if self.draining { None } else { self.replays.wake_at(ours) };
-        self.paced.first().map(|(at, _)| *at).into_iter().chain(planned).chain(replays).min()
+        let arrivals =
+            self.parts.iter().flat_map(|parts| [parts.arrivals.ask_at(), parts.arrivals.look_at()]).flatten();
+        self.paced.first().map(|(at, _)| *at).into_iter().chain(planned).chain(replays).chain(arrivals).min()
     }
 
     /// Takes one thing that has happened. What is to be done about it comes from [`Self::outputs`].
@@ -223,7 +225,8 @@ impl Scheduler {
             Input::Ended(ended) => self.ended(now, *ended),
             Input::Gone { delivery, epoch } => self.gone(now, delivery, epoch),
             Input::Hold { leases, webhooks } => self.hold(now, &leases, webhooks),
-            Input::LookForArrivals => self.look_for_arrivals(now),
+            Input::LookForArrivals => self.want_look(false),
+            Input::ManyAccepted => self.want_look(true),
             Input::Arrivals(rows) => self.arrived(now, rows),
             Input::Accepted(arrivals) => self.accepted_elsewhere(arrivals),
             Input::Named(rows) => self.named(now, rows),
@@ -243,6 +246,8 @@ impl Scheduler {
         self.come_due(now);
         self.fill_slots(now);
         self.come_to_rest();
+        self.look_for_arrivals(now);
+        self.ask_for_named(now);
         if !self.crowded()
             && let Some(load) = self.horizon.load(now, self.bounds.due)
         {

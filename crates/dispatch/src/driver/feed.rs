@@ -29,7 +29,7 @@ impl Feed {
             Hint::Nodes => Message::Lease(leases::Input::Nudged),
             Hint::Freed => Message::Lease(leases::Input::Freed),
             Hint::Accepted(arrivals) => Message::Input(Input::Accepted(arrivals)),
-            Hint::Many => Message::Many,
+            Hint::Many => Message::Input(Input::ManyAccepted),
         };
         // As above.
         let _ = self.0.send(message);

@@ -16,8 +16,6 @@ use crate::scheduler;
 
 /// How often the disk is looked at for what other nodes have accepted and has not been named: what they say may be lost.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
-/// How long after a look the next one comes if somebody has accepted more than is worth naming.
-const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// What the work is shared through.
 #[derive(Clone)]
@@ -41,7 +39,6 @@ pub(super) struct Member {
     /// Attempts may be started before this.
     start_until: Duration,
     look_at: Instant,
-    looked_at: Instant,
     left: bool,
 }
 
@@ -50,17 +47,7 @@ impl Member {
         let Sharing { cluster, arrivals, holdings } = sharing;
         let leases = Leases::new(cluster.terms(), SHARDS);
         let began = Instant::now();
-        Self {
-            cluster,
-            arrivals,
-            holdings,
-            leases,
-            began,
-            start_until: Duration::ZERO,
-            look_at: began,
-            looked_at: began,
-            left: false,
-        }
+        Self { cluster, arrivals, holdings, leases, began, start_until: Duration::ZERO, look_at: began, left: false }
     }
 
     /// Whether attempts may be started now.
@@ -90,14 +77,8 @@ impl Member {
         let looks = now >= self.look_at;
         if looks {
             self.look_at = now + LOOKS_EVERY;
-            self.looked_at = now;
         }
         looks
-    }
-
-    /// Others have accepted much: there is something to look for.
-    pub(super) fn look_soon(&mut self) {
-        self.look_at = self.look_at.min(self.looked_at + LOOKS_AGAIN_AFTER);
     }
 }
 

@@ -15,6 +15,10 @@ use super::{Known, Output, Scheduler};
 use crate::horizon::LoadDue;
 use crate::lane::{Job, keeps_order};
 
+/// What was accepted so short a time ago is named, and an ordinary look leaves it out: much of it is known, and being sent.
+const NAMED_WITHIN: Duration = Duration::from_secs(1);
+/// Looks take a tenth of the time at most: where much waits, each of them takes long.
+const SHARE_OF_LOOKS: u32 = 10;
 /// How far back a look goes, and how often there is one like it.
 const LOOKED_BACK: Duration = Duration::from_secs(5);
 const LOOKED_BACK_EVERY: Duration = Duration::from_millis(900);
@@ -30,6 +34,8 @@ const READ_AGAIN_EVERY: Duration = Duration::from_secs(300);
 const APART: Duration = Duration::from_secs(30);
 /// How many deliveries one load by their names brings at most.
 const NAMED_AT_ONCE: usize = 1_000;
+/// How long after a load by names the next one begins: with much under way, what is named meanwhile is gathered.
+const GATHERED_FOR: Duration = Duration::from_millis(10);
 
 /// The looks at what has arrived.
 #[derive(Debug, Default)]
@@ -39,22 +45,42 @@ pub(super) struct Arrivals {
     looked_until: Timestamp,
     deep_at: Timestamp,
     read_again_at: Timestamp,
-    /// The number of the load under way, and up to when it looks.
-    loading: Option<(u64, Timestamp)>,
-    /// Something has arrived since the look began, which may have missed it.
-    again: bool,
+    /// The number of the load under way, when the look began, and up to when it goes.
+    loading: Option<(u64, Timestamp, Timestamp)>,
+    /// A look is to be begun once the one under way has ended, but not before an instant; and whether it goes up to that.
+    wanted: bool,
+    up_to_now: bool,
+    not_before: Timestamp,
     /// Deliveries that were recorded while the load was under way: what it brings of them is out of date.
     settled_meanwhile: HashSet<DeliveryId>,
     /// What was named and is not asked for yet.
     named: Vec<Arrival>,
     /// The number of the load of named ones under way, and what was recorded meanwhile.
     asking: Option<u64>,
+    asked_at: Timestamp,
     settled_since_asked: HashSet<DeliveryId>,
 }
 
 impl Arrivals {
+    /// When what was named is asked for.
+    pub(super) fn ask_at(&self) -> Option<Timestamp> {
+        (self.asking.is_none() && !self.named.is_empty()).then(|| self.asked_at.plus(GATHERED_FOR))
+    }
+
+    /// When a look is begun.
+    pub(super) fn look_at(&self) -> Option<Timestamp> {
+        (self.wanted && self.loading.is_none()).then_some(self.not_before)
+    }
+
+    /// Wants a look; `up_to_now` if it is for what was not named.
+    pub(super) const fn want_look(&mut self, up_to_now: bool) {
+        self.wanted = true;
+        self.up_to_now |= up_to_now;
+    }
+
     /// The wall clock has stepped: the next look is a deep one.
     pub(super) const fn clock_stepped(&mut self) {
+        (self.asked_at, self.not_before) = (Timestamp(0), Timestamp(0));
         (self.back_at, self.deep_at, self.read_again_at) = (Timestamp(0), Timestamp(0), Timestamp(1));
     }
 
@@ -69,14 +95,26 @@ impl Arrivals {
 }
 
 impl Scheduler {
-    /// Looks for what has arrived, unless that is being done, or memory is full.
+    /// Wants a look for what has arrived; `up_to_now` if it is for what was not named.
+    pub(super) fn want_look(&mut self, up_to_now: bool) {
+        if let Some(parts) = &mut self.parts {
+            parts.arrivals.want_look(up_to_now);
+        }
+    }
+
+    /// Looks for what has arrived, if that is wanted, unless it is being done, or memory is full.
     pub(super) fn look_for_arrivals(&mut self, now: Timestamp) {
         let crowded = self.crowded();
-        let Some(parts) = self.parts.as_mut().filter(|parts| !crowded && parts.holds_any()) else { return };
-        if parts.arrivals.loading.is_some() {
-            parts.arrivals.again = true;
+        let Some(parts) = &mut self.parts else { return };
+        if parts.arrivals.look_at().is_none_or(|at| at > now) {
             return;
         }
+        parts.arrivals.wanted = false;
+        if crowded || !parts.holds_any() {
+            return;
+        }
+        let up_to_now = std::mem::take(&mut parts.arrivals.up_to_now);
+        let until = if up_to_now { now } else { now.minus(NAMED_WITHIN) };
         let deep = parts.arrivals.deep_at <= now;
         if deep {
             parts.arrivals.deep_at = now.plus(DEEP_EVERY);
@@ -95,13 +133,15 @@ impl Scheduler {
         } else {
             parts.arrivals.looked_until.min(now).minus(OVERLAP)
         };
-        self.load_arrivals((from, DeliveryId { event: EventId(0), place: 0 }), now);
+        if from < until {
+            self.load_arrivals((from, DeliveryId { event: EventId(0), place: 0 }), now, until);
+        }
     }
 
-    fn load_arrivals(&mut self, after: (Timestamp, DeliveryId), until: Timestamp) {
+    fn load_arrivals(&mut self, after: (Timestamp, DeliveryId), began: Timestamp, until: Timestamp) {
         let Some(parts) = &mut self.parts else { return };
         self.loads += 1;
-        parts.arrivals.loading = Some((self.loads, until));
+        parts.arrivals.loading = Some((self.loads, began, until));
         parts.arrivals.settled_meanwhile.clear();
         // What is due at this very moment has come.
         let until = until.plus(Duration::from_micros(1));
@@ -111,7 +151,8 @@ impl Scheduler {
     /// A look has ended; `None` if it could not be done.
     pub(super) fn arrived(&mut self, now: Timestamp, rows: Option<Vec<Due>>) {
         let Some(arrivals) = self.parts.as_mut().map(|parts| &mut parts.arrivals) else { return };
-        let Some((load, until)) = arrivals.loading.take() else { return };
+        let Some((load, began, until)) = arrivals.loading.take() else { return };
+        arrivals.not_before = now.plus((now.since(began) * (SHARE_OF_LOOKS - 1)).min(LOOKED_BACK));
         let settled = std::mem::take(&mut arrivals.settled_meanwhile);
         match &rows {
             Some(_) => arrivals.looked_until = until,
@@ -124,9 +165,7 @@ impl Scheduler {
             self.take_in(now, due, load);
         }
         if let Some(after) = next.filter(|_| !self.crowded()) {
-            self.load_arrivals(after, until);
-        } else if self.parts.as_mut().is_some_and(|parts| std::mem::take(&mut parts.arrivals.again)) {
-            self.look_for_arrivals(now);
+            self.load_arrivals(after, began, until);
         }
     }
 
@@ -144,20 +183,20 @@ impl Scheduler {
                 parts.arrivals.named.push(arrival);
             }
         }
-        self.ask_for_named();
     }
 
-    /// Asks for what was named, unless that is being done.
-    fn ask_for_named(&mut self) {
+    /// Asks for what was named, unless that is being done or was a moment ago.
+    pub(super) fn ask_for_named(&mut self, now: Timestamp) {
         let crowded = self.crowded();
         let Some(arrivals) = self.parts.as_mut().map(|parts| &mut parts.arrivals) else { return };
         if crowded {
             // As what was accepted here and has no room: it is found on disk.
             arrivals.named.clear();
         }
-        if arrivals.asking.is_some() || arrivals.named.is_empty() {
+        if arrivals.ask_at().is_none_or(|at| at > now) {
             return;
         }
+        arrivals.asked_at = now;
         self.loads += 1;
         arrivals.asking = Some(self.loads);
         let most = arrivals.named.len().min(NAMED_AT_ONCE);
@@ -172,11 +211,11 @@ impl Scheduler {
         if rows.is_none() {
             // A look finds them.
             arrivals.back_at = Timestamp(0);
+            arrivals.up_to_now = true;
         }
         for due in rows.into_iter().flatten().filter(|due| !settled.contains(&due.delivery)) {
             self.take_in(now, due, load);
         }
-        self.ask_for_named();
     }
 
     /// Takes in a row that a load has brought.

@@ -23,7 +23,7 @@ impl Scheduler {
             Fact::Resumed { webhook, rate } => self.resumed(now, webhook, rate),
             Fact::WebhookDeleted { webhook } => self.webhook_deleted(webhook),
             // Asked for on any node; by the time that this one hears of it, it may have sent it already.
-            Fact::Replayed(_) if self.parts.is_some() => self.look_for_arrivals(now),
+            Fact::Replayed(_) if self.parts.is_some() => self.want_look(true),
             Fact::Replayed(due) => self.replayed(now, due),
             Fact::BulkReplay(replay) => self.replays.learn(replay),
             Fact::Cancelled { delivery, webhook } => self.cancelled(now, delivery, webhook),

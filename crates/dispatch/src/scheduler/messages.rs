@@ -38,8 +38,10 @@ pub enum Input {
         /// The webhooks in them.
         webhooks: Vec<Arc<Webhook>>,
     },
-    /// It is time to look for what other nodes have accepted.
+    /// It is time to look for what other nodes have accepted and this one has not heard of.
     LookForArrivals,
+    /// Other nodes have accepted more than they have named.
+    ManyAccepted,
     /// An [`Output::LoadArrivals`] has ended; `None` if it could not be done.
     Arrivals(Option<Vec<Due>>),
     /// Other nodes have accepted these.

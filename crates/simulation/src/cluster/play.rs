@@ -178,7 +178,7 @@ impl World {
             }
             Message::Named(rows) => self.advance(number, Input::Named(rows)),
             Message::Accepted(arrivals) => self.advance(number, Input::Accepted(arrivals)),
-            Message::Many => self.advance(number, Input::LookForArrivals),
+            Message::Many => self.advance(number, Input::ManyAccepted),
             Message::Look => {
                 self.plan(LOOKS_EVERY, Action::To(number, Message::Look));
                 self.advance(number, Input::LookForArrivals)

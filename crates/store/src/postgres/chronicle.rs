@@ -7,10 +7,12 @@
 
 mod reading;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use domain::attempt::{Attempt, Reason};
-use domain::delivery::Next;
+use domain::delivery::{Next, Settlement};
+use domain::event::NewEvent;
 use domain::id::{DeliveryId, EventId};
 use domain::store::Fact;
 use serde::{Deserialize, Serialize};
@@ -81,6 +83,19 @@ impl Heads {
 }
 
 impl Engine {
+    /// Asks which accounts of these somebody follows, in their transaction.
+    pub(super) async fn followed(
+        &self,
+        link: &Link,
+        events: &[NewEvent],
+        ends: &[Arc<Settlement>],
+    ) -> Result<BTreeSet<u32>, Fault> {
+        let accounts = events.iter().map(|event| event.account);
+        let of_ends = ends.iter().filter_map(|settlement| self.shared.account_of(settlement.webhook));
+        let accounts: BTreeSet<u32> = accounts.chain(of_ends).collect();
+        followed(link, accounts.into_iter()).await
+    }
+
     /// Writes down what has happened in the present transaction in accounts that somebody follows.
     pub(super) async fn write_down(&self, link: &Link) -> Result<(), Fault> {
         let mut happened: BTreeMap<u32, Vec<&Fact>> = BTreeMap::new();
@@ -92,14 +107,11 @@ impl Engine {
         if happened.is_empty() {
             return Ok(());
         }
-        let accounts: Vec<i32> = happened.keys().map(|account| *account as i32).collect();
-        let followed = link
-            .rows(
-                "SELECT account FROM followed WHERE account = ANY ($1::integer[]) AND until > clock_timestamp()",
-                &[&accounts],
-            )
-            .await?;
-        let followed: Vec<i32> = followed.iter().map(|row| row.get(0)).collect();
+        let followed = match &self.staged.followed {
+            Some(followed) => followed.clone(),
+            None => followed(link, happened.keys().copied()).await?,
+        };
+        let followed: Vec<i32> = followed.into_iter().map(|account| account as i32).collect();
         if followed.is_empty() {
             return Ok(());
         }
@@ -177,6 +189,14 @@ impl Engine {
             Fact::Resumed { .. } => return None,
         })
     }
+}
+
+/// Those of these accounts that somebody follows.
+async fn followed(link: &Link, accounts: impl Iterator<Item = u32>) -> Result<BTreeSet<u32>, Fault> {
+    let accounts: Vec<i32> = accounts.map(|account| account as i32).collect();
+    let sql = "SELECT account FROM followed WHERE account = ANY ($1::integer[]) AND until > clock_timestamp()";
+    let followed = link.rows(sql, &[&accounts]).await?;
+    Ok(followed.iter().map(|row| row.get::<_, i32>(0) as u32).collect())
 }
 
 fn sum(account: i32, items: &[u8]) -> Checksum {

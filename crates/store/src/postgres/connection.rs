@@ -1,6 +1,7 @@
 //! Connections: statements prepared once for each, and what is lost made anew.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -88,7 +89,7 @@ impl Connector {
                 IDLE_WITHIN.as_millis()
             ))
             .await?;
-        Ok(Link { client, statements: Mutex::default() })
+        Ok(Link { client, statements: Mutex::default(), preparing: AtomicUsize::new(0) })
     }
 
     /// Calls `hear` with what is said on a channel, until the connection is lost.
@@ -121,6 +122,8 @@ impl Connector {
 pub(super) struct Link {
     client: Client,
     statements: Mutex<HashMap<&'static str, Statement>>,
+    /// How many statements are being prepared, and are sent after that.
+    preparing: AtomicUsize,
 }
 
 impl Link {
@@ -129,7 +132,10 @@ impl Link {
         if let Some(statement) = known {
             return Ok(statement);
         }
-        let statement = self.client.prepare(sql).await?;
+        self.preparing.fetch_add(1, Ordering::Relaxed);
+        let prepared = self.client.prepare(sql).await;
+        self.preparing.fetch_sub(1, Ordering::Relaxed);
+        let statement = prepared?;
         self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
         Ok(statement)
     }
@@ -163,6 +169,11 @@ impl Link {
     /// Statements without parameters, each for itself.
     pub(super) async fn batch(&self, sql: &str) -> Result<(), Fault> {
         Ok(self.client.batch_execute(sql).await?)
+    }
+
+    /// Whether all statements that were called have been sent, so that one that is called now is carried out after them.
+    pub(super) fn has_sent_all(&self) -> bool {
+        self.preparing.load(Ordering::Relaxed) == 0
     }
 
     pub(super) fn is_closed(&self) -> bool {

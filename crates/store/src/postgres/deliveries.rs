@@ -129,20 +129,16 @@ impl Moves {
     pub(super) async fn write(&self, link: &Link) -> Result<(), Fault> {
         // What has waited until now has no other row: to look for one would cost as much as to write it.
         let (first, again): (Vec<_>, Vec<_>) = self.ended.iter().partition(|(row, _)| row.was == Some(State::Waiting));
-        let (none, put, first, again, begun, attempts) = tokio::join!(
-            async { if self.no_longer.is_empty() { Ok(Vec::new()) } else { hot::take(link, &self.no_longer).await } },
+        tokio::try_join!(
+            biased;
+            hot::take(link, &self.no_longer),
             hot::put(link, &self.waiting),
             put_ended(link, &first, INSERT_ENDED),
             put_ended(link, &again, PUT_ENDED),
             take_begun(link, &self.begun),
             put_attempts(link, &self.attempts),
-        );
-        none?;
-        put?;
-        first?;
-        again?;
-        begun?;
-        attempts
+        )?;
+        Ok(())
     }
 }
 

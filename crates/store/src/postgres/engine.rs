@@ -4,8 +4,9 @@
 //! connection is lost in the very act of committing nobody knows whether it was: then what this node holds of its own rows is
 //! forgotten, and what is committed is learnt from the database like another node's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use domain::delivery::Settlement;
@@ -35,6 +36,9 @@ use crate::rows::stamps::{RESERVED_AHEAD, SLOTS, Stamps, micros};
 /// Fills a slice with chance bytes: the nonces under which secrets are sealed, and what tells nodes apart.
 pub type Chance = Box<dyn FnMut(&mut [u8]) + Send + Sync>;
 
+/// Begins a transaction that has its number at once: who begins to follow an account waits for those that may have looked before whether
+/// somebody does.
+const BEGIN_TO_WRITE: &str = "BEGIN; SELECT pg_current_xact_id()";
 /// The advisory locks by which slots are held: the upper half of their numbers.
 const SLOT_LOCK: i32 = 0x706f_7374;
 
@@ -74,6 +78,15 @@ pub(super) struct Staged {
     pub(super) heads: Heads,
     /// Replays in bulk that are changed, and not written yet.
     pub(super) replays: BTreeMap<u32, ReplayRow>,
+    /// Those of the accounts that somebody follows; `None` where that has not been asked.
+    pub(super) followed: Option<BTreeSet<u32>>,
+}
+
+impl Staged {
+    /// Whether it is written without waiting for what the database says to a part of it.
+    fn goes_in_one(&self) -> bool {
+        self.followed.is_some() && self.new.keys.is_empty()
+    }
 }
 
 impl Engine {
@@ -169,11 +182,13 @@ impl Engine {
     ) -> Result<Answered, Fault> {
         self.staged = Staged::default();
         let link = self.link()?;
-        let ((), accepting, settling) = tokio::try_join!(
-            link.batch("BEGIN"),
+        let ((), followed, accepting, settling) = tokio::try_join!(
+            link.batch(BEGIN_TO_WRITE),
+            self.followed(&link, events, ends),
             self.before_accepting(&link, now, events),
             self.before_settling(&link, ends, again),
         )?;
+        self.staged.followed = Some(followed);
         let answers = self.accept(now, events, accepting)?;
         self.settle(now, ends, again, settling).await?;
         Ok(answers)
@@ -188,8 +203,7 @@ impl Engine {
     /// Ends the transaction: once this returns, it is on disk, and memory agrees with it.
     pub(super) async fn commit(&mut self) -> Result<Vec<Fact>, Fault> {
         let link = self.link()?;
-        let sums = self.write(&link).await?;
-        link.batch("COMMIT").await?;
+        let sums = self.write_and_commit(&link).await?;
         self.totals.committed(sums);
         let staged = std::mem::take(&mut self.staged);
         if !staged.directory.is_empty() {
@@ -204,6 +218,26 @@ impl Engine {
         Ok(staged.facts)
     }
 
+    /// Writes everything that is staged, and the transaction's end behind it in the same go, where that need not wait for what the
+    /// database says.
+    async fn write_and_commit(&mut self, link: &Link) -> Result<Vec<(Key, Figures)>, Fault> {
+        let in_one = self.staged.goes_in_one();
+        let mut writing = std::pin::pin!(self.write(link));
+        // The first poll sends what is written, and fails if a part of it cannot be.
+        let sent = std::future::poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await;
+        if sent.is_pending() && in_one && link.has_sent_all() {
+            // Where a statement fails, the database commits nothing.
+            let (sums, ()) = tokio::try_join!(biased; writing, link.batch("COMMIT"))?;
+            return Ok(sums);
+        }
+        let sums = match sent {
+            Poll::Ready(written) => written?,
+            Poll::Pending => writing.await?,
+        };
+        link.batch("COMMIT").await?;
+        Ok(sums)
+    }
+
     /// Writes everything that is staged, in one go; gives what figures there are once it is committed.
     ///
     /// # Errors
@@ -215,8 +249,17 @@ impl Engine {
         let (new, moves) = (std::mem::take(&mut self.staged.new), std::mem::take(&mut self.staged.moves));
         let (counted, told) = (std::mem::take(&mut self.staged.counted), self.take_told());
         let reserved = new.last.and_then(|last| self.stamps.reserve(last));
-        let (events, waiting, keys, reserved, moves, sums, told, chronicle) = tokio::join!(
-            events::insert(link, &new.events),
+        let mut contended = false;
+        let events = async {
+            events::insert(link, &new.events).await.map_err(|fault| {
+                contended = matches!(fault, Fault::Taken(_));
+                if contended { Fault::Conflict("two nodes gave the same timestamp".to_owned()) } else { fault }
+            })
+        };
+        // After the first that fails all others do.
+        let written = tokio::try_join!(
+            biased;
+            events,
             hot::insert(link, &new.waiting),
             new.keys.write(link),
             self.reserve(link, reserved),
@@ -225,21 +268,10 @@ impl Engine {
             feed::write(link, self.node, &told),
             self.write_down(link),
         );
-        // After the first that fails, all others do.
-        match events {
-            Err(Fault::Taken(_)) => {
-                new.events.iter().for_each(|(event, _)| self.stamps.contend(event.account));
-                return Err(Fault::Conflict("two nodes gave the same timestamp".to_owned()));
-            }
-            written => written?,
+        if contended {
+            new.events.iter().for_each(|(event, _)| self.stamps.contend(event.account));
         }
-        waiting?;
-        keys?;
-        reserved?;
-        moves?;
-        let sums = sums?;
-        told?;
-        chronicle?;
+        let ((), (), (), (), (), sums, (), ()) = written?;
         Ok(sums)
     }
 

@@ -75,6 +75,10 @@ pub(super) struct Answers {
 }
 
 impl Answers {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// A key has had an event accepted.
     pub(super) fn event(&mut self, key: &Idempotency, now: Timestamp, stamp: Stamp, deliveries: usize) {
         self.push(key, now, Some((stamp, deliveries)), None);

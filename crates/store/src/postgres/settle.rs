@@ -76,6 +76,7 @@ impl Engine {
         if allowed.len() < settlements.len() && stood.take().is_some() {
             // What another node owns was taken with the rest: nothing was written yet, so all of it is let go of.
             link.batch("ROLLBACK; BEGIN").await?;
+            self.staged.followed = None;
             epochs = self.fence(&link, &allowed).await?;
             allowed = self.allowed(&allowed, epochs.as_ref());
         }

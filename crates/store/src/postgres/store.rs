@@ -23,7 +23,7 @@ use domain::time::{Clock, Timestamp};
 use domain::vault::Vault;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 
 use super::address::Address;
 use super::batch::{self, Message};
@@ -71,7 +71,8 @@ pub struct PostgresStore {
     clock: Arc<dyn Clock>,
     limits: Limits,
     figures: Arc<Figures>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    /// Answered once the writer has ended.
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
     upkeep: AbortHandle,
 }
 
@@ -89,17 +90,14 @@ impl PostgresStore {
         open::first(&connector, &vault, &mut chance, now).await?;
         let names = Names::new(directory, EventTypes::default(), std::collections::HashMap::default());
         let shared = Arc::new(Shared::new(vault, names, holdings));
-        let mut engine = Engine::new(connector.clone(), Arc::clone(&shared), limits, chance);
-        engine.connect(now).await.map_err(Fault::at_open)?;
-        let known = engine.load_directory().await.map_err(Fault::at_open)?;
+        let engine = Engine::new(connector.clone(), Arc::clone(&shared), limits, chance);
         let figures = Arc::<Figures>::default();
-        let (queue, messages) = writer::queue();
         let made = Writer::new(engine, Arc::clone(&clock), facts, Arc::clone(&figures));
-        let task = Mutex::new(Some(tokio::spawn(made.run(messages))));
+        let (queue, ended, known) = writer::start(made).await?;
         let readers = Arc::new(Readers::new(connector.clone(), Arc::clone(&shared), limits.readers));
         let upkeep = Upkeep { connector, shared, clock: Arc::clone(&clock), figures: Arc::clone(&figures), keep, size };
         let upkeep = tokio::spawn(upkeep.run()).abort_handle();
-        Ok((Self { queue, readers, clock, limits, figures, task, upkeep }, known))
+        Ok((Self { queue, readers, clock, limits, figures, ended: Mutex::new(Some(ended)), upkeep }, known))
     }
 
     /// Figures for metrics.
@@ -114,11 +112,11 @@ impl PostgresStore {
         let _ = self.queue.send(Message::Stop);
         self.upkeep.abort();
         self.readers.close();
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task
-            && let Err(error) = task.await
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ended) = ended
+            && ended.await.is_err()
         {
-            tracing::error!(%error, "the store's writer has panicked");
+            tracing::error!("the store's writer has panicked");
         }
     }
 

@@ -20,7 +20,7 @@ use super::audit;
 use super::batch::{Batch, Message};
 use super::cancelling::HeldUntil;
 use super::engine::Engine;
-use super::fault::{Fault, Refusal};
+use super::fault::{Fault, OpenError, Refusal};
 use super::feed;
 use crate::figures::Figures;
 
@@ -50,9 +50,33 @@ struct Resuming {
     answer: oneshot::Sender<Result<Changed, ChangeError>>,
 }
 
-/// A queue to a writer.
-pub(super) fn queue() -> (UnboundedSender<Message>, UnboundedReceiver<Message>) {
-    unbounded_channel()
+/// Starts a writer, on a thread of its own: with much under way, each answer of the database would else wait until a thread has time for
+/// it that serves requests. Returns the queue to it, where its end is told, and what a dispatcher has to know first.
+///
+/// # Errors
+/// [`OpenError`].
+pub(super) async fn start(
+    mut writer: Writer,
+) -> Result<(UnboundedSender<Message>, oneshot::Receiver<()>, Vec<Fact>), OpenError> {
+    let no_thread = |error| OpenError::Unusable(format!("no thread could be made: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
+    let (queue, messages) = unbounded_channel();
+    let ((opened, opens), (ends, ended)) = (oneshot::channel(), oneshot::channel());
+    let work = async move {
+        let known = writer.open().await.map_err(Fault::at_open);
+        let is_open = known.is_ok();
+        // Whoever opens it may have gone.
+        if opened.send(known).is_ok() && is_open {
+            writer.run(messages).await;
+        }
+        let _ = ends.send(());
+    };
+    std::thread::Builder::new()
+        .name("store-writer".to_owned())
+        .spawn(move || runtime.block_on(work))
+        .map_err(no_thread)?;
+    let known = opens.await.map_err(|_| OpenError::Unusable("the writer has panicked".to_owned()))??;
+    Ok((queue, ended, known))
 }
 
 /// What the writer works with.
@@ -88,8 +112,14 @@ impl Writer {
         }
     }
 
+    /// Connects, and reads what there is.
+    async fn open(&mut self) -> Result<Vec<Fact>, Fault> {
+        self.engine.connect(self.clock.now()).await?;
+        self.engine.load_directory().await
+    }
+
     /// Writes until it is told to stop.
-    pub(super) async fn run(mut self, mut queue: UnboundedReceiver<Message>) {
+    async fn run(mut self, mut queue: UnboundedReceiver<Message>) {
         let mut left = Batch::default();
         loop {
             // What could not be recorded goes first.

@@ -190,11 +190,15 @@ fn what_others_accepted_is_found_on_the_disk_and_sent_once() {
     bench.on_disk.extend([due(1, START), due(2, START.plus(Duration::from_secs(7)))]);
     bench.take(Input::Tick);
     assert_eq!(bench.starts.len(), 0, "nobody has said so");
+    bench.take(Input::LookForArrivals);
+    assert_eq!(bench.starts.len(), 0, "what was accepted a moment ago has been named, or is about to be");
+    bench.now = START.plus(Duration::from_millis(1_001));
     for _ in 0..2 {
         bench.take(Input::LookForArrivals);
     }
     assert_eq!(bench.starts.len(), 1);
     // Recorded while a look is under way that has read it before.
+    bench.now = START.plus(Duration::from_secs(2));
     let outputs = bench.scheduler.step(bench.now, Input::LookForArrivals);
     assert!(matches!(outputs[..], [Output::LoadArrivals(_)]));
     let read = bench.on_disk.clone();
@@ -203,9 +207,30 @@ fn what_others_accepted_is_found_on_the_disk_and_sent_once() {
     bench.record();
     bench.take(Input::Arrivals(Some(read)));
     assert_eq!(bench.starts.len(), 0, "it has been delivered, and the other is not due");
-    bench.now = START.plus(Duration::from_secs(8));
+    bench.now = START.plus(Duration::from_secs(9));
     bench.take(Input::LookForArrivals);
     assert_eq!(bench.starts.len(), 1);
+}
+
+/// Where much waits a look takes long; what else the database has to do is not to wait for one look after the other.
+#[test]
+fn looks_take_a_tenth_of_the_time_at_most() {
+    let mut bench = one_of_many();
+    bench.hold(1, 1);
+    let at = |ms: u64| START.plus(Duration::from_millis(ms));
+    let looks = |outputs: &[Output]| matches!(outputs, [Output::LoadArrivals(_)]);
+    assert!(looks(&bench.scheduler.step(at(2_000), Input::ManyAccepted)));
+    assert!(bench.scheduler.step(at(2_050), Input::ManyAccepted).is_empty(), "one is under way");
+    assert!(bench.scheduler.step(at(2_100), Input::Arrivals(Some(Vec::new()))).is_empty());
+    assert_eq!(bench.scheduler.wake_at(), Some(at(3_000)), "it has taken 100 ms");
+    assert!(bench.scheduler.step(at(2_999), Input::LookForArrivals).is_empty());
+    let outputs = bench.scheduler.step(at(3_000), Input::Tick);
+    assert!(looks(&outputs));
+    let Output::LoadArrivals(load) = outputs[0] else { panic!("{outputs:?}") };
+    assert!(load.until > at(3_000), "it goes up to now, since more was accepted than was named");
+    // A clock that jumps while one is under way keeps no look from being made for long.
+    assert!(bench.scheduler.step(at(100_000), Input::Arrivals(Some(Vec::new()))).is_empty());
+    assert!(looks(&bench.scheduler.step(at(105_000), Input::ManyAccepted)));
 }
 
 #[test]
@@ -227,7 +252,14 @@ fn elsewhere(bench: &mut Bench, webhook: u32) -> Arrival {
     bench.events += 1;
     let delivery = DeliveryId { event: EventId::first_at(START.0 + bench.events), place: 0 };
     let (attempts_made, retries_made) = (0, 0);
-    bench.on_disk.push(Due { delivery, webhook, due_at: bench.now, attempts_made, retries_made, reason: Reason::First });
+    bench.on_disk.push(Due {
+        delivery,
+        webhook,
+        due_at: bench.now,
+        attempts_made,
+        retries_made,
+        reason: Reason::First,
+    });
     Arrival { account: 1, webhook, delivery }
 }
 
@@ -241,14 +273,19 @@ fn what_others_name_is_asked_for_if_it_is_ours_and_not_known() {
     bench.take(Input::Accepted(vec![named, other]));
     assert_eq!(bench.starts.iter().map(|start| start.due.delivery).collect::<Vec<_>>(), [named.delivery]);
     assert!(bench.scheduler.step(bench.now, Input::Accepted(vec![named])).is_empty(), "it is being sent");
-    // What is named while something is asked for is asked for together afterwards.
+    // A moment later there may be more of it: what is named meanwhile is asked for together.
     let later: Vec<Arrival> = (0..3).map(|_| elsewhere(&mut bench, ours)).collect();
-    let outputs = bench.scheduler.step(bench.now, Input::Accepted(vec![later[0]]));
-    assert!(matches!(&outputs[..], [Output::LoadNamed(asked)] if *asked == later[..1]), "{outputs:?}");
-    assert!(bench.scheduler.step(bench.now, Input::Accepted(vec![later[1]])).is_empty());
-    assert!(bench.scheduler.step(bench.now, Input::Accepted(vec![later[2]])).is_empty());
+    for part in [&later[..1], &later[1..2]] {
+        assert!(bench.scheduler.step(bench.now, Input::Accepted(part.to_vec())).is_empty());
+    }
+    bench.now = bench.scheduler.wake_at().expect("it is going to be asked for");
+    assert_eq!(bench.now.since(START), Duration::from_millis(10));
+    let outputs = bench.scheduler.step(bench.now, Input::Tick);
+    assert!(matches!(&outputs[..], [Output::LoadNamed(asked)] if *asked == later[..2]), "{outputs:?}");
+    bench.now = bench.now.plus(Duration::from_secs(1));
+    assert!(bench.scheduler.step(bench.now, Input::Accepted(vec![later[2]])).is_empty(), "one at a time");
     bench.take(Input::Named(Some(Vec::new())));
-    assert_eq!(bench.starts.len(), 3, "the first of them had ended before it was read");
+    assert_eq!(bench.starts.len(), 2, "the two had ended before they were read");
 }
 
 #[test]
@@ -260,7 +297,7 @@ fn what_was_named_and_has_ended_since_it_was_read_is_not_sent_again() {
     assert!(matches!(outputs[..], [Output::LoadNamed(_)]));
     let read = bench.on_disk.clone();
     // A look finds it meanwhile.
-    bench.take(Input::LookForArrivals);
+    bench.take(Input::ManyAccepted);
     let start = bench.starts.pop().expect("it is sent");
     bench.end(&start, answered(200, 1));
     bench.record();
@@ -295,6 +332,7 @@ fn what_was_named_and_could_not_be_read_is_found_by_a_look() {
     assert!(matches!(outputs[..], [Output::LoadNamed(_)]));
     bench.on_disk = read;
     bench.take(Input::Named(None));
+    assert_eq!(bench.starts.len(), 0);
     bench.take(Input::LookForArrivals);
     assert_eq!(bench.starts.len(), 1);
 }

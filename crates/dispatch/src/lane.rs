@@ -142,8 +142,8 @@ pub(crate) struct Lane {
     pub(crate) hold_recorded: Timestamp,
     turns_since_old: u8,
     pub(crate) on_disk: OnDisk,
-    /// What waits in the webhook's order, if it has one.
-    pub(crate) ordered: Option<Ordered>,
+    /// What waits in the webhook's order, if it has one. Few have, and it is larger than all the rest of a lane.
+    pub(crate) ordered: Option<Box<Ordered>>,
     /// Slot time used, in microseconds: what fair turns are taken by.
     pub(crate) cost: u64,
     /// Running mean of the time that an attempt holds its slot, in microseconds.
@@ -174,7 +174,7 @@ impl Lane {
         let hold_until = webhook.leave_alone_until.unwrap_or_default().min(longest);
         let window = webhook.cap(policy).div_ceil(2);
         let failing_since = webhook.failing_since;
-        let ordered = webhook.order.clone().map(Ordered::new);
+        let ordered = webhook.order.clone().map(Ordered::new).map(Box::new);
         // What a pause has held and was not sent before a restart is on disk, and goes on at its rate.
         let held_rate = webhook.held_rate.filter(|_| webhook.pause.is_none());
         let on_disk = OnDisk { more: held_rate.is_some(), ..OnDisk::default() };
@@ -270,7 +270,7 @@ impl Lane {
         let held_at = if self.held_rate.is_some() { fresh_at.max(self.next_held_start) } else { fresh_at };
         let new_at = (!self.new.is_empty()).then_some(fresh_at);
         let old_at = (!self.old.is_empty()).then_some(held_at);
-        let ordered = self.ordered.as_ref().and_then(Ordered::next);
+        let ordered = self.ordered.as_deref().and_then(Ordered::next);
         let ordered_at = ordered.map(|job| if job.event.is_some() { fresh_at } else { held_at });
         let Some(at) = new_at.into_iter().chain(old_at).chain(ordered_at).min() else { return Startable::Never };
         if at > now {
@@ -292,7 +292,7 @@ impl Lane {
             return Some(test);
         }
         let held_may = self.held_rate.is_none() || self.next_held_start <= now;
-        let ordered = self.ordered.as_ref().and_then(Ordered::next);
+        let ordered = self.ordered.as_deref().and_then(Ordered::next);
         let ordered = ordered.filter(|job| held_may || job.event.is_some()).map(|job| job.due.reason == Reason::First);
         let old_may = held_may && !self.old.is_empty();
         let job = match kind {
@@ -325,7 +325,7 @@ impl Lane {
     }
 
     fn pop_ordered(&mut self) -> Option<Job> {
-        self.ordered.as_mut().and_then(Ordered::pop)
+        self.ordered.as_deref_mut().and_then(Ordered::pop)
     }
 
     /// What keeps a delivery from being sent that is due and in this lane, tests apart.

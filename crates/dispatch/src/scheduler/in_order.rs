@@ -141,7 +141,7 @@ impl Scheduler {
                 }
             }
         }
-        let mut ordered = order.map(Ordered::new);
+        let mut ordered = order.map(Ordered::new).map(Box::new);
         if let Some(ordered) = &mut ordered {
             ordered.barrier = self.under_way(webhook);
         }

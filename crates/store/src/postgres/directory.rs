@@ -33,7 +33,7 @@ pub(super) async fn load(link: &Link, shared: &Shared) -> Result<(), Fault> {
     let mut directory = shared.directory.write();
     *directory = domain::directory::Directory::default();
     all.into_iter().for_each(|account| directory.put_account(Arc::new(account)));
-    webhooks.into_iter().for_each(|webhook| directory.put_webhook(Arc::new(webhook)));
+    webhooks.into_iter().for_each(|webhook| directory.put_webhook(webhook));
     keys.into_iter().for_each(|key| directory.put_key(Arc::new(key)));
     sessions.into_iter().for_each(|session| directory.put_session(Arc::new(session)));
     drop(directory);

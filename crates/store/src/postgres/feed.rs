@@ -231,7 +231,7 @@ impl Engine {
         if !changed.is_empty() {
             let shared = Arc::clone(&self.shared);
             let found = webhooks::load(link, &shared.vault, Some(&changed), |number| shared.account_id(number)).await?;
-            for webhook in found.into_iter().map(Arc::new) {
+            for webhook in found {
                 entries.push(Entry::Webhook(Arc::clone(&webhook)));
                 facts.push(Fact::Webhook(webhook));
             }

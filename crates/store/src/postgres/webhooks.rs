@@ -1,31 +1,54 @@
 //! Rows of webhooks: see [`crate::rows::webhook`].
 
+use std::sync::Arc;
+
 use domain::id::{AccountId, WebhookId};
 use domain::shard::Shard;
 use domain::vault::Vault;
 use domain::webhook::Webhook;
+use tokio_postgres::Row;
 
 use super::connection::Link;
 use super::engine::Engine;
 use super::fault::Fault;
 use crate::rows::webhook::{Columns, read, seal, sum_gone};
 
-/// All webhooks, or those of these numbers, oldest first. `account_id` names an account by its number.
+/// How many rows are read in one go: in memory a row takes several times what a webhook does.
+const ROWS_AT_ONCE: i64 = 1_000;
+
+/// All webhooks, or those of these numbers, oldest first. `account_id` names an account by its number. All of them are read in parts:
+/// in a transaction that sees one state of the database.
 pub(super) async fn load(
     link: &Link,
     vault: &Vault,
     numbers: Option<&[i32]>,
     account_id: impl Fn(u32) -> Option<AccountId>,
-) -> Result<Vec<Webhook>, Fault> {
-    let rows = link
-        .rows(
-            "SELECT number, id, account, version, failing_since, profile, secret_version, secret, previous_secret, headers,
-                    crc, key_pair, previous_key_pair
-             FROM webhooks WHERE $1::integer[] IS NULL OR number = ANY ($1) ORDER BY number",
-            &[&numbers],
-        )
-        .await?;
-    let mut webhooks = Vec::with_capacity(rows.len());
+) -> Result<Vec<Arc<Webhook>>, Fault> {
+    let mut webhooks = Vec::new();
+    let mut after = Some(-1);
+    while let Some(last) = after {
+        let rows = link
+            .rows(
+                "SELECT number, id, account, version, failing_since, profile, secret_version, secret, previous_secret,
+                        headers, crc, key_pair, previous_key_pair
+                 FROM webhooks WHERE number > $2 AND ($1::integer[] IS NULL OR number = ANY ($1))
+                 ORDER BY number LIMIT $3",
+                &[&numbers, &last, &ROWS_AT_ONCE],
+            )
+            .await?;
+        after = rows.last().filter(|_| rows.len() as i64 == ROWS_AT_ONCE).map(|row| row.get(0));
+        take_in(rows, vault, &account_id, &mut webhooks)?;
+    }
+    Ok(webhooks)
+}
+
+/// Takes in webhooks of rows.
+fn take_in(
+    rows: Vec<Row>,
+    vault: &Vault,
+    account_id: impl Fn(u32) -> Option<AccountId>,
+    webhooks: &mut Vec<Arc<Webhook>>,
+) -> Result<(), Fault> {
     for row in rows {
         let id: String = row.get(1);
         let columns = Columns {
@@ -46,9 +69,9 @@ pub(super) async fn load(
         }
         // An account that was closed since it was read takes its webhooks with it.
         let Some(account_id) = account_id(columns.account) else { continue };
-        webhooks.push(read(&columns, &id, account_id, vault)?);
+        webhooks.push(Arc::new(read(&columns, &id, account_id, vault)?));
     }
-    Ok(webhooks)
+    Ok(())
 }
 
 /// Gives a new webhook its number; [`put`] follows.

@@ -146,7 +146,7 @@ impl Readers {
             let loaded =
                 webhooks::load(link, &self.shared.vault, Some(&numbers), |number| self.shared.account_id(number))
                     .await?;
-            found.extend(loaded.into_iter().map(|webhook| (webhook.number, Arc::new(webhook))));
+            found.extend(loaded.into_iter().map(|webhook| (webhook.number, webhook)));
         }
         let mut in_bulk = HashMap::new();
         for number in replayed {

@@ -229,7 +229,7 @@ impl Lane {
     /// A row came to the disk that memory does not know.
     pub(crate) fn grown(&mut self, delivery: DeliveryId) {
         match &mut self.ordered {
-            Some(ordered) => ordered.grown(delivery, self.on_disk.loading.is_some()),
+            Some(ordered) => ordered.grown(delivery, delivery),
             None => self.on_disk.grown(),
         }
     }

@@ -16,6 +16,8 @@ use crate::lane::Job;
 
 /// The first of all places.
 const FIRST: DeliveryId = DeliveryId { event: EventId(0), place: 0 };
+/// The last of all places.
+const LAST: DeliveryId = DeliveryId { event: EventId(u64::MAX), place: u16::MAX };
 
 /// What of one key is known.
 #[derive(Debug, Default)]
@@ -50,6 +52,15 @@ struct Reading {
     at: DeliveryId,
 }
 
+/// Something has come to the disk.
+#[derive(Debug, Clone, Copy)]
+struct Grown {
+    /// From where on there may be rows that are older than it, and are not known either.
+    from: DeliveryId,
+    /// Its own place: what is older was known before it.
+    to: DeliveryId,
+}
+
 /// The deliveries of a webhook in their order.
 #[derive(Debug)]
 pub(crate) struct Ordered {
@@ -59,10 +70,15 @@ pub(crate) struct Ordered {
     /// Heads that may be started, oldest first: first attempts, and retries that have come due.
     first: BTreeMap<DeliveryId, Job>,
     retries: BTreeMap<DeliveryId, Job>,
-    /// Rows on disk from here on have not been looked at; nothing that is newer may be started. `None`: all have been.
+    /// Where the pass over the rows on disk goes on; `None`: there is none, and none is needed.
     unseen: Option<DeliveryId>,
-    /// The oldest row that came to the disk while a load was under way.
-    grown: Option<DeliveryId>,
+    /// Whether the pass has begun: what comes to the disk from now on may be missed by it.
+    passing: bool,
+    /// Rows from here on have not been looked at, those apart that the present pass has: nothing that is newer may be started. `None`: all
+    /// have been.
+    unsure: Option<DeliveryId>,
+    /// What has come to the disk since the pass began, and may have been missed by it.
+    grown: Option<Grown>,
     /// Keys with [`Queue::left`], and those of them that want it now.
     left: HashSet<OrderKey>,
     wanting: HashSet<OrderKey>,
@@ -89,6 +105,8 @@ impl Ordered {
             first: BTreeMap::new(),
             retries: BTreeMap::new(),
             unseen: Some(FIRST),
+            passing: false,
+            unsure: Some(FIRST),
             grown: None,
             left: HashSet::new(),
             wanting: HashSet::new(),
@@ -112,7 +130,8 @@ impl Ordered {
         if !self.barrier.is_empty() {
             return None;
         }
-        let seen = |job: &&Job| self.unseen.is_none_or(|unseen| job.due.delivery < unseen);
+        let limit = self.limit();
+        let seen = |job: &&Job| limit.is_none_or(|limit| job.due.delivery < limit);
         let first = self.first.values().next().filter(|_| self.room).filter(seen);
         let retry = self.retries.values().next().filter(seen);
         match (first, retry) {
@@ -220,12 +239,22 @@ impl Ordered {
         }
     }
 
-    /// A row came to the disk that memory does not know.
-    pub(crate) fn grown(&mut self, delivery: DeliveryId, loading: bool) {
-        if loading && !self.loading_again {
-            self.grown = Some(self.grown.map_or(delivery, |grown| grown.min(delivery)));
+    /// A row came to the disk that memory does not know, at the place `to`; from `from` on there may be others that came before it.
+    pub(crate) fn grown(&mut self, from: DeliveryId, to: DeliveryId) {
+        self.unsure = Some(self.unsure.map_or(to, |unsure| unsure.min(to)));
+        if self.passing {
+            // The pass goes on: with much coming all the time it would else never come to its end.
+            let grown = self.grown.unwrap_or(Grown { from, to });
+            self.grown = Some(Grown { from: grown.from.min(from), to: grown.to.min(to) });
+        } else {
+            self.unseen = Some(self.unseen.map_or(from, |unseen| unseen.min(from)));
         }
-        self.unseen = Some(self.unseen.map_or(delivery, |unseen| unseen.min(delivery)));
+    }
+
+    /// Nothing from here on may be started: there may be something older that is not known. `None` where everything is known.
+    fn limit(&self) -> Option<DeliveryId> {
+        let looked_at = self.unsure.zip(self.unseen).map(|(unsure, unseen)| unsure.max(unseen));
+        looked_at.into_iter().chain(self.grown.map(|grown| grown.to)).min()
     }
 
     /// Whether everything on disk is in memory too.
@@ -244,7 +273,7 @@ impl Ordered {
         if !self.barrier.is_empty() {
             return None;
         }
-        let main = self.unseen.filter(|unseen| self.room && self.few_ready(*unseen, low));
+        let main = self.unseen.filter(|_| self.room && self.few_ready(low));
         let again = self.reading();
         self.again = again;
         // Both take turns.
@@ -255,6 +284,7 @@ impl Ordered {
             }
             (_, Some(unseen)) => {
                 self.loading_again = false;
+                self.passing = true;
                 unseen
             }
             (_, None) => return None,
@@ -262,8 +292,9 @@ impl Ordered {
         Some(before(from))
     }
 
-    fn few_ready(&self, unseen: DeliveryId, low: usize) -> bool {
-        self.first.range(..unseen).chain(self.retries.range(..unseen)).take(low).count() < low
+    fn few_ready(&self, low: usize) -> bool {
+        let limit = self.limit().unwrap_or(LAST);
+        self.first.range(..limit).chain(self.retries.range(..limit)).take(low).count() < low
     }
 
     /// The second reading to go on with: the present one while it can still bring what a key wants, else one from the
@@ -279,11 +310,6 @@ impl Ordered {
             self.readings = self.readings.wrapping_add(1);
             Some(Reading { number: self.readings, from, at: from })
         })
-    }
-
-    /// A load could not be done.
-    pub(crate) const fn read_failed(&mut self) {
-        self.grown = None;
     }
 
     /// What a load has brought, oldest first, up to the delivery `end`; to the end of all if that is `None`. Returns the new
@@ -302,7 +328,7 @@ impl Ordered {
         let again = self.again.filter(|_| self.loading_again);
         for (mut job, key) in rows {
             let id = job.due.delivery;
-            if again.is_some() && self.unseen.is_some_and(|unseen| id >= unseen) {
+            if again.is_some() && self.limit().is_some_and(|limit| id >= limit) {
                 break;
             }
             if known(id) || self.barrier.contains(&id) {
@@ -344,15 +370,30 @@ impl Ordered {
         }
         match again {
             Some(reading) => self.read_again(reading, end, now, &mut heads),
-            None => self.unseen = end.or(self.grown),
+            None => self.pass_on(end),
         }
-        self.grown = None;
         (heads, behind)
+    }
+
+    /// The pass has come to `end`, or to its own end.
+    fn pass_on(&mut self, end: Option<DeliveryId>) {
+        match end {
+            Some(end) => {
+                self.unseen = Some(end);
+                // What is not older than that is met by the pass as it goes on.
+                self.grown = self.grown.filter(|grown| grown.from < end);
+            }
+            None => {
+                let grown = self.grown.take();
+                (self.unseen, self.unsure) = (grown.map(|grown| grown.from), grown.map(|grown| grown.to));
+                self.passing = false;
+            }
+        }
     }
 
     /// A part of a second reading is done; at its end the keys of which nothing was passed over have nothing left on disk.
     fn read_again(&mut self, reading: Reading, end: Option<DeliveryId>, now: Timestamp, heads: &mut Vec<Job>) {
-        let over = end.is_none_or(|end| self.unseen.is_some_and(|unseen| end >= unseen));
+        let over = end.is_none_or(|end| self.limit().is_some_and(|limit| end >= limit));
         if let Some(at) = end.filter(|_| !over) {
             self.again = Some(Reading { at, ..reading });
             return;

@@ -188,9 +188,6 @@ impl Scheduler {
         let settled = std::mem::take(&mut lane.on_disk.settled_meanwhile);
         let Some(mut rows) = rows else {
             lane.on_disk.not_before = now.plus(Duration::from_secs(1));
-            if let Some(ordered) = &mut lane.ordered {
-                ordered.read_failed();
-            }
             self.enqueue(now, webhook);
             return;
         };

@@ -21,6 +21,7 @@ use super::{Bounds, Ended, Input, Output, Scheduler, Start, with_keys};
 use crate::sender::build_request;
 
 mod held;
+mod order_over_nodes;
 mod ordering;
 mod poison;
 mod politeness;

@@ -13,6 +13,7 @@ mod batch;
 mod bench;
 mod cancelling;
 mod change;
+mod changing;
 mod chronicle;
 mod connection;
 mod coverage;

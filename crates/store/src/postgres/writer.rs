@@ -8,24 +8,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use domain::audit::By;
-use domain::store::{AcceptError, Change, ChangeError, Changed, Fact, Keep, StoreError};
+use domain::store::{AcceptError, Fact, StoreError};
 use domain::time::Clock;
-use domain::webhook::Held;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::accept::Answered;
-use super::audit;
 use super::batch::{Batch, Message};
-use super::cancelling::HeldUntil;
+use super::changing::Resuming;
 use super::engine::Engine;
-use super::fault::{Fault, OpenError, Refusal};
+use super::fault::{Fault, OpenError};
 use super::feed;
 use crate::figures::Figures;
 
 /// How often a transaction is made again where others were in its way.
-const ATTEMPTS: usize = 20;
+pub(super) const ATTEMPTS: usize = 20;
 /// How long after a connection could not be made the next one is tried, at first and at most.
 const RECONNECT: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 /// How often what deleted webhooks have left is looked for.
@@ -42,13 +39,6 @@ pub enum Whose {
 
 /// Told what has been committed, what is this node's in the order of its commits.
 pub type FactsHook = Box<dyn FnMut(Vec<Fact>, Whose) + Send + Sync>;
-
-/// A pause that ends by cancelling: it does with the last of what it holds.
-struct Resuming {
-    until: HeldUntil,
-    asked: (Change, By, Option<Keep>),
-    answer: oneshot::Sender<Result<Changed, ChangeError>>,
-}
 
 /// Starts a writer, on a thread of its own: with much under way, each answer of the database would else wait until a thread has time for
 /// it that serves requests. Returns the queue to it, where its end is told, and what a dispatcher has to know first.
@@ -81,11 +71,11 @@ pub(super) async fn start(
 
 /// What the writer works with.
 pub(super) struct Writer {
-    engine: Engine,
-    clock: Arc<dyn Clock>,
+    pub(super) engine: Engine,
+    pub(super) clock: Arc<dyn Clock>,
     facts: FactsHook,
     figures: Arc<Figures>,
-    resuming: VecDeque<Resuming>,
+    pub(super) resuming: VecDeque<Resuming>,
     /// When others' changes are looked for next, and what deleted webhooks have left.
     poll_at: Instant,
     cancel_at: Instant,
@@ -298,7 +288,7 @@ impl Writer {
     }
 
     /// A transaction was not committed, or nobody knows whether it was.
-    async fn undo(&mut self, fault: &Fault) {
+    pub(super) async fn undo(&mut self, fault: &Fault) {
         if fault.is_lost() {
             self.lose(fault);
         } else {
@@ -317,7 +307,7 @@ impl Writer {
         self.patience = (self.patience * 2).min(RECONNECT[1]);
     }
 
-    async fn connect(&mut self) -> Result<(), Fault> {
+    pub(super) async fn connect(&mut self) -> Result<(), Fault> {
         if self.away && Instant::now() < self.reconnect_at {
             return Err(Fault::Lost("it was away a moment ago".to_owned()));
         }
@@ -337,91 +327,6 @@ impl Writer {
                 Err(Fault::Lost(fault.to_string()))
             }
         }
-    }
-
-    async fn take_change(
-        &mut self,
-        asked: (Change, By, Option<Keep>),
-        answer: oneshot::Sender<Result<Changed, ChangeError>>,
-    ) {
-        if matches!(&asked.0, Change::Resume { held: Held::Cancel, .. }) {
-            let until = self.engine.held_until(self.clock.now());
-            self.resuming.push_back(Resuming { until, asked, answer });
-        } else {
-            let told = self.change(asked).await;
-            // Whoever asked may have gone.
-            let _ = answer.send(told);
-        }
-    }
-
-    async fn change(&mut self, (change, by, keep): (Change, By, Option<Keep>)) -> Result<Changed, ChangeError> {
-        let started = Instant::now();
-        for _ in 0..ATTEMPTS {
-            self.connect().await.map_err(ChangeError::from)?;
-            let made = self.attempt_change(&change, &by, keep.as_ref()).await;
-            let error = match made {
-                Ok((changed, facts)) => {
-                    self.committed(started, facts);
-                    return Ok(changed);
-                }
-                Err(Refusal::ByRule(error)) => {
-                    self.engine.rollback().await;
-                    return Err(error);
-                }
-                Err(Refusal::ByFault(fault)) => fault,
-            };
-            self.undo(&error).await;
-            match error {
-                Fault::Stale => self.poll().await,
-                Fault::Conflict(_) => {}
-                Fault::Taken(constraint) if constraint == audit::KEY => {}
-                Fault::Taken(_) => return Err(ChangeError::Exists),
-                Fault::Lost(_) | Fault::Damaged(_) | Fault::Full | Fault::NotPermitted(_) | Fault::Refused(_) => {
-                    tracing::error!(fault = %error, "a change could not be made");
-                    return Err(error.into());
-                }
-            }
-        }
-        Err(ChangeError::Store(StoreError::Busy))
-    }
-
-    async fn attempt_change(
-        &mut self,
-        change: &Change,
-        by: &By,
-        keep: Option<&Keep>,
-    ) -> Result<(Changed, Vec<Fact>), Refusal> {
-        // Others' changes first: a version that was raised since is met in the transaction.
-        self.poll().await;
-        self.engine.begin().await?;
-        let changed = self.engine.change(self.clock.now(), change.clone(), by, keep).await?;
-        Ok((changed, self.engine.commit().await?))
-    }
-
-    /// Cancels a bounded part of what a pause holds that is to end so; with the last of it, it ends.
-    async fn resume(&mut self) {
-        let Some(Resuming { until, asked, answer }) = self.resuming.pop_front() else { return };
-        let (mut more, at_once) = (false, self.engine.limits.cancelled_at_once);
-        if let Change::Resume { webhook, .. } = &asked.0 {
-            let stored = self.engine.shared.directory.read().webhook_numbered(webhook.number).cloned();
-            // Else the resuming itself says why not.
-            if stored.is_some_and(|stored| stored.pause.is_some() && stored.version + 1 == webhook.version) {
-                let (now, of) = (self.clock.now(), (webhook.account, webhook.number));
-                more = self
-                    .apart(async |engine| Ok(engine.cancel_held_of(now, of, until, at_once).await? >= at_once))
-                    .await
-                    .unwrap_or(false);
-            }
-        }
-        if more {
-            self.resuming.push_front(Resuming { until, asked, answer });
-            return;
-        }
-        self.engine.resuming = Some(until);
-        let told = self.change(asked).await;
-        self.engine.resuming = None;
-        // Whoever asked may have gone.
-        let _ = answer.send(told);
     }
 
     /// What is done now and then: others' changes are read, and what deleted webhooks have left is cancelled.
@@ -448,7 +353,7 @@ impl Writer {
     }
 
     /// Reads what others have changed, and tells of it.
-    async fn poll(&mut self) {
+    pub(super) async fn poll(&mut self) {
         match self.engine.poll().await {
             Ok(facts) => {
                 if !facts.is_empty() {
@@ -460,7 +365,7 @@ impl Writer {
     }
 
     /// A transaction of its own; `None` if it could not be made now, and is to be tried again.
-    async fn apart<T>(&mut self, work: impl AsyncFnOnce(&mut Engine) -> Result<T, Fault>) -> Option<T> {
+    pub(super) async fn apart<T>(&mut self, work: impl AsyncFnOnce(&mut Engine) -> Result<T, Fault>) -> Option<T> {
         let started = Instant::now();
         let made = async {
             self.engine.begin().await?;
@@ -482,7 +387,7 @@ impl Writer {
         }
     }
 
-    fn committed(&mut self, started: Instant, facts: Vec<Fact>) {
+    pub(super) fn committed(&mut self, started: Instant, facts: Vec<Fact>) {
         self.figures.commits.fetch_add(1, Ordering::Relaxed);
         self.figures.commit_durations.observe(started.elapsed());
         self.figures.fresh.store(self.engine.memory.len(), Ordering::Relaxed);

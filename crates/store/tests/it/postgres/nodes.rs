@@ -3,9 +3,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use domain::attempt::Reason;
+use domain::cluster::{Arrival, Arrivals as _};
 use domain::delivery::Next;
 use domain::event::Idempotency;
 use domain::event::NewEvent;
+use domain::id::{DeliveryId, EventId};
 use domain::store::{AcceptError, Change, ChangeError, Fact, Store as _};
 use domain::time::Timestamp;
 use domain::webhook::{Pause, PauseCause, Webhook};
@@ -43,6 +46,66 @@ async fn what_one_changes_all_know() {
     assert_eq!(refused, 1, "of two that change the same version one is told");
     one.store.stop().await;
     two.store.stop().await;
+}
+
+/// What a node has accepted another reads by its name, with the event; what has ended by then, or was never there, is left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_names_another_reads() {
+    let (database, clock) = (Cluster::shared().database(), ManualClock::default());
+    let (one, two) = (Node::start(&database, &clock).await, Node::start(&database, &clock).await);
+    let webhooks = [one.new_webhook("wh_a").await, one.new_webhook("wh_b").await];
+    let (first, second) = (one.accept().await.id, one.accept().await.id);
+    let name = |event, place: u16| Arrival {
+        account: one.account,
+        webhook: webhooks[usize::from(place)],
+        delivery: DeliveryId { event, place },
+    };
+    let mut named = vec![name(first, 0), name(first, 1), name(second, 0), name(second, 1), name(EventId(1), 0)];
+    let found = async |named: &[Arrival]| {
+        let (mut waiting, events) = two.store.arrived(named.to_vec()).await.expect("it is read");
+        waiting.sort_by_key(|due| due.delivery);
+        (waiting, events.iter().map(|event| event.id).collect::<HashSet<_>>())
+    };
+    let (waiting, events) = found(&named).await;
+    assert_eq!(
+        waiting.iter().map(|due| due.delivery).collect::<Vec<_>>(),
+        named[..4].iter().map(|it| it.delivery).collect::<Vec<_>>()
+    );
+    assert_eq!(events, HashSet::from([first, second]));
+    assert!(waiting.iter().all(|due| due.reason == Reason::First && due.attempts_made == 0));
+    one.store.settle(vec![settlement(waiting[0], one.now(), Next::Delivered)]).await.expect("it is recorded");
+    assert_eq!(found(&named).await.0, waiting[1..]);
+    // An account that is closed has nothing that waits.
+    one.change(Change::DeleteAccount(one.account)).await.expect("it is there");
+    named.truncate(4);
+    eventually(async || found(&named).await.0.is_empty().then_some(())).await;
+    one.store.stop().await;
+    two.store.stop().await;
+}
+
+/// The end of a transaction goes out with what it writes: where a part of that fails, none of it is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_of_which_a_part_fails_leaves_nothing() {
+    let (cluster, clock) = (Cluster::shared(), ManualClock::default());
+    let database = cluster.database();
+    let name = database.rsplit('/').next().expect("a name");
+    let node = Node::start(&database, &clock).await;
+    let webhook = node.new_webhook("wh_one").await;
+    let number = |sql: &str| cluster.run_sql(name, sql).trim().parse::<u32>().expect("a number");
+    // Before, and once all statements are known to the connection.
+    for accepted in 0..2 {
+        cluster.run_sql(name, &format!("ALTER TABLE hot ADD CONSTRAINT none CHECK (webhook <> {webhook}) NOT VALID"));
+        let refused = node.store.accept(vec![node.event()]).await.remove(0);
+        assert!(matches!(refused, Err(AcceptError::Store(_))), "{refused:?}");
+        assert_eq!(number("SELECT count(*) FROM events"), accepted, "an event without its delivery would be lost");
+        cluster.run_sql(name, "ALTER TABLE hot DROP CONSTRAINT none");
+        node.accept().await;
+        assert_eq!(
+            (number("SELECT count(*) FROM events"), number("SELECT count(*) FROM hot")),
+            (accepted + 1, accepted + 1)
+        );
+    }
+    node.store.stop().await;
 }
 
 /// Timestamps of an account are never given twice, by however many nodes at the same instant; ids are everybody's own; and an

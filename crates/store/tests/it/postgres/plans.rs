@@ -1,6 +1,7 @@
 //! The plans of the hot statements, on a table of a million rows: each goes by an index.
 
 use domain::chronicle::Chronicle as _;
+use domain::cluster::{Arrival, Arrivals as _};
 use domain::delivery::Next;
 use domain::store::Store as _;
 use domain::time::Timestamp;
@@ -50,6 +51,9 @@ async fn hot_statements_go_by_indexes() {
     let due = node.store.due(None, Timestamp(now + 1), 10).await.expect("it is read");
     assert_eq!((due.len(), due[0].delivery.event), (1, accepted.id));
     assert_eq!(node.store.backlog(webhook, None, Timestamp(now + 1), 10).await.expect("it is read").len(), 1);
+    let named = vec![Arrival { account: node.account, webhook, delivery: due[0].delivery }];
+    let (waiting, events) = node.store.arrived(named).await.expect("it is read");
+    assert_eq!((&waiting, events.len()), (&due, 1));
     assert_eq!(node.store.oldest_due(Timestamp(now)).await.expect("it is read"), Some(Timestamp(now)));
     node.store.settle(vec![settlement(due[0], node.now(), Next::Delivered)]).await.expect("it is recorded");
     let news = node.store.read(vec![node.account], Some(mark), None).await.expect("it is read");

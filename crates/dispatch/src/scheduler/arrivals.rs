@@ -127,11 +127,13 @@ impl Scheduler {
                 self.horizon.start_over();
             }
         }
+        let last = parts.arrivals.looked_until.min(now).minus(OVERLAP);
         let from = if deep || parts.arrivals.back_at <= now {
             parts.arrivals.back_at = now.plus(LOOKED_BACK_EVERY);
-            now.minus(if deep { DEEP } else { LOOKED_BACK })
+            // Where much waits, the last look may have been before that.
+            if deep { now.minus(DEEP) } else { now.minus(LOOKED_BACK).min(last.max(now.minus(DEEP))) }
         } else {
-            parts.arrivals.looked_until.min(now).minus(OVERLAP)
+            last
         };
         if from < until {
             self.load_arrivals((from, DeliveryId { event: EventId(0), place: 0 }), now, until);

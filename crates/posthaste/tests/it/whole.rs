@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use store::conformance::cluster::Cluster;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -176,6 +177,52 @@ async fn known_at_once(nodes: &[Api], url: &str) {
     }
     assert_eq!(nodes[0].get("/v1/accounts/acme-1/webhooks/wh_none").await.status, 404);
     assert_eq!(nodes[1].with_key("whpk_none").get("/v1/accounts/acme-1/webhooks").await.status, 401);
+}
+
+/// Begins to listen at a node; the stream, after its greeting, and the id of the webhook that it has made.
+async fn listening(api: &Api) -> (BufReader<TcpStream>, String) {
+    let mut connection = BufReader::new(api.connect().await.expect("a connection"));
+    let head = format!(
+        "POST /v1/accounts/default/listen HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: 2\r\n\r\n{{}}",
+        api.address,
+        api.key()
+    );
+    connection.write_all(head.as_bytes()).await.expect("it takes the request");
+    let greeting = told_next(&mut connection).await;
+    let id = greeting["id"].as_str().expect("an id").to_owned();
+    (connection, id)
+}
+
+/// What a stream tells next.
+async fn told_next(connection: &mut BufReader<TcpStream>) -> Value {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        assert!(connection.read_line(&mut line).await.expect("it goes on") > 0, "it has ended");
+        if let Some(data) = line.trim_end().strip_prefix("data: ") {
+            return serde_json::from_str(data).expect("JSON");
+        }
+    }
+}
+
+/// Requests are carried by the node that sends them: to listen works at any node, and to go on at the one where it began.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_listened_to_is_carried_by_the_node_that_is_listened_at() {
+    let (nodes, ..) = three(&Cluster::shared().database(), "1s,1s,1s,1s").await;
+    let apis: Vec<Api> = nodes.iter().map(|node| node.api.clone()).collect();
+    for (place, api) in apis.iter().enumerate() {
+        let (mut stream, id) = listening(api).await;
+        for elsewhere in apis.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, api)| api) {
+            let reply = elsewhere.post("/v1/accounts/default/listen", &json!({"webhook": id})).await;
+            assert_eq!((reply.status, &reply.json()["code"]), (409, &json!("carried_elsewhere")), "{}", reply.text());
+        }
+        post(&apis[(place + 1) % 3], 1).await;
+        let request = tokio::time::timeout(PATIENCE, told_next(&mut stream)).await.expect("it comes");
+        assert!(request["body"].as_str().is_some_and(|body| body.contains(&id)), "{request}");
+        drop(stream);
+        apis[0].delete(&format!("/v1/accounts/default/webhooks/{id}")).await.expect(204);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

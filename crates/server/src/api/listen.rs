@@ -113,6 +113,16 @@ pub(super) fn operations() -> Vec<Operation> {
 
 async fn listen(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
     let wanted = Wanted::read(&api, &at, &body)?;
+    if let Wanted::Again(id) = &wanted {
+        // Perhaps another node made the webhook a moment ago.
+        let webhook = match find(&api, &at, id) {
+            Err(_) if api.live.has_learnt().await => find(&api, &at, id)?,
+            found => found?,
+        };
+        if !is_carried(&webhook.url) {
+            return Err(not_carried());
+        }
+    }
     let open = api.streams.open(at.account.number)?;
     let listening = Listening {
         store: Arc::clone(&api.store),
@@ -218,8 +228,7 @@ impl Wanted {
         }
         input.check()?;
         if let Some(id) = again {
-            let webhook = find(api, at, &id.parse().map_err(|_| Problem::not_found())?)?;
-            return if is_carried(&webhook.url) { Ok(Self::Again(webhook.id.clone())) } else { Err(not_carried()) };
+            return Ok(Self::Again(id.parse().map_err(|_| Problem::not_found())?));
         }
         let Ok(events) = events else { return Err(Problem::fault("/events", "events_invalid", "events are invalid.")) };
         let name = name.filter(|name| !name.is_empty() && !name.chars().any(char::is_control));

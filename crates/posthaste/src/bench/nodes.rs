@@ -16,6 +16,8 @@ use super::{Failed, bare, bare_exchange, event};
 
 /// Connections that put jobs into the queue of rows, and as many again that claim them.
 const QUEUE_CONNECTIONS: usize = 32;
+/// So many jobs are in it at most: flooded with more, it would spend on those what it could deliver with.
+const QUEUED_MAX: u64 = 100;
 /// For how long the nodes may take to know each other's webhooks, and to share them out.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// After so long without work the server has written down what it has counted.
@@ -144,7 +146,7 @@ async fn receiver() -> Result<(std::net::SocketAddr, Arc<AtomicU64>), Failed> {
     Ok((address, arrived))
 }
 
-/// Deliveries per second of the queue of rows, while jobs are put into it, and until it is empty.
+/// Deliveries per second of the queue of rows, while jobs are put into it as fast as they are done.
 async fn row_queue(plan: &Plan<'_>) -> Result<f64, Failed> {
     let scratch = Scratch::create(plan.database, &name("queue")).await?;
     RowQueue::create(scratch.url()).await?;
@@ -155,8 +157,13 @@ async fn row_queue(plan: &Plan<'_>) -> Result<f64, Failed> {
     for _ in 0..QUEUE_CONNECTIONS {
         let queue = RowQueue::open(scratch.url()).await?;
         let (pushed, over, samples) = (Arc::clone(&pushed), Arc::clone(&over), Arc::clone(&plan.samples));
+        let arrived = Arc::clone(&arrived);
         tasks.push(tokio::spawn(async move {
             while !over.load(Ordering::Relaxed) {
+                if pushed.load(Ordering::Relaxed) >= arrived.load(Ordering::Relaxed) + QUEUED_MAX {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    continue;
+                }
                 let n = pushed.fetch_add(1, Ordering::Relaxed);
                 queue.push((n % samples.len() as u64) as i32, &event(&samples, n)).await?;
             }

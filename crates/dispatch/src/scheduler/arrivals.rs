@@ -78,6 +78,12 @@ impl Arrivals {
         self.up_to_now |= up_to_now;
     }
 
+    /// A webhook has become known, of which other nodes may have accepted something before.
+    pub(super) const fn look_back(&mut self) {
+        self.back_at = Timestamp(0);
+        self.want_look(true);
+    }
+
     /// The wall clock has stepped: the next look is a deep one.
     pub(super) const fn clock_stepped(&mut self) {
         (self.asked_at, self.not_before) = (Timestamp(0), Timestamp(0));
@@ -178,7 +184,7 @@ impl Scheduler {
             if self.lease(account, webhook).is_none() || self.known.contains_key(&delivery) {
                 continue;
             }
-            // Of a webhook that is not known yet, a look finds it.
+            // Of a webhook that is not known yet, the look finds it that follows once it is.
             if self.lanes.contains_key(&webhook)
                 && let Some(parts) = &mut self.parts
             {

@@ -19,7 +19,7 @@ impl Scheduler {
     pub(super) fn fact(&mut self, now: Timestamp, fact: Fact) {
         match fact {
             Fact::Accepted { event, on_disk } => self.accepted(now, &event, &on_disk),
-            Fact::Webhook(webhook) => self.webhook_changed(now, webhook),
+            Fact::Webhook(webhook) => self.webhook_told(now, webhook),
             Fact::Resumed { webhook, rate } => self.resumed(now, webhook, rate),
             Fact::WebhookDeleted { webhook } => self.webhook_deleted(webhook),
             // Asked for on any node; by the time that this one hears of it, it may have sent it already.
@@ -56,6 +56,14 @@ impl Scheduler {
             };
             let job = Job::new(due, Some(Arc::clone(event)));
             if event.test { self.learn_of(now, job) } else { self.learn_of_new(now, job) }
+        }
+    }
+
+    fn webhook_told(&mut self, now: Timestamp, webhook: Arc<Webhook>) {
+        let lanes = self.lanes.len();
+        self.webhook_changed(now, webhook);
+        if let Some(parts) = self.parts.as_mut().filter(|_| self.lanes.len() > lanes) {
+            parts.arrivals.look_back();
         }
     }
 

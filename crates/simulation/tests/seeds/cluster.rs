@@ -3,18 +3,22 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use simulation::{ClusterTold, Mutation, Size, run_cluster};
 
 use super::number;
 
 /// Within how many seeds a fault that was put in must be noticed.
-const NOTICED_WITHIN: u64 = 500;
+const NOTICED_WITHIN: u64 = 100;
+/// Where much goes wrong, and much is under way: what is rarely wrong is noticed soon.
+const ROUGH: Size =
+    Size { event_every: Duration::from_millis(100), trouble_every: Duration::from_secs(10), ..Size::SMALL };
 
 /// Runs seeds on every core until `enough`; what they have told, by seed.
 fn run_seeds(
     seeds: std::ops::Range<u64>,
-    mutation: Option<Mutation>,
+    (size, mutation): (Size, Option<Mutation>),
     enough: impl Fn(&Result<ClusterTold, String>) -> bool + Sync,
 ) -> Vec<(u64, Result<ClusterTold, String>)> {
     let (next, done) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
@@ -26,7 +30,7 @@ fn run_seeds(
                     if seed >= seeds.end {
                         return;
                     }
-                    let told = run_cluster(seed, Size::SMALL, mutation).map_err(|violation| violation.0);
+                    let told = run_cluster(seed, size, mutation).map_err(|violation| violation.0);
                     if enough(&told) {
                         next.store(seeds.end, Ordering::Relaxed);
                     }
@@ -45,7 +49,7 @@ fn nodes_die_come_go_and_stand_still_and_nothing_is_lost() {
     let seeds = number("CLUSTER_SEEDS").unwrap_or(25);
     let first = number("FIRST").unwrap_or(0);
     let (mut all, mut violations) = (ClusterTold::default(), Vec::new());
-    for (_, told) in run_seeds(first..first + seeds, None, |_| false) {
+    for (_, told) in run_seeds(first..first + seeds, (Size::SMALL, None), |_| false) {
         match told {
             Ok(told) => add(&mut all, &told),
             Err(violation) => violations.push(violation),
@@ -79,7 +83,7 @@ fn what_would_be_wrong_is_noticed() {
             let line = told.as_ref().err()?.lines().next()?;
             line.contains(by).then(|| line.to_owned())
         };
-        let told = run_seeds(0..NOTICED_WITHIN, Some(mutation), |told| noticed(told).is_some());
+        let told = run_seeds(0..NOTICED_WITHIN, (ROUGH, Some(mutation)), |told| noticed(told).is_some());
         let line = told.iter().find_map(|(_, told)| noticed(told));
         println!("{mutation:?}: {}", line.unwrap_or_else(|| panic!("not noticed within {NOTICED_WITHIN} seeds")));
     }

@@ -288,6 +288,28 @@ fn what_others_name_is_asked_for_if_it_is_ours_and_not_known() {
     assert_eq!(bench.starts.len(), 2, "the two had ended before they were read");
 }
 
+/// Behind a load balancer an event may be posted through one node for a webhook that another has just made, and be named before its owner
+/// has heard of that.
+#[test]
+fn what_was_named_before_its_webhook_was_known_is_looked_for_once_it_is() {
+    let mut bench = one_of_many();
+    let (_, lease) = held(1, 1);
+    bench.take(Input::Hold { leases: vec![lease], webhooks: Vec::new() });
+    bench.take(Input::LookForArrivals);
+    let named = elsewhere(&mut bench, 1);
+    bench.now = bench.now.plus(Duration::from_millis(100));
+    // A look passes over it: the store leaves out what belongs to no webhook that it knows.
+    let waiting = std::mem::take(&mut bench.on_disk);
+    bench.take(Input::ManyAccepted);
+    bench.take(Input::Accepted(vec![named]));
+    bench.on_disk = waiting;
+    bench.now = bench.now.plus(Duration::from_millis(300));
+    bench.take(Input::Tick);
+    assert_eq!(bench.starts.len(), 0);
+    bench.take(Input::Fact(Fact::Webhook(held(1, 0).0)));
+    assert_eq!(bench.starts.len(), 1, "at once");
+}
+
 #[test]
 fn what_was_named_and_has_ended_since_it_was_read_is_not_sent_again() {
     let mut bench = one_of_many();

@@ -132,10 +132,8 @@ impl Link {
         if let Some(statement) = known {
             return Ok(statement);
         }
-        self.preparing.fetch_add(1, Ordering::Relaxed);
-        let prepared = self.client.prepare(sql).await;
-        self.preparing.fetch_sub(1, Ordering::Relaxed);
-        let statement = prepared?;
+        let _preparing = Preparing::of(self);
+        let statement = self.client.prepare(sql).await?;
         self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
         Ok(statement)
     }
@@ -178,6 +176,22 @@ impl Link {
 
     pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed()
+    }
+}
+
+/// Counts while a statement is being prepared, also where whoever has called it waits no longer.
+struct Preparing<'l>(&'l Link);
+
+impl<'l> Preparing<'l> {
+    fn of(link: &'l Link) -> Self {
+        link.preparing.fetch_add(1, Ordering::Relaxed);
+        Self(link)
+    }
+}
+
+impl Drop for Preparing<'_> {
+    fn drop(&mut self) {
+        self.0.preparing.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

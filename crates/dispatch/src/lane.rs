@@ -226,10 +226,10 @@ impl Lane {
         self.new.len() + self.old.len() + self.tests.len()
     }
 
-    /// A row came to the disk that memory does not know.
-    pub(crate) fn grown(&mut self, delivery: DeliveryId) {
+    /// A row came to the disk that memory does not know, at the place `to`; from `from` on there may be others that came before it.
+    pub(crate) fn grown(&mut self, from: DeliveryId, to: DeliveryId) {
         match &mut self.ordered {
-            Some(ordered) => ordered.grown(delivery, delivery),
+            Some(ordered) => ordered.grown(from, to),
             None => self.on_disk.grown(),
         }
     }

@@ -266,12 +266,7 @@ impl Scheduler {
     pub(super) fn grown_in_order(&mut self, now: Timestamp, webhook: u32, event: EventId) {
         if let Some(lane) = self.lanes.get_mut(&webhook) {
             let earliest = EventId::first_at(super::facts::accepted_at(event).minus(APART).0.max(0));
-            match &mut lane.ordered {
-                Some(ordered) => {
-                    ordered.grown(DeliveryId { event: earliest, place: 0 }, DeliveryId { event, place: 0 });
-                }
-                None => lane.on_disk.grown(),
-            }
+            lane.grown(DeliveryId { event: earliest, place: 0 }, DeliveryId { event, place: 0 });
         }
         self.enqueue(now, webhook);
     }

@@ -41,7 +41,7 @@ impl Scheduler {
             }
             if on_disk.get(usize::from(place)).copied().unwrap_or(false) {
                 if let Some(lane) = self.lanes.get_mut(webhook) {
-                    lane.grown(delivery);
+                    lane.grown(delivery, delivery);
                 }
                 self.enqueue(now, *webhook);
                 continue;

@@ -139,17 +139,8 @@ impl Bench {
     fn accept(&mut self, targets: Vec<u32>, test: bool, data: &str, on_disk: Vec<bool>) -> EventId {
         self.events += 1;
         let id = EventId::first_at(self.now.0 - 1_000_000 + self.events);
-        let event = Arc::new(Event {
-            id,
-            account: 1,
-            event_type: "alert.rule_created".into(),
-            timestamp: self.now,
-            data: data.to_owned().into(),
-            targets,
-            test,
-            flagged: false,
-            trace: None,
-        });
+        let event = event(id, targets);
+        let event = Arc::new(Event { timestamp: self.now, data: data.to_owned().into(), test, ..event });
         self.kept.push(Arc::clone(&event));
         for ((place, webhook), _) in (0u16..).zip(&event.targets).zip(&on_disk).filter(|(_, on_disk)| **on_disk) {
             self.on_disk.push(Due {
@@ -167,21 +158,8 @@ impl Bench {
 
     /// Ends the attempt that was started last but `back`, after `took`.
     fn end(&mut self, start: &Start, outcome: Outcome) {
-        let event = Event {
-            id: start.due.delivery.event,
-            account: 1,
-            event_type: "alert.rule_created".into(),
-            timestamp: START,
-            data: "{}".into(),
-            targets: vec![start.due.webhook],
-            test: false,
-            flagged: false,
-            trace: None,
-        };
-        let (_, request) = build_request(&self.policy, start, &event, self.now);
-        let started_at = self.now;
-        self.now = self.now.plus(outcome.duration);
-        let ended = Ended { delivery: start.due.delivery, request, started_at, outcome, epoch: start.epoch };
+        let ended = ended(&self.policy, start, self.now, outcome);
+        self.now = self.now.plus(ended.outcome.duration);
         self.take(Input::Ended(Box::new(ended)));
     }
 
@@ -234,6 +212,29 @@ fn webhook(number: u32, account: u32) -> Webhook {
     let url = Arc::new(EndpointUrl::stored("https://example.com/hook").expect("a URL"));
     let (events, secret) = (EventFilter::stored(vec!["*".to_owned()]), SigningSecret::from_bytes(&[1; 32]));
     Webhook { number, ..Webhook::new(&account, id, url, events, secret, START) }
+}
+
+/// An event that goes to these webhooks.
+fn event(id: EventId, targets: Vec<u32>) -> Event {
+    Event {
+        id,
+        account: 1,
+        event_type: "alert.rule_created".into(),
+        timestamp: START,
+        data: "{}".into(),
+        targets,
+        test: false,
+        flagged: false,
+        trace: None,
+    }
+}
+
+/// The end of an attempt that was started at `started_at`.
+fn ended(policy: &Policy, start: &Start, started_at: Timestamp, outcome: Outcome) -> Ended {
+    let delivery = start.due.delivery;
+    let event = event(delivery.event, vec![start.due.webhook]);
+    let (_, request) = build_request(policy, start, &event, started_at);
+    Ended { delivery, request, started_at, outcome, epoch: start.epoch }
 }
 
 fn answered(status: u16, ms: u64) -> Outcome {
@@ -469,20 +470,7 @@ fn what_a_load_brings_of_a_delivery_settled_meanwhile_is_not_sent_again() {
     let outputs = scheduler.step(START, Input::Fact(Fact::Replayed(due)));
     let Some(Output::Start(start)) = outputs.into_iter().next() else { panic!("it starts at once") };
     bench.now = START;
-    let event = Event {
-        id,
-        account: 1,
-        event_type: "alert.rule_created".into(),
-        timestamp: START,
-        data: "{}".into(),
-        targets: vec![1],
-        test: false,
-        flagged: false,
-        trace: None,
-    };
-    let (_, request) = build_request(&policy, &start, &event, START);
-    let ended =
-        Ended { delivery: due.delivery, request, started_at: START, outcome: answered(200, 1), epoch: Epoch::SOLE };
+    let ended = ended(&policy, &start, START, answered(200, 1));
     let outputs = scheduler.step(START, Input::Ended(Box::new(ended)));
     let Some(Output::Settle(settlement)) = outputs.into_iter().next() else { panic!("it is recorded") };
     assert!(scheduler.step(START, Input::Fact(Fact::Settled(Arc::from(settlement)))).is_empty());

@@ -11,6 +11,7 @@ use domain::id::{AuditId, DeliveryId, EventId, ReplayId};
 use domain::replay::{Replay, State};
 use domain::store::{ChangeError, Changed, Page};
 use domain::time::Timestamp;
+use tokio_postgres::Row;
 
 use super::connection::{Connector, Link, Purpose};
 use super::deliveries::Ids;
@@ -114,13 +115,19 @@ impl Readers {
             return Ok(Vec::new());
         }
         let link = self.take_sending().await?;
-        let rows = events::rows_of(&link, &wanted).await?;
-        let known = events::knows_types(&rows, &self.shared.types());
-        if !known {
-            self.with_types(&link).await?;
-        }
+        let rows = self.event_rows(&link, &wanted).await?;
         link.done();
         events::read_all(&rows, &self.shared.types())
+    }
+
+    /// The rows of these events, each of an account; the names of their types are known.
+    async fn event_rows(&self, link: &Link, wanted: &[(u32, EventId)]) -> Result<Vec<Row>, Fault> {
+        let rows = events::rows_of(link, wanted).await?;
+        let known = events::knows_types(&rows, &self.shared.types());
+        if !known {
+            self.with_types(link).await?;
+        }
+        Ok(rows)
     }
 
     /// Those of these deliveries that wait, with their events.
@@ -133,10 +140,7 @@ impl Readers {
         wanted.sort_unstable();
         wanted.dedup();
         let link = self.take_sending().await?;
-        let (waiting, rows) = tokio::try_join!(hot::get_all(&link, &keys), events::rows_of(&link, &wanted))?;
-        if !events::knows_types(&rows, &self.shared.types()) {
-            self.with_types(&link).await?;
-        }
+        let (waiting, rows) = tokio::try_join!(hot::get_all(&link, &keys), self.event_rows(&link, &wanted))?;
         link.done();
         let events = events::read_all(&rows, &self.shared.types())?;
         Ok((waiting.iter().map(hot::Waiting::due).collect(), events))

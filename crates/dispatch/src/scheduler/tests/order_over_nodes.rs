@@ -43,7 +43,7 @@ impl InOrder {
 
     /// Another node has accepted an event so many milliseconds after the start, and this one has heard of it.
     fn arrives(&mut self, ms: i64) {
-        let event = Arc::new(event(ms));
+        let event = Arc::new(event(delivery(ms).event, vec![1]));
         self.take(Input::Fact(Fact::Accepted { event, on_disk: vec![true] }));
     }
 
@@ -59,11 +59,8 @@ impl InOrder {
     /// What is started has been delivered, and that is recorded.
     fn deliver(&mut self, ms: i64) -> Vec<i64> {
         let mut settlements = Vec::new();
-        let outcome = answered(200, 0);
         let start = Start { due: due(ms), webhook: Arc::new(webhook(1, 1)), event: None, epoch: Epoch(1) };
-        let event = event(ms);
-        let (_, request) = build_request(&Policy::default(), &start, &event, self.now);
-        let ended = Ended { delivery: start.due.delivery, request, started_at: self.now, outcome, epoch: Epoch(1) };
+        let ended = ended(&Policy::default(), &start, self.now, answered(200, 0));
         for output in self.scheduler.step(self.now, Input::Ended(Box::new(ended))) {
             if let Output::Settle(settlement) = output {
                 settlements.push(*settlement);
@@ -73,20 +70,6 @@ impl InOrder {
             self.take(Input::Fact(Fact::Settled(Arc::new(settlement))));
         }
         std::mem::take(&mut self.started)
-    }
-}
-
-fn event(ms: i64) -> Event {
-    Event {
-        id: delivery(ms).event,
-        account: 1,
-        event_type: "alert.rule_created".into(),
-        timestamp: START,
-        data: "{}".into(),
-        targets: vec![1],
-        test: false,
-        flagged: false,
-        trace: None,
     }
 }
 

@@ -141,3 +141,18 @@ test("signing in by a key, and out; and the portal by its link, made and used wi
   await press(theirs, "s", "Enter");
   await theirs.getByLabel("Key").waitFor();
 });
+
+test("a key that is pressed while the palette closes is for the page", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, "/accounts/default/webhooks");
+  await page.getByText("Live", { exact: true }).waitFor();
+  await press(page, "ControlOrMeta+k");
+  const field = page.getByRole("combobox", { name: "Search webhooks, places and ids" });
+  await field.waitFor();
+  // On a machine that is busy the field has the focus for some time after that.
+  await field.evaluate((field) => {
+    field.closest("dialog").close();
+    field.dispatchEvent(new KeyboardEvent("keydown", { key: "?", bubbles: true, cancelable: true }));
+  });
+  await page.getByRole("dialog", { name: "Keys" }).waitFor();
+});

@@ -57,7 +57,9 @@ class Keys {
       return;
     }
     const target = event.target as HTMLElement;
-    if (target.closest("input, textarea, select, [contenteditable], dialog")) {
+    // One that is closed may have the focus for a moment more: what is pressed by then is for the page.
+    const isOver = target.closest("dialog:not([open])") !== null;
+    if (!isOver && target.closest("input, textarea, select, [contenteditable], dialog")) {
       if (event.key === "Escape") this.#run(event, this.#find("Escape"));
       return;
     }

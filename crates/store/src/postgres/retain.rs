@@ -38,7 +38,7 @@ pub(super) struct Passes {
 /// What a round has done.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Retained {
-    /// How many events went by themselves.
+    /// How many events went.
     pub(super) events: u64,
     /// Whether there is more to do at once.
     pub(super) more: bool,
@@ -58,14 +58,13 @@ pub(super) async fn retain(
         directory.accounts().map(|account| (account.number, account.log.retention)).collect()
     };
     let longest = own.iter().filter_map(|(_, own)| *own).chain([keep]).max().unwrap_or(keep);
-    let mut blocked = false;
+    let (mut retained, mut blocked) = (Retained::default(), false);
     for day in days(link).await?.into_iter().filter(|day| day.end() < now.minus(keep)) {
         let until = now.minus(longest);
-        if day.end() >= until || !drop_day(link, day, until).await? {
-            blocked = true;
-        }
+        let dropped = if day.end() < until { drop_day(link, day, until).await? } else { None };
+        retained.events += dropped.unwrap_or(0);
+        blocked |= dropped.is_none();
     }
-    let mut retained = Retained::default();
     // By themselves go the events of accounts that keep less, and of days in which something must stay.
     let mut wanted: Vec<_> = own.into_iter().filter(|(_, own)| blocked || own.is_some_and(|own| own < keep)).collect();
     wanted.sort_unstable();
@@ -87,23 +86,32 @@ pub(super) async fn retain(
     Ok(retained)
 }
 
-/// Drops a day's tables, unless something in them is unfinished, or ended after `until`; says whether it did.
-pub(super) async fn drop_day(link: &Link, day: Day, until: Timestamp) -> Result<bool, Fault> {
+/// Drops a day's tables, unless something in them is unfinished, or ended after `until`; says how many events went if it did.
+pub(super) async fn drop_day(link: &Link, day: Day, until: Timestamp) -> Result<Option<u64>, Fault> {
     // This may read much, so it is done without a lock. What becomes unfinished meanwhile is being replayed, and that is told.
     let since = link.row("SELECT (extract(epoch FROM now()) * 1000000)::bigint", &[]).await?;
     let since: i64 = since.map_or(0, |row| row.get(0));
     if must_stay(link, day, until).await? {
-        return Ok(false);
+        return Ok(None);
     }
+    let events = count(link, day).await?;
     let dropped = drop_locked(link, day, since).await;
     if !matches!(dropped, Ok(true)) {
         // The first fault is the one to tell of.
         let _ = link.batch("ROLLBACK").await;
     }
     match dropped {
-        Err(Fault::Conflict(_)) => Ok(false),
-        dropped => dropped,
+        Ok(true) => Ok(Some(events)),
+        Ok(false) | Err(Fault::Conflict(_)) => Ok(None),
+        Err(fault) => Err(fault),
     }
+}
+
+/// How many events a day has.
+async fn count(link: &Link, day: Day) -> Result<u64, Fault> {
+    let (from, end) = (day.first_key(), Day(day.0 + 1).first_key());
+    let row = link.row("SELECT count(*) FROM events WHERE key >= $1 AND key < $2", &[&from, &end]).await?;
+    Ok(row.map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()))
 }
 
 async fn drop_locked(link: &Link, day: Day, since: i64) -> Result<bool, Fault> {

@@ -44,10 +44,11 @@ pub(super) async fn shrink(
     };
     // A bound that is no more takes nothing away.
     shrinking.over.retain(|account, _| bounds.contains_key(account));
+    let mut retained = Retained::default();
     if shrinking.again.is_none_or(|at| at <= Instant::now()) && (size.is_some() || !bounds.is_empty()) {
         let begun = Instant::now();
         if let Some(size) = size {
-            drop_days(link, shrinking, now, size).await?;
+            retained.events += drop_days(link, shrinking, now, size).await?;
         }
         for (account, bound) in bounds {
             let over = signed(kept_of(link, account).await?) - signed(bound);
@@ -59,10 +60,9 @@ pub(super) async fn shrink(
         }
         shrinking.again = Some(Instant::now() + READ_AFTER.max(begun.elapsed() * READ_SHARE));
     }
-    let mut retained = Retained::default();
     let Some((&account, &(after, over))) = shrinking.over.iter().next() else { return Ok(retained) };
     let gone = delete_oldest(link, account, after, over).await?;
-    retained.events = gone.events;
+    retained.events += gone.events;
     if gone.seen == AT_ONCE && gone.bytes < over {
         shrinking.over.insert(account, (gone.last, over - gone.bytes));
     } else {
@@ -76,15 +76,16 @@ fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// Drops the oldest days as far as the tables are larger than `size`.
-async fn drop_days(link: &Link, shrinking: &mut Shrinking, now: Timestamp, size: u64) -> Result<(), Fault> {
+/// Drops the oldest days as far as the tables are larger than `size`; says how many events went.
+async fn drop_days(link: &Link, shrinking: &mut Shrinking, now: Timestamp, size: u64) -> Result<u64, Fault> {
     let over_until = now.minus(OVER_FOR);
-    let mut used = used(link).await?;
+    let (mut used, mut events) = (used(link).await?, 0);
     for day in days(link).await?.into_iter().filter(|day| day.end() < over_until) {
         if used <= size {
             break;
         }
-        if drop_day(link, day, Timestamp(i64::MAX)).await? {
+        if let Some(dropped) = drop_day(link, day, Timestamp(i64::MAX)).await? {
+            events += dropped;
             used = self::used(link).await?;
         }
     }
@@ -96,7 +97,7 @@ async fn drop_days(link: &Link, shrinking: &mut Shrinking, now: Timestamp, size:
         );
     }
     shrinking.warned = used > size;
-    Ok(())
+    Ok(events)
 }
 
 /// How many bytes the tables take on disk, with their indexes.

@@ -2,6 +2,7 @@
 //! accounts, and minutes of figures once their hours have them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -78,6 +79,11 @@ async fn fill(node: &Node, webhook: u32, events: usize, bytes: usize, delivered:
     ids
 }
 
+/// How many events a node says that retention has deleted.
+fn retained(node: &Node) -> u64 {
+    node.store.figures().retained_events.load(Ordering::Relaxed)
+}
+
 async fn change_account(node: &Node, log: LogRules) {
     let mut account = Account::clone(node.directory.read().account_numbered(node.account).expect("it exists"));
     account.version += 1;
@@ -137,6 +143,8 @@ async fn days_go_as_a_whole_and_what_is_unfinished_stays() {
     eventually(async || (!base.days().contains(&(today + 1))).then_some(())).await;
     assert_eq!(base.count("events"), 0);
     assert!(node.store.event(node.account, left).await.expect("it is read").is_none());
+    // Three with their day, three by themselves, and the last one with its day.
+    eventually(async || (retained(&node) == 7).then_some(())).await;
     // What comes has a place.
     fill(&node, webhook, 1, 10, 1).await;
     node.store.stop().await;
@@ -215,6 +223,7 @@ async fn a_size_is_kept_by_the_oldest_days() {
     assert_eq!(base.count("events"), 600);
     let kept = second.store.event(second.account, of_days[1][299]).await.expect("it is read");
     assert!(kept.is_some(), "what is unfinished stays");
+    eventually(async || (retained(&second) == 600).then_some(())).await;
     second.store.stop().await;
 }
 

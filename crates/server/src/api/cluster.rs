@@ -38,7 +38,7 @@ struct ClusterJson {
     /// How many ends of attempts this node has refused to record, since another had taken the shard; such an attempt is made again.
     #[schema(example = 0)]
     refused: u64,
-    /// The nodes, the oldest first. One that has died or left stays for some minutes.
+    /// The nodes, the oldest first. One that has died or left stays for some minutes, unless it has come back under its name.
     nodes: Vec<NodeJson>,
 }
 

@@ -232,11 +232,15 @@ SELECT (SELECT count(*) FROM nodes WHERE until > clock_timestamp() AND NOT leavi
         FROM leases WHERE owner <> $1 AND until > clock_timestamp())
 FROM me";
 
+/// One that has died or left stays for some minutes, unless it has come back under its name.
 const ALL: &str = "
 SELECT n.id, n.name, n.version, (extract(epoch FROM n.since) * 1000000)::bigint,
        (extract(epoch FROM n.heard) * 1000000)::bigint, n.until > now() AND NOT n.leaving,
        (SELECT count(*) FROM leases AS l WHERE l.owner = n.id AND l.until > now()), n.in_flight, n.known, n.oldest_due
-FROM nodes AS n WHERE n.until > now() - interval '10 minutes' ORDER BY n.since, n.id";
+FROM nodes AS n
+WHERE n.until > now() OR n.until > now() - interval '10 minutes'
+                         AND NOT EXISTS (SELECT FROM nodes AS later WHERE later.name = n.name AND later.since > n.since)
+ORDER BY n.since, n.id";
 
 fn lease(row: &Row) -> Lease {
     Lease { shard: Shard(row.get::<_, i16>(0).cast_unsigned()), epoch: Epoch(row.get::<_, i64>(1).cast_unsigned()) }

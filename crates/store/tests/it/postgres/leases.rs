@@ -33,10 +33,14 @@ async fn database() -> Address {
 
 /// A node, and what it hears of others.
 fn node(address: &Address, id: i64, length: Duration) -> (Leases, Arc<Mutex<Vec<Hint>>>) {
+    named(address, (id, &format!("node-{id}")), length)
+}
+
+fn named(address: &Address, (id, name): (i64, &str), length: Duration) -> (Leases, Arc<Mutex<Vec<Hint>>>) {
     let heard = Arc::<Mutex<Vec<Hint>>>::default();
     let hears = Arc::clone(&heard);
     let terms = Terms { length, ..Terms::for_deadline(Duration::from_secs(5)) };
-    let identity = Identity { id, name: format!("node-{id}"), version: "1".to_owned() };
+    let identity = Identity { id, name: name.to_owned(), version: "1".to_owned() };
     let hear = move |hint| hears.lock().expect("nobody panics").push(hint);
     (Leases::new(address, identity, terms, Holdings::default(), hear).expect("leases"), heard)
 }
@@ -118,6 +122,29 @@ async fn what_a_dead_node_held_is_taken_once_its_lease_has_ended() {
     assert!(held.iter().all(|lease| taken.held.contains(&Lease { epoch: Epoch(lease.epoch.0 + 1), ..*lease })));
     let seen = beat(&dead, 2, 7, vec![]).await;
     assert_eq!((seen.held.len(), seen.nodes), (0, 2), "it has come back, and holds nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_come_back_under_its_name_is_listed_once() {
+    let address = database().await;
+    let short = Duration::from_millis(300);
+    let ((first, _), (gone, _)) = (named(&address, (1, "a"), short), named(&address, (2, "b"), short));
+    for node in [&first, &gone] {
+        beat(node, 1, 7, vec![]).await;
+    }
+    let (again, _) = named(&address, (3, "a"), LONG);
+    beat(&again, 1, 7, vec![]).await;
+    let listed = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let nodes = again.nodes().await.expect("the database is there").nodes;
+            if nodes.iter().filter(|node| node.lives).count() == 1 {
+                return nodes;
+            }
+        }
+    });
+    let listed = listed.await.expect("two leases end");
+    let names: Vec<_> = listed.iter().map(|node| (node.name.as_str(), node.here, node.lives)).collect();
+    assert_eq!(names, [("b", false, false), ("a", true, true)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
@@ -23,23 +23,44 @@ pub(crate) async fn serve(seen: impl Fn(&str, &Bytes) + Clone + Send + Sync + 's
 
 /// [`serve`], where it is bound already.
 pub(crate) fn serve_on(listener: TcpListener, seen: impl Fn(&str, &Bytes) + Clone + Send + Sync + 'static) {
+    answer_on(listener, move |path, body| {
+        seen(&path, &body);
+        std::future::ready(StatusCode::OK)
+    });
+}
+
+/// Serves what `answer` says to a path and a body.
+pub(crate) async fn serve_with<F: Future<Output = StatusCode> + Send>(
+    answer: impl Fn(String, Bytes) -> F + Clone + Send + Sync + 'static,
+) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    answer_on(listener, answer);
+    Ok(address)
+}
+
+fn answer_on<F: Future<Output = StatusCode> + Send>(
+    listener: TcpListener,
+    answer: impl Fn(String, Bytes) -> F + Clone + Send + Sync + 'static,
+) {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             // A connection without it is only slower.
             let _ = stream.set_nodelay(true);
-            let seen = seen.clone();
+            let answer = answer.clone();
             tokio::spawn(async move {
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let seen = seen.clone();
+                    let answer = answer.clone();
                     async move {
                         let path = request.uri().path().to_owned();
                         if path == "/hang" {
                             std::future::pending::<()>().await;
                         }
+                        let mut response = Response::new(Full::new(Bytes::new()));
                         if let Ok(body) = request.into_body().collect().await {
-                            seen(&path, &body.to_bytes());
+                            *response.status_mut() = answer(path, body.to_bytes()).await;
                         }
-                        Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
+                        Ok::<_, Infallible>(response)
                     }
                 });
                 // The other end closes when it is done.

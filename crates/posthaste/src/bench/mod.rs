@@ -5,6 +5,7 @@ mod burst;
 mod load;
 mod nodes;
 mod pending;
+mod queue;
 mod report;
 mod server;
 

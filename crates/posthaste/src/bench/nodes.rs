@@ -2,22 +2,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use serde::Serialize;
-use store::postgres::{RowQueue, Scratch};
+use store::postgres::Scratch;
 use tokio::time::Instant;
 
-use super::load::{Connection, Target, flat_out};
+use super::load::{Connection, flat_out};
 use super::server::Server;
-use super::{Failed, bare, bare_exchange, event};
+use super::{Failed, bare, bare_exchange, event, queue};
 
-/// Connections that put jobs into the queue of rows, and as many again that claim them.
-const QUEUE_CONNECTIONS: usize = 32;
-/// So many jobs are in it at most: flooded with more, it would spend on those what it could deliver with.
-const QUEUED_MAX: u64 = 100;
 /// For how long the nodes may take to know each other's webhooks, and to share them out.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// After so long without work the server has written down what it has counted.
@@ -32,8 +28,10 @@ pub(crate) struct Nodes {
     pub(crate) per_second: f64,
     /// `per_second` ÷ the bare exchange.
     pub(crate) ratio: f64,
-    /// `per_second` ÷ what the queue of rows delivered.
+    /// `per_second` ÷ what the queue of rows delivered of the same load.
     pub(crate) beside_the_queue: f64,
+    /// `per_second` ÷ what the queue of rows delivers at its best.
+    pub(crate) beside_its_best: f64,
     /// Processor time of all nodes for an event, in microseconds.
     pub(crate) node_cpu_us: f64,
     /// Processor time of the server's processes for an event, in microseconds; `None` if it is on another machine.
@@ -51,8 +49,13 @@ pub(crate) struct NodesReport {
     pub(crate) cores: usize,
     /// Bare exchanges per second: the mean of before and after.
     pub(crate) bare_per_second: f64,
-    /// Deliveries per second of a queue with a row for each, claimed with `FOR UPDATE SKIP LOCKED`, one commit for each.
+    /// A queue with a row for each delivery, claimed with `FOR UPDATE SKIP LOCKED`, one commit for each: events per second of the same
+    /// load, posted, sent and recorded.
     pub(crate) row_queue_per_second: f64,
+    /// The same queue without requests in front of it, fed as fast as it delivers.
+    pub(crate) row_queue_best_per_second: f64,
+    /// Processor time of the server's processes for an event of the same load, in microseconds; `None` if it is on another machine.
+    pub(crate) row_queue_database_cpu_us: Option<f64>,
     /// For each number of nodes.
     pub(crate) nodes: Vec<Nodes>,
 }
@@ -60,16 +63,26 @@ pub(crate) struct NodesReport {
 impl NodesReport {
     /// The report as lines of a table.
     pub(crate) fn lines(&self) -> Vec<String> {
+        let told = |us: Option<f64>| us.map_or_else(|| "not told".to_owned(), |us| format!("{us:.1} µs"));
         let mut lines = vec![
             format!("measured on this machine, in one run: {} cores", self.cores),
-            format!("bare HTTP exchange                              {:>9.0}/s", self.bare_per_second),
-            format!("a row and a commit for each delivery, SKIP LOCKED {:>7.0}/s", self.row_queue_per_second),
+            format!("bare HTTP exchange                                      {:>9.0}/s", self.bare_per_second),
             format!(
-                "{:>5} {:>11} {:>6} {:>11} {:>12} {:>12} {:>14} {:>13}",
+                "a row and a commit for each, SKIP LOCKED, the same load {:>9.0}/s {:>39}",
+                self.row_queue_per_second,
+                told(self.row_queue_database_cpu_us)
+            ),
+            format!(
+                "the same at its best: fed by itself, as it delivers     {:>9.0}/s",
+                self.row_queue_best_per_second
+            ),
+            format!(
+                "{:>5} {:>11} {:>6} {:>11} {:>8} {:>11} {:>12} {:>14} {:>13}",
                 "nodes",
                 "delivered",
                 "ratio",
                 "× the queue",
+                "its best",
                 "nodes' CPU",
                 "database's",
                 "commits/event",
@@ -77,13 +90,14 @@ impl NodesReport {
             ),
         ];
         for of in &self.nodes {
-            let database = of.database_cpu_us.map_or_else(|| "not told".to_owned(), |us| format!("{us:.1} µs"));
+            let database = told(of.database_cpu_us);
             lines.push(format!(
-                "{:>5} {:>9.0}/s {:>6.2} {:>11.1} {:>9.1} µs {database:>12} {:>14.3} {:>13.4}",
+                "{:>5} {:>9.0}/s {:>6.2} {:>11.1} {:>8.1} {:>8.1} µs {database:>12} {:>14.3} {:>13.4}",
                 of.nodes,
                 of.per_second,
                 of.ratio,
                 of.beside_the_queue,
+                of.beside_its_best,
                 of.node_cpu_us,
                 of.commits_per_event,
                 of.fsyncs_per_event
@@ -114,7 +128,9 @@ pub(crate) async fn run(plan: &Plan<'_>, says: impl Fn(String)) -> Result<NodesR
     says("bare exchange".to_owned());
     let before = bare_exchange(plan.connections, plan.during / 2, &plan.samples).await?;
     says("a queue of rows".to_owned());
-    let row_queue = row_queue(plan).await?;
+    let best = queue::at_its_best(plan).await?;
+    says("the same, with the load of the nodes".to_owned());
+    let queue = queue::under_the_load(plan).await?;
     let mut nodes = Vec::new();
     for &number in plan.nodes {
         says(format!("{number} nodes"));
@@ -125,18 +141,21 @@ pub(crate) async fn run(plan: &Plan<'_>, says: impl Fn(String)) -> Result<NodesR
     let bare = f64::midpoint(before, after);
     for of in &mut nodes {
         of.ratio = of.per_second / bare;
-        of.beside_the_queue = of.per_second / row_queue;
+        of.beside_the_queue = of.per_second / queue.per_second;
+        of.beside_its_best = of.per_second / best;
     }
     Ok(NodesReport {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         bare_per_second: bare,
-        row_queue_per_second: row_queue,
+        row_queue_per_second: queue.per_second,
+        row_queue_best_per_second: best,
+        row_queue_database_cpu_us: queue.database_cpu_us,
         nodes,
     })
 }
 
 /// A receiver that counts.
-async fn receiver() -> Result<(std::net::SocketAddr, Arc<AtomicU64>), Failed> {
+pub(super) async fn receiver() -> Result<(std::net::SocketAddr, Arc<AtomicU64>), Failed> {
     let arrived = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&arrived);
     let address = bare::serve(move |_, _| {
@@ -144,66 +163,6 @@ async fn receiver() -> Result<(std::net::SocketAddr, Arc<AtomicU64>), Failed> {
     })
     .await?;
     Ok((address, arrived))
-}
-
-/// Deliveries per second of the queue of rows, while jobs are put into it as fast as they are done.
-async fn row_queue(plan: &Plan<'_>) -> Result<f64, Failed> {
-    let scratch = Scratch::create(plan.database, &name("queue")).await?;
-    RowQueue::create(scratch.url()).await?;
-    let (address, arrived) = receiver().await?;
-    let (pushed, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let mut tasks = Vec::new();
-    let start = Instant::now();
-    for _ in 0..QUEUE_CONNECTIONS {
-        let queue = RowQueue::open(scratch.url()).await?;
-        let (pushed, over, samples) = (Arc::clone(&pushed), Arc::clone(&over), Arc::clone(&plan.samples));
-        let arrived = Arc::clone(&arrived);
-        tasks.push(tokio::spawn(async move {
-            while !over.load(Ordering::Relaxed) {
-                if pushed.load(Ordering::Relaxed) >= arrived.load(Ordering::Relaxed) + QUEUED_MAX {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                    continue;
-                }
-                let n = pushed.fetch_add(1, Ordering::Relaxed);
-                queue.push((n % samples.len() as u64) as i32, &event(&samples, n)).await?;
-            }
-            Ok::<(), Failed>(())
-        }));
-    }
-    let producers = tasks.len();
-    for _ in 0..QUEUE_CONNECTIONS {
-        let queue = RowQueue::open(scratch.url()).await?;
-        let target = Target { address, path: "/", key: None };
-        let over = Arc::clone(&over);
-        tasks.push(tokio::spawn(async move {
-            let mut connection = Connection::open(&target).await?;
-            loop {
-                let was_over = over.load(Ordering::Relaxed);
-                match queue.claim().await? {
-                    Some(job) => {
-                        let (status, _) = connection.post(job.body.clone()).await?;
-                        queue.done(&job, status.as_u16()).await?;
-                    }
-                    // What is left is claimed by others.
-                    None if was_over => return Ok(()),
-                    None => tokio::time::sleep(Duration::from_millis(2)).await,
-                }
-            }
-        }));
-    }
-    tokio::time::sleep(plan.during).await;
-    let delivered = arrived.load(Ordering::Relaxed);
-    let took = start.elapsed();
-    over.store(true, Ordering::Relaxed);
-    // The producers end by themselves; what they have put in and nobody has sent is not waited for.
-    for task in tasks.drain(..producers) {
-        task.await??;
-    }
-    for task in tasks {
-        task.abort();
-    }
-    scratch.drop().await?;
-    Ok(delivered as f64 / took.as_secs_f64())
 }
 
 /// What `number` nodes do on a database of their own.
@@ -257,6 +216,7 @@ async fn of_nodes(plan: &Plan<'_>, number: usize) -> Result<Nodes, Failed> {
         per_second: answered as f64 / took.as_secs_f64(),
         ratio: 0.0,
         beside_the_queue: 0.0,
+        beside_its_best: 0.0,
         node_cpu_us,
         database_cpu_us,
         commits_per_event: per_event((after.commits - counts.commits) as f64),
@@ -299,7 +259,7 @@ async fn warm_up(plan: &Plan<'_>, nodes: &[Server], arrived: &AtomicU64) -> Resu
 }
 
 /// Waits until so many have arrived.
-async fn arrive(arrived: &AtomicU64, number: u64) -> Result<(), Failed> {
+pub(super) async fn arrive(arrived: &AtomicU64, number: u64) -> Result<(), Failed> {
     let patience = Instant::now() + PATIENCE;
     while arrived.load(Ordering::Relaxed) < number {
         if Instant::now() > patience {
@@ -321,7 +281,7 @@ fn cpu_of(nodes: &[Server]) -> Result<Duration, Failed> {
 }
 
 /// The processor time that the server's processes have taken so far, if they are on this machine.
-async fn database_cpu(scratch: &Scratch) -> Result<Option<Duration>, Failed> {
+pub(super) async fn database_cpu(scratch: &Scratch) -> Result<Option<Duration>, Failed> {
     let mut sum = None;
     for process in scratch.processes().await? {
         let name = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
@@ -344,7 +304,7 @@ fn cpu(process: u32) -> Option<Duration> {
     Some(Duration::from_millis(ticks * 10))
 }
 
-fn name(of: &str) -> String {
+pub(super) fn name(of: &str) -> String {
     format!("posthaste_bench_{}_{of}", std::process::id())
 }
 

@@ -117,7 +117,6 @@ impl RowQueue {
     pub async fn create(url: &str) -> Result<(), BenchFault> {
         let tables = "CREATE TABLE jobs (
                 id bigserial PRIMARY KEY,
-                webhook integer NOT NULL,
                 due_at timestamptz NOT NULL DEFAULT now(),
                 attempts integer NOT NULL DEFAULT 0,
                 done_at timestamptz,
@@ -146,8 +145,8 @@ impl RowQueue {
     ///
     /// # Errors
     /// [`BenchFault`].
-    pub async fn push(&self, webhook: i32, body: &[u8]) -> Result<(), BenchFault> {
-        self.link.run("INSERT INTO jobs (webhook, body) VALUES ($1, $2)", &[&webhook, &body]).await?;
+    pub async fn push(&self, body: &[u8]) -> Result<(), BenchFault> {
+        self.link.run("INSERT INTO jobs (body) VALUES ($1)", &[&body]).await?;
         Ok(())
     }
 

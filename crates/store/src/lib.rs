@@ -1,5 +1,6 @@
 //! The stores behind [`domain::store::Store`]: where everything is kept that must not be lost.
 
+mod batch;
 pub mod conformance;
 mod figures;
 pub mod moving;

@@ -17,12 +17,10 @@ use super::fault::Fault;
 use super::hot::Waiting;
 use super::idempotency::{Answers, Found, Kept};
 use super::{directory, event_types, idempotency};
+use crate::batch::Answered;
 use crate::rows::damaged::Damaged;
 use crate::rows::delivery::{DeliveryRow, State};
 use crate::rows::stamps::Stamp;
-
-/// Answers to events, in their order.
-pub(super) type Answered = Vec<Result<Accepted, AcceptError>>;
 
 /// What the database says before events are accepted.
 #[derive(Default)]

@@ -16,7 +16,7 @@ use domain::stats::Figures;
 use domain::store::Fact;
 use domain::time::Timestamp;
 
-use super::accept::{Answered, New};
+use super::accept::New;
 use super::cancelling::HeldUntil;
 use super::chronicle::Heads;
 use super::connection::{Connector, HOT, Link, Purpose};
@@ -31,6 +31,7 @@ use super::partitions::{Day, Partitions};
 use super::replays::ReplayRow;
 use super::shared::Shared;
 use super::{events, hot};
+use crate::batch::Answered;
 use crate::rows::stamps::{RESERVED_AHEAD, SLOTS, Stamps, micros};
 
 /// Fills a slice with chance bytes: the nonces under which secrets are sealed, and what tells nodes apart.

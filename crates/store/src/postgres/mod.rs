@@ -9,7 +9,6 @@ mod accept;
 mod accounts;
 mod address;
 mod audit;
-mod batch;
 mod bench;
 mod cancelling;
 mod change;

@@ -26,7 +26,6 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::address::Address;
-use super::batch::{self, Message};
 use super::connection::Connector;
 use super::engine::{Chance, Engine};
 use super::fault::{Fault, OpenError};
@@ -34,8 +33,9 @@ use super::limits::Limits;
 use super::reader::Readers;
 use super::shared::Shared;
 use super::upkeep::Upkeep;
-use super::writer::{self, FactsHook, Writer};
+use super::writer::{self, FactsHook, Message, Writer};
 use super::{open, schema};
+use crate::batch::bytes;
 use crate::figures::Figures;
 use crate::rows::event_types::EventTypes;
 use crate::rows::names::Names;
@@ -149,7 +149,7 @@ impl Drop for PostgresStore {
 impl Store for PostgresStore {
     async fn accept(&self, events: Vec<NewEvent>) -> Vec<Result<Accepted, AcceptError>> {
         let number = events.len();
-        if !self.has_room(number, batch::bytes(&events)) {
+        if !self.has_room(number, bytes(&events)) {
             self.figures.refused_events.fetch_add(number as u64, Ordering::Relaxed);
             return vec![Err(AcceptError::Store(StoreError::Busy)); number];
         }

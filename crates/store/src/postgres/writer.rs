@@ -8,17 +8,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use domain::store::{AcceptError, Fact, StoreError};
+use domain::audit::By;
+use domain::delivery::Settlement;
+use domain::event::NewEvent;
+use domain::store::{Change, ChangeError, Changed, Fact, Keep, StoreError};
 use domain::time::Clock;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-use super::accept::Answered;
-use super::batch::{Batch, Message};
 use super::changing::Resuming;
 use super::engine::Engine;
 use super::fault::{Fault, OpenError};
 use super::feed;
+use crate::batch::{Answered, Batch};
 use crate::figures::Figures;
 
 /// How often a transaction is made again where others were in its way.
@@ -27,6 +29,16 @@ pub(super) const ATTEMPTS: usize = 20;
 const RECONNECT: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 /// How often what deleted webhooks have left is looked for.
 const CANCEL_EVERY: Duration = Duration::from_secs(1);
+
+/// What is to be written, and who waits for it.
+pub(super) enum Message {
+    Accept(Vec<NewEvent>, oneshot::Sender<Answered>),
+    Settle(Vec<Settlement>, oneshot::Sender<Result<(), StoreError>>),
+    Change(Box<(Change, By, Option<Keep>)>, oneshot::Sender<Result<Changed, ChangeError>>),
+    /// To read what others have changed, at once.
+    Learn(oneshot::Sender<()>),
+    Stop,
+}
 
 /// Who has committed what is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,8 +169,10 @@ impl Writer {
             Err(_) => None,
         };
         while let Some(message) = next {
-            if let Some(apart) = batch.take(message) {
-                return Some(apart);
+            match message {
+                Message::Accept(events, answer) => batch.accept(events, answer),
+                Message::Settle(settlements, answer) => batch.settle(settlements, answer),
+                Message::Change(..) | Message::Learn(_) | Message::Stop => return Some(message),
             }
             if batch.is_full() {
                 return None;
@@ -177,14 +191,7 @@ impl Writer {
         match written {
             Ok((answers, facts)) => {
                 self.committed(started, facts);
-                let mut answers = answers.into_iter();
-                for (number, answer) in batch.accepts {
-                    // Whoever asked may have gone.
-                    let _ = answer.send(answers.by_ref().take(number).collect());
-                }
-                for answer in batch.settles {
-                    let _ = answer.send(Ok(()));
-                }
+                batch.answer(answers);
                 Batch::default()
             }
             // One that cannot be written keeps no other from being written.
@@ -244,12 +251,8 @@ impl Writer {
         if !fault.is_lost() {
             tracing::error!(%fault, "a transaction could not be made");
         }
-        let error = StoreError::from(fault);
-        for (number, answer) in batch.accepts {
-            self.figures.refused_events.fetch_add(number as u64, Ordering::Relaxed);
-            let _ = answer.send(vec![Err(AcceptError::Store(error.clone())); number]);
-        }
-        Batch { settlements: batch.settlements, settles: batch.settles, again: batch.again, ..Batch::default() }
+        self.figures.refused_events.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
+        batch.refuse_events(&fault.into())
     }
 
     async fn transact(&mut self, batch: &mut Batch) -> Result<(Answered, Vec<Fact>), Fault> {

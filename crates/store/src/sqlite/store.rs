@@ -29,6 +29,7 @@ use super::limits::Limits;
 use super::readers::Readers;
 use super::replaying::Prepare;
 use super::writer::{self, FactsHook, FatalHook, Figures, Message, Retention, Writer};
+use crate::batch::bytes;
 
 /// What a store is opened with.
 pub struct Settings<'a> {
@@ -153,7 +154,7 @@ impl Drop for SqliteStore {
 impl Store for SqliteStore {
     async fn accept(&self, events: Vec<NewEvent>) -> Vec<Result<Accepted, AcceptError>> {
         let number = events.len();
-        if !self.has_room(number, writer::bytes(&events)) {
+        if !self.has_room(number, bytes(&events)) {
             self.figures.refused_events.fetch_add(number as u64, Ordering::Relaxed);
             return vec![Err(AcceptError::Store(StoreError::Busy)); number];
         }

@@ -30,6 +30,7 @@ use super::events;
 use super::limits::Limits;
 use super::streams::Source;
 use super::writer::{self, Figures, Message, Retention, Writer};
+use crate::batch::Batch;
 use crate::rows::wanted::Wanted;
 
 const NOW: Timestamp = Timestamp(1_795_464_000_123_456);
@@ -128,7 +129,7 @@ fn a_full_disk_refuses_what_is_new_and_keeps_what_has_ended() {
     let (mut writer, _dir) = writer();
     let (queue, messages) = writer::queue();
     let mut first = accept(&queue, 10);
-    let mut batch = writer::Batch::default();
+    let mut batch = Batch::default();
     let message = messages.try_recv().expect("it was sent");
     assert!(writer::gather(message, &mut batch, &messages).is_none());
     assert!(writer.write(batch).expect("it is written").is_empty());
@@ -137,7 +138,7 @@ fn a_full_disk_refuses_what_is_new_and_keeps_what_has_ended() {
     let pages: i64 = writer.engine.conn.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("it is read");
     writer.engine.conn.pragma_update(None, "max_page_count", pages + 2).expect("it is set");
     let (mut refused, mut settled) = (accept(&queue, 100_000), settle(&queue, event));
-    let mut batch = writer::Batch::default();
+    let mut batch = Batch::default();
     let message = messages.try_recv().expect("it was sent");
     assert!(writer::gather(message, &mut batch, &messages).is_none());
     let full = writer.write(batch).expect("it goes on");

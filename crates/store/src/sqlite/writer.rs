@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use domain::audit::By;
 use domain::delivery::Settlement;
 use domain::event::NewEvent;
-use domain::store::{AcceptError, Accepted, Change, ChangeError, Changed, Fact, Keep, NoSpace, StoreError};
+use domain::store::{AcceptError, Change, ChangeError, Changed, Fact, Keep, NoSpace, StoreError};
 use domain::time::Clock;
 use domain::webhook::Held;
 use tokio::sync::oneshot;
@@ -21,12 +21,9 @@ use super::checkpoint::Checkpoints;
 use super::engine::Engine;
 use super::erase::Erased;
 use super::replaying::Prepare;
+use crate::batch::{Answered, Batch};
 pub use crate::figures::Figures;
 
-/// Bounds of one transaction, so that its first request does not wait for too many others.
-const EVENTS_AT_ONCE: usize = 4_096;
-const SETTLEMENTS_AT_ONCE: usize = 8_192;
-const BYTES_AT_ONCE: usize = 16 * 1024 * 1024;
 /// How long the thread sleeps at most, when there is nothing to write.
 const IDLE: Duration = Duration::from_secs(1);
 /// How long after a full disk was met it is tried again.
@@ -41,12 +38,9 @@ const CANCEL_AGAIN: Duration = Duration::from_millis(20);
 /// How many events of a closed account go in one transaction.
 const ERASED_AT_ONCE: usize = 200;
 
-/// The answers to events, in their order.
-type Answers = Vec<Result<Accepted, AcceptError>>;
-
 /// What is to be written, and who waits for it.
 pub(super) enum Message {
-    Accept(Vec<NewEvent>, oneshot::Sender<Answers>),
+    Accept(Vec<NewEvent>, oneshot::Sender<Answered>),
     Settle(Vec<Settlement>, oneshot::Sender<Result<(), StoreError>>),
     Change(Box<(Change, By, Option<Keep>)>, oneshot::Sender<Result<Changed, ChangeError>>),
     Prepare(Prepare, oneshot::Sender<Result<u32, StoreError>>),
@@ -87,51 +81,6 @@ pub struct Retention {
     pub age: Option<Duration>,
     /// How many bytes in all: the oldest that has ended goes first. `None` for as much as comes.
     pub size: Option<u64>,
-}
-
-/// The messages of one transaction.
-#[derive(Default)]
-pub(super) struct Batch {
-    events: Vec<NewEvent>,
-    bytes: usize,
-    accepts: Vec<(usize, oneshot::Sender<Answers>)>,
-    settlements: Vec<Arc<Settlement>>,
-    settles: Vec<oneshot::Sender<Result<(), StoreError>>>,
-}
-
-impl Batch {
-    pub(super) const fn is_empty(&self) -> bool {
-        self.accepts.is_empty() && self.settles.is_empty()
-    }
-
-    const fn is_full(&self) -> bool {
-        self.events.len() >= EVENTS_AT_ONCE
-            || self.settlements.len() >= SETTLEMENTS_AT_ONCE
-            || self.bytes >= BYTES_AT_ONCE
-    }
-
-    /// Takes a message in; gives back one that needs a transaction of its own.
-    fn take(&mut self, message: Message) -> Option<Message> {
-        match message {
-            Message::Accept(events, answer) => {
-                self.bytes += bytes(&events);
-                self.accepts.push((events.len(), answer));
-                self.events.extend(events);
-                None
-            }
-            Message::Settle(settlements, answer) => {
-                self.settlements.extend(settlements.into_iter().map(Arc::new));
-                self.settles.push(answer);
-                None
-            }
-            Message::Change(..) | Message::Prepare(..) | Message::Stop => Some(message),
-        }
-    }
-}
-
-/// The bytes of events, as they count while they wait.
-pub(super) fn bytes(events: &[NewEvent]) -> usize {
-    events.iter().map(|event| event.data.len()).sum()
 }
 
 /// A queue to a writer.
@@ -206,32 +155,19 @@ impl Writer {
         match written {
             Ok((answers, facts)) => {
                 self.committed(started, facts);
-                let mut answers = answers.into_iter();
-                for (number, answer) in batch.accepts {
-                    // Whoever asked may have gone.
-                    let _ = answer.send(answers.by_ref().take(number).collect());
-                }
-                for answer in batch.settles {
-                    let _ = answer.send(Ok(()));
-                }
+                batch.answer(answers);
                 Ok(Batch::default())
             }
             Err(error @ (StoreError::Busy | StoreError::NoSpace(_))) => {
                 tracing::error!("the disk is full: nothing is accepted until there is space");
                 self.engine.rollback()?;
                 self.ballast.give_up();
-                for (number, answer) in batch.accepts {
-                    self.figures.refused_events.fetch_add(number as u64, Ordering::Relaxed);
-                    let _ = answer.send(vec![Err(AcceptError::Store(error.clone())); number]);
-                }
-                Ok(Batch { settlements: batch.settlements, settles: batch.settles, ..Batch::default() })
+                self.figures.refused_events.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
+                Ok(batch.refuse_events(&error))
             }
             Err(error) => {
                 let stopped = StoreError::Stopped(error.to_string());
-                for (number, answer) in batch.accepts {
-                    let _ = answer.send(vec![Err(AcceptError::Store(stopped.clone())); number]);
-                }
-                for answer in batch.settles {
+                for answer in batch.refuse_events(&stopped).settles {
                     let _ = answer.send(Err(stopped.clone()));
                 }
                 Err(error)
@@ -239,7 +175,7 @@ impl Writer {
         }
     }
 
-    fn transact(&mut self, batch: &Batch) -> Result<(Answers, Vec<Fact>), StoreError> {
+    fn transact(&mut self, batch: &Batch) -> Result<(Answered, Vec<Fact>), StoreError> {
         let now = self.clock.now();
         self.engine.begin()?;
         let answers = if batch.events.is_empty() {
@@ -406,11 +342,9 @@ pub(super) fn gather(first: Message, batch: &mut Batch, queue: &Receiver<Message
     let mut next = Ok(first);
     loop {
         match next {
-            Ok(message) => {
-                if let Some(apart) = batch.take(message) {
-                    return Some(apart);
-                }
-            }
+            Ok(Message::Accept(events, answer)) => batch.accept(events, answer),
+            Ok(Message::Settle(settlements, answer)) => batch.settle(settlements, answer),
+            Ok(message) => return Some(message),
             Err(TryRecvError::Empty) => return None,
             Err(TryRecvError::Disconnected) => return Some(Message::Stop),
         }

@@ -220,7 +220,8 @@ impl Engine {
         let texts = |kind: Kind| -> Vec<String> {
             others.iter().filter(|told| told.kind == kind).filter_map(|told| told.text.clone()).collect()
         };
-        let accounts: Vec<i32> = others.iter().map(|told| told.account as i32).collect();
+        // The platform's own part has changed with each account that has come or gone.
+        let accounts: Vec<i32> = others.iter().map(|told| told.account as i32).chain([0]).collect();
         let mut entries = Vec::new();
         let changed = numbers(Kind::Account);
         if !changed.is_empty() {

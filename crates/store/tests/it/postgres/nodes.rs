@@ -9,6 +9,7 @@ use domain::delivery::Next;
 use domain::event::Idempotency;
 use domain::event::NewEvent;
 use domain::id::{DeliveryId, EventId};
+use domain::key::Account;
 use domain::store::{AcceptError, Change, ChangeError, Fact, Store as _};
 use domain::time::Timestamp;
 use domain::webhook::{Pause, PauseCause, Webhook};
@@ -212,6 +213,20 @@ async fn a_server_s_own_defaults_change_nothing() {
     let idle = "SELECT count(*) FROM pg_stat_activity
                 WHERE application_name = 'posthaste' AND state = 'idle' AND now() - state_change > interval '2 seconds'";
     eventually(async || (cluster.run_sql("postgres", idle) != "0").then_some(())).await;
+    one.store.stop().await;
+    two.store.stop().await;
+}
+
+/// Accounts are made at any node, and each knows at once of those of the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_are_made_anywhere() {
+    let (database, clock) = (Cluster::shared().database(), ManualClock::default());
+    let (one, two) = (Node::start(&database, &clock).await, Node::start(&database, &clock).await);
+    for round in 0..10 {
+        let here = if round % 2 == 0 { &one } else { &two };
+        let account = Account::new(format!("acc_{round}").parse().expect("an id"), "An account", here.now());
+        here.change(Change::PutAccount(account)).await.expect("a new account");
+    }
     one.store.stop().await;
     two.store.stop().await;
 }

@@ -329,8 +329,12 @@ impl Driver {
                 let (store, directory) = (Arc::clone(&self.store), self.directory.clone());
                 tokio::spawn(pause(store, directory, webhook, Pause { since: now, cause }));
             }
-            Output::HandOver { replay, count } => self.step(replay, ReplayChange::HandOver { replay, count }),
-            Output::PauseReplay { replay, cause } => self.step(replay, ReplayChange::Pause { replay, cause }),
+            Output::HandOver { account, replay, count } => {
+                self.step(replay, ReplayChange::HandOver { account, replay, count });
+            }
+            Output::PauseReplay { account, replay, cause } => {
+                self.step(replay, ReplayChange::Pause { account, replay, cause });
+            }
             Output::Dropped(delivery) => self.sender.maker.in_flight.ended(delivery),
             Output::Quiet(shards) => self.lease(now, leases::Input::Quiet(shards)),
             Output::LoadArrivals(load) => {

@@ -25,9 +25,9 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Hand over so many deliveries.
-    HandOver { replay: u32, count: u32 },
+    HandOver { account: u32, replay: u32, count: u32 },
     /// Stand still.
-    Pause { replay: u32, cause: Cause },
+    Pause { account: u32, replay: u32, cause: Cause },
 }
 
 /// The replays that are not over.
@@ -112,17 +112,17 @@ impl Replays {
             if known.busy || known.not_before > now {
                 continue;
             }
-            let replay = &known.replay;
+            let (replay, account) = (&known.replay, known.replay.account);
             let in_a_row = replay.streak.min(0).unsigned_abs();
             let step = if in_a_row >= failures_max.into() {
                 let last = replay.errors.iter().max_by_key(|(_, count)| **count).map(|(error, _)| *error);
-                Step::Pause { replay: number, cause: Cause::Failures { in_a_row, last } }
+                Step::Pause { account, replay: number, cause: Cause::Failures { in_a_row, last } }
             } else if replay.webhook.is_some_and(|webhook| self.paused_webhooks.contains(&webhook)) {
-                Step::Pause { replay: number, cause: Cause::WebhookPaused }
+                Step::Pause { account, replay: number, cause: Cause::WebhookPaused }
             } else {
                 match known.room(now) {
                     0 => continue,
-                    count => Step::HandOver { replay: number, count },
+                    count => Step::HandOver { account, replay: number, count },
                 }
             };
             known.busy = true;

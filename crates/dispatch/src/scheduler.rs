@@ -258,8 +258,8 @@ impl Scheduler {
             let ours = |account| Self::replays_of(self.parts.as_ref(), account);
             let steps = self.replays.steps(now, self.policy.replay_failures, ours);
             self.out.extend(steps.into_iter().map(|step| match step {
-                Step::HandOver { replay, count } => Output::HandOver { replay, count },
-                Step::Pause { replay, cause } => Output::PauseReplay { replay, cause },
+                Step::HandOver { account, replay, count } => Output::HandOver { account, replay, count },
+                Step::Pause { account, replay, cause } => Output::PauseReplay { account, replay, cause },
             }));
         }
         std::mem::take(&mut self.out)

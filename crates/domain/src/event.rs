@@ -54,6 +54,8 @@ pub struct NewEvent {
 /// An idempotency key: the same one with the same request gets the same answer, and acts once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
+    /// The account that the route is of, 0 for the platform's own: part of what [`Self::key`] is the hash of.
+    pub account: u32,
     /// Hash of calling key, account, route and key.
     pub key: [u8; 32],
     /// Hash of the request.

@@ -364,6 +364,8 @@ pub enum ReplayChange {
     Start(Box<Replay>),
     /// Make up to `count` deliveries due. The dispatcher's.
     HandOver {
+        /// The account that it is of.
+        account: u32,
         /// The replay's number.
         replay: u32,
         /// At most [`HANDED_OVER_MAX`].
@@ -371,6 +373,8 @@ pub enum ReplayChange {
     },
     /// Let it stand still.
     Pause {
+        /// The account that it is of.
+        account: u32,
         /// The replay's number.
         replay: u32,
         /// Why.
@@ -378,6 +382,8 @@ pub enum ReplayChange {
     },
     /// Let it go on.
     Resume {
+        /// The account that it is of.
+        account: u32,
         /// The replay's number.
         replay: u32,
         /// Deliveries per second from here on; `None` leaves the rate as it is.
@@ -385,6 +391,8 @@ pub enum ReplayChange {
     },
     /// End it; what was handed over is still sent.
     Stop {
+        /// The account that it is of.
+        account: u32,
         /// The replay's number.
         replay: u32,
         /// The name of the key.

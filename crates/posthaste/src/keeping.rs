@@ -174,6 +174,7 @@ fn refused_by_database(address: &Address, error: &postgres::OpenError) -> Stop {
         | postgres::OpenError::Encoding(_)
         | postgres::OpenError::NotPermitted(_)
         | postgres::OpenError::Newer { .. }
+        | postgres::OpenError::Served { .. }
         | postgres::OpenError::Unfinished
         | postgres::OpenError::Damaged(_)
         | postgres::OpenError::Unusable(_) => "database",

@@ -85,7 +85,8 @@ pub(crate) fn of(
     hash.update(route.as_bytes());
     hash.update(b"\n");
     hash.update(key);
-    Ok(Some(Idempotency { key: hash.finalize().into(), request: Sha256::digest(body).into() }))
+    let (key, request) = (hash.finalize().into(), Sha256::digest(body).into());
+    Ok(Some(Idempotency { account: account.unwrap_or(0), key, request }))
 }
 
 /// [`of`] for a JSON body.

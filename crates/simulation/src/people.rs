@@ -179,13 +179,15 @@ pub(crate) fn change_replay(world: &mut World) -> Result<(), Violation> {
     let mut replays = world.disk.replays();
     replays.retain(|replay| !replay.ended());
     let Some(replay) = replays.get(world.chance.usize(..replays.len().max(1))) else { return Ok(()) };
-    let number = replay.number;
+    let (number, account) = (replay.number, replay.account);
     let cause = Cause::Key { name: "ops".to_owned(), reason: None };
     let (what, asked) = match replay.state {
-        _ if world.chance.u8(..4) == 0 => ("stops", ReplayChange::Stop { replay: number, by: "ops".to_owned() }),
-        State::Paused { .. } => ("resumes", ReplayChange::Resume { replay: number, rate: None }),
+        _ if world.chance.u8(..4) == 0 => {
+            ("stops", ReplayChange::Stop { account, replay: number, by: "ops".to_owned() })
+        }
+        State::Paused { .. } => ("resumes", ReplayChange::Resume { account, replay: number, rate: None }),
         State::Preparing | State::Running | State::Stopped { .. } | State::Done { .. } => {
-            ("pauses", ReplayChange::Pause { replay: number, cause })
+            ("pauses", ReplayChange::Pause { account, replay: number, cause })
         }
     };
     change(world, &format!("{what} replay {number}"), Change::BulkReplay(asked))
@@ -196,7 +198,7 @@ pub(crate) fn resume_replays(world: &mut World) -> Result<(), Violation> {
     for replay in world.disk.replays() {
         if matches!(replay.state, State::Paused { .. }) {
             let number = replay.number;
-            let resume = ReplayChange::Resume { replay: number, rate: None };
+            let resume = ReplayChange::Resume { account: replay.account, replay: number, rate: None };
             change(world, &format!("resumes replay {number}"), Change::BulkReplay(resume))?;
         }
     }

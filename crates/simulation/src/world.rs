@@ -407,12 +407,12 @@ impl World {
                     let pause = Pause { since: now, cause };
                     people::pause(self, webhook, pause)?;
                 }
-                Output::HandOver { replay, count } => {
-                    let change = ReplayChange::HandOver { replay, count };
+                Output::HandOver { account, replay, count } => {
+                    let change = ReplayChange::HandOver { account, replay, count };
                     self.plan_step(replay, change);
                 }
-                Output::PauseReplay { replay, cause } => {
-                    let change = ReplayChange::Pause { replay, cause };
+                Output::PauseReplay { account, replay, cause } => {
+                    let change = ReplayChange::Pause { account, replay, cause };
                     self.plan_step(replay, change);
                 }
                 Output::Quiet(_) | Output::Dropped(_) | Output::LoadArrivals(_) | Output::LoadNamed(_) => {

@@ -55,7 +55,7 @@ fn steps(replays: &mut Replays, now: Timestamp) -> Vec<Step> {
 
 fn counts(replays: &mut Replays, now: Timestamp) -> Vec<(u32, u32)> {
     let count = |step| match step {
-        Step::HandOver { replay, count } => (replay, count),
+        Step::HandOver { replay, count, .. } => (replay, count),
         Step::Pause { .. } => unreachable!("nothing makes it stand still"),
     };
     steps(replays, now).into_iter().map(count).collect()
@@ -125,7 +125,7 @@ fn failures_in_a_row_make_it_stand_still() {
     (one.handed_over, one.results.retrying, one.streak) = (39, 20, -20);
     learn(&mut replays, &one);
     let cause = Cause::Failures { in_a_row: 20, last: Some(ErrorCode::ConnectRefused) };
-    assert_eq!(steps(&mut replays, NOW), [Step::Pause { replay: 1, cause }]);
+    assert_eq!(steps(&mut replays, NOW), [Step::Pause { account: 1, replay: 1, cause }]);
     one.state = State::Paused { since: NOW, cause: Cause::WebhookPaused };
     learn(&mut replays, &one);
     assert_eq!(steps(&mut replays, NOW), []);
@@ -137,7 +137,7 @@ fn a_paused_webhook_stops_its_own_replay_and_does_not_hold_one_of_all_up() {
     let mut paused = webhook(7);
     learn(&mut replays, &replay(1, Some(7)));
     replays.webhook(&paused);
-    assert_eq!(steps(&mut replays, NOW), [Step::Pause { replay: 1, cause: Cause::WebhookPaused }]);
+    assert_eq!(steps(&mut replays, NOW), [Step::Pause { account: 1, replay: 1, cause: Cause::WebhookPaused }]);
     paused.pause = None;
     replays.webhook(&paused);
     assert_eq!(counts(&mut replays, NOW), [(1, 20)]);

@@ -132,6 +132,8 @@ pub enum Output {
     },
     /// Make deliveries of a replay in bulk due; [`Input::ReplayStepped`] is expected.
     HandOver {
+        /// The account that it is of.
+        account: u32,
         /// The replay's number.
         replay: u32,
         /// How many.
@@ -139,6 +141,8 @@ pub enum Output {
     },
     /// Let a replay in bulk stand still; [`Input::ReplayStepped`] is expected.
     PauseReplay {
+        /// The account that it is of.
+        account: u32,
         /// The replay's number.
         replay: u32,
         /// Why.

@@ -170,7 +170,8 @@ fn refused(to: &Address, error: &MoveError) -> Stop {
             postgres::OpenError::OldServer(_)
             | postgres::OpenError::Encoding(_)
             | postgres::OpenError::NotPermitted(_)
-            | postgres::OpenError::Newer { .. },
+            | postgres::OpenError::Newer { .. }
+            | postgres::OpenError::Served { .. },
         ) => Stop::failure(format!("{host}: {error}.")),
         MoveError::To(_) => Stop::failure(format!("{host}: {error}. Run it again: it goes on where it was.")),
         MoveError::Differs { .. } => Stop::failure(format!("{host}: {error}.")),

@@ -166,7 +166,7 @@ fn in_batch(key: &Idempotency, place: usize, account: u32) -> Idempotency {
     hash.update(key.key);
     hash.update((place as u64).to_be_bytes());
     hash.update(account.to_be_bytes());
-    Idempotency { key: hash.finalize().into(), request: key.request }
+    Idempotency { account, key: hash.finalize().into(), request: key.request }
 }
 
 async fn accept_all(

@@ -240,7 +240,7 @@ async fn pause(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Re
             return None;
         }
         let now = api.now();
-        let change = ReplayChange::Pause { replay: replay.number, cause: cause.clone() };
+        let change = ReplayChange::Pause { account: replay.account, replay: replay.number, cause: cause.clone() };
         replay.stand(now, Goes::Paused { since: now, cause: cause.clone() });
         Some(change)
     })
@@ -256,7 +256,7 @@ async fn resume(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
         if replay.running() && rate.is_none() {
             return None;
         }
-        let change = ReplayChange::Resume { replay: replay.number, rate };
+        let change = ReplayChange::Resume { account: replay.account, replay: replay.number, rate };
         replay.rate = rate.or(replay.rate);
         replay.go_on(api.now());
         Some(change)
@@ -273,7 +273,7 @@ async fn stop(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Res
             return None;
         }
         let now = api.now();
-        let change = ReplayChange::Stop { replay: replay.number, by: by.clone() };
+        let change = ReplayChange::Stop { account: replay.account, replay: replay.number, by: by.clone() };
         replay.stand(now, Goes::Stopped { at: now, by: by.clone() });
         Some(change)
     })

@@ -25,7 +25,7 @@ impl World {
         let id = replay.parse().expect("a replay's id");
         let account = self.directory.read().account(&"default".parse().expect("an id")).expect("it exists").number;
         let found = self.store.bulk_replay(account, id).await.expect("the store reads").expect("the replay");
-        let change = Change::BulkReplay(ReplayChange::HandOver { replay: found.number, count });
+        let change = Change::BulkReplay(ReplayChange::HandOver { account, replay: found.number, count });
         self.store.change(change, By::us(), None).await.expect("it is running");
     }
 

@@ -73,7 +73,7 @@ pub async fn an_idempotency_key_acts_once(subject: &mut dyn Subject) {
     let mut world = World::new(subject).await;
     let account = world.account();
     world.new_webhook(account, "wh_all", &["*"]).await;
-    let keyed = |key, request| NewEvent { idempotency: Some(idempotency(key, request)), ..event(account) };
+    let keyed = |key, request| NewEvent { idempotency: Some(idempotency(account, key, request)), ..event(account) };
     let answers = world.store().accept(vec![keyed(1, 1), keyed(1, 1), keyed(1, 2), keyed(2, 1)]).await;
     let one = answers[0].clone().expect("it is accepted");
     let again = answers[1].clone().expect("it is accepted");

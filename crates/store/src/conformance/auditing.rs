@@ -47,7 +47,7 @@ pub async fn changes_are_told_with_their_actor(subject: &mut dyn Subject) {
     change(Change::Cancel(account, due.delivery), "bob").await.expect("it waits");
     assert!(change(Change::Cancel(account, due.delivery), "eve").await.is_err());
     assert_eq!(change(Change::Cancel(account, id(due.delivery.event, 7)), "eve").await, Err(ChangeError::NotFound));
-    let keep = Keep { idempotency: idempotency(1, 1), answer: Vec::new() };
+    let keep = Keep { idempotency: idempotency(account, 1, 1), answer: Vec::new() };
     let paused = Change::PutWebhook(world.paused("wh_one"));
     let made = world.store().change(paused.clone(), by("ann"), Some(keep.clone())).await;
     assert_eq!(made, Ok(Changed::Made));

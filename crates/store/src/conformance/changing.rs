@@ -80,19 +80,20 @@ pub async fn a_change_is_made_once_per_key(subject: &mut dyn Subject) {
     let mut world = World::new(subject).await;
     let account = world.account();
     world.new_webhook(account, "wh_one", &["*"]).await;
-    let keep = |request| Some(Keep { idempotency: idempotency(1, request), answer: b"secret answer".to_vec() });
+    let keep =
+        |request| Some(Keep { idempotency: idempotency(account, 1, request), answer: b"secret answer".to_vec() });
     let change = Change::PutWebhook(world.paused("wh_one"));
-    assert_eq!(world.store().kept(idempotency(1, 1)).await, Ok(None));
+    assert_eq!(world.store().kept(idempotency(account, 1, 1)).await, Ok(None));
     let failed = world.store().change(Change::DeleteWebhook(999), By::us(), keep(1)).await;
     assert_eq!(failed, Err(ChangeError::NotFound));
-    assert_eq!(world.store().kept(idempotency(1, 1)).await, Ok(None));
+    assert_eq!(world.store().kept(idempotency(account, 1, 1)).await, Ok(None));
     assert_eq!(world.store().change(change.clone(), By::us(), keep(1)).await, Ok(Changed::Made));
     world.restart().await;
     let repeated = Changed::Repeated(b"secret answer".to_vec());
     assert_eq!(world.store().change(change.clone(), By::us(), keep(1)).await, Ok(repeated.clone()));
     assert_eq!(world.store().change(change, By::us(), keep(2)).await, Err(ChangeError::OtherRequest));
-    assert_eq!(world.store().kept(idempotency(1, 1)).await, Ok(Some(repeated)));
-    assert_eq!(world.store().kept(idempotency(1, 2)).await, Err(ChangeError::OtherRequest));
+    assert_eq!(world.store().kept(idempotency(account, 1, 1)).await, Ok(Some(repeated)));
+    assert_eq!(world.store().kept(idempotency(account, 1, 2)).await, Err(ChangeError::OtherRequest));
 }
 
 /// Deleting a webhook cancels what is unfinished and keeps the log, which still names it; it cannot be replayed to.

@@ -44,10 +44,11 @@ impl World<'_> {
         number
     }
 
-    /// Hands over, and gives what is due by it.
+    /// Hands over what a replay of the first account covers, and gives what is due by it.
     async fn hand_over(&self, replay: u32, count: u32) -> Vec<Due> {
+        let account = self.account();
         self.told();
-        self.bulk(ReplayChange::HandOver { replay, count }).await.expect("it is running");
+        self.bulk(ReplayChange::HandOver { account, replay, count }).await.expect("it is running");
         let told = self.told();
         assert!(matches!(told.last(), Some(Fact::BulkReplay(_))), "{told:?}");
         let due = |fact: &Fact| if let Fact::Replayed(due) = fact { Some(*due) } else { None };
@@ -181,7 +182,10 @@ pub async fn each_is_handed_over_once(subject: &mut dyn Subject) {
     assert_eq!(told.errors.get(&ErrorCode::Http4xx), Some(&2));
     world.restart().await;
     assert!(world.opened.known.iter().all(|fact| !matches!(fact, Fact::BulkReplay(_))));
-    assert!(matches!(world.bulk(ReplayChange::HandOver { replay, count: 1 }).await, Err(ChangeError::State(_))));
+    assert!(matches!(
+        world.bulk(ReplayChange::HandOver { account, replay, count: 1 }).await,
+        Err(ChangeError::State(_))
+    ));
 }
 
 /// What became of a delivery is counted until its schedule has ended, also after the replay is over; and its attempts say
@@ -229,13 +233,13 @@ pub async fn a_replay_stands_still_and_goes_on(subject: &mut dyn Subject) {
     world.hand_over(replay, 1).await;
     world.pass(Duration::from_secs(7));
     let cause = Cause::Failures { in_a_row: 20, last: Some(ErrorCode::Http5xx) };
-    world.bulk(ReplayChange::Pause { replay, cause: cause.clone() }).await.expect("it runs");
+    world.bulk(ReplayChange::Pause { account, replay, cause: cause.clone() }).await.expect("it runs");
     let refused = |change| async { matches!(world.bulk(change).await, Err(ChangeError::State(_))) };
-    assert!(refused(ReplayChange::Pause { replay, cause: cause.clone() }).await);
-    assert!(refused(ReplayChange::HandOver { replay, count: 1 }).await);
+    assert!(refused(ReplayChange::Pause { account, replay, cause: cause.clone() }).await);
+    assert!(refused(ReplayChange::HandOver { account, replay, count: 1 }).await);
     let paused = world.paused("wh_one");
     world.change(Change::PutWebhook(paused)).await.expect("it is active");
-    assert!(refused(ReplayChange::Resume { replay, rate: None }).await, "its webhook is paused");
+    assert!(refused(ReplayChange::Resume { account, replay, rate: None }).await, "its webhook is paused");
     let second = world.prepare(account, "webhook=wh_one", "rpl_two").await;
     assert!(refused(ReplayChange::Start(Box::new(second.clone()))).await, "its webhook is paused");
     world.restart().await;
@@ -245,12 +249,12 @@ pub async fn a_replay_stands_still_and_goes_on(subject: &mut dyn Subject) {
     world.change(Change::PutWebhook(world.active("wh_one"))).await.expect("it is paused");
     let started = world.bulk(ReplayChange::Start(Box::new(second))).await;
     assert!(matches!(started, Err(ChangeError::NotFound) | Ok(())), "a restart may drop what nobody had started");
-    world.bulk(ReplayChange::Resume { replay, rate: Some(4) }).await.expect("it is paused");
+    world.bulk(ReplayChange::Resume { account, replay, rate: Some(4) }).await.expect("it is paused");
     let due = world.hand_over(replay, 2).await;
     assert_eq!(due[1].due_at.since(due[0].due_at), Duration::from_millis(250));
-    world.bulk(ReplayChange::Stop { replay, by: "ops".to_owned() }).await.expect("it runs");
+    world.bulk(ReplayChange::Stop { account, replay, by: "ops".to_owned() }).await.expect("it runs");
     assert!(matches!(
-        world.bulk(ReplayChange::Stop { replay, by: "ops".to_owned() }).await,
+        world.bulk(ReplayChange::Stop { account, replay, by: "ops".to_owned() }).await,
         Err(ChangeError::State(_))
     ));
     // What was handed over is still sent, and counted.
@@ -258,7 +262,10 @@ pub async fn a_replay_stands_still_and_goes_on(subject: &mut dyn Subject) {
     let told = world.replay(account, "rpl_one").await;
     assert!(matches!(told.state, State::Stopped { .. }));
     assert_eq!((told.handed_over, told.results.delivered, told.waiting()), (3, 1, 2));
-    assert_eq!(world.bulk(ReplayChange::Stop { replay: 99, by: String::new() }).await, Err(ChangeError::NotFound));
+    assert_eq!(
+        world.bulk(ReplayChange::Stop { account, replay: 99, by: String::new() }).await,
+        Err(ChangeError::NotFound)
+    );
 }
 
 /// A replay of a webhook that is deleted ends, also one that stands still: nobody could let it go on.
@@ -277,7 +284,7 @@ pub async fn a_replay_ends_with_its_webhook(subject: &mut dyn Subject) {
     let due = world.hand_over(paused, 1).await;
     world.settle(due[0], End::Delivered).await;
     let cause = Cause::Key { name: "ops".to_owned(), reason: None };
-    world.bulk(ReplayChange::Pause { replay: paused, cause }).await.expect("it runs");
+    world.bulk(ReplayChange::Pause { account, replay: paused, cause }).await.expect("it runs");
     world.start(account, "webhook=wh_one status=failed", "rpl_waits").await;
     let running = world.start(account, "webhook=wh_two", "rpl_running").await;
     let due = world.hand_over(running, 2).await;
@@ -296,7 +303,7 @@ pub async fn a_replay_ends_with_its_webhook(subject: &mut dyn Subject) {
     }
     assert_eq!(world.replay(account, "rpl_running").await.results.cancelled, due.len() as u64);
     assert!(matches!(
-        world.bulk(ReplayChange::Resume { replay: paused, rate: None }).await,
+        world.bulk(ReplayChange::Resume { account, replay: paused, rate: None }).await,
         Err(ChangeError::State(_))
     ));
     // One of all webhooks goes on, and finds each of theirs gone.
@@ -317,8 +324,9 @@ pub async fn replays_are_of_their_account(subject: &mut dyn Subject) {
         numbers.push(world.start(account, "status=failed", name).await);
     }
     world.prepare(account, "status=failed", "rpl_nobody").await;
-    let stop = ReplayChange::Stop { replay: numbers[1], by: "ops".to_owned() };
-    world.bulk(stop).await.expect("it waits for its turn");
+    let stop = |account| ReplayChange::Stop { account, replay: numbers[1], by: "ops".to_owned() };
+    assert_eq!(world.bulk(stop(other)).await, Err(ChangeError::NotFound));
+    world.bulk(stop(account)).await.expect("it waits for its turn");
     let list = async |account: u32, before, limit, unfinished| {
         let page = world.store().bulk_replays(account, before, limit, unfinished).await.expect("it is listed");
         (page.rows.iter().map(|replay| replay.id.to_string()).collect::<Vec<_>>(), page.next)

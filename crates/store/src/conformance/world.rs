@@ -255,9 +255,9 @@ pub(super) fn typed(account: u32, event_type: &str) -> NewEvent {
     }
 }
 
-/// An idempotency key and a request, told apart by a byte each.
-pub(super) const fn idempotency(key: u8, request: u8) -> Idempotency {
-    Idempotency { key: [key; 32], request: [request; 32] }
+/// An idempotency key of the account and a request, told apart by a byte each.
+pub(super) const fn idempotency(account: u32, key: u8, request: u8) -> Idempotency {
+    Idempotency { account, key: [key; 32], request: [request; 32] }
 }
 
 pub(super) const fn id(event: EventId, place: u16) -> DeliveryId {

@@ -84,9 +84,10 @@ impl Engine {
         let accounts: BTreeSet<i32> = new.iter().map(|new| new.account as i32).collect();
         let accounts: Vec<i32> = accounts.into_iter().collect();
         let keyed: Vec<_> = new.iter().filter_map(|new| new.idempotency.as_ref()).collect();
-        let vault = &self.shared.vault;
-        let find =
-            async { if keyed.is_empty() { Ok(Vec::new()) } else { idempotency::find(link, vault, &keyed, now).await } };
+        let shared = &self.shared;
+        let find = async {
+            if keyed.is_empty() { Ok(Vec::new()) } else { idempotency::find(link, shared, &keyed, now).await }
+        };
         let (versions, found) = tokio::try_join!(directory::versions_of(link, &accounts), find)?;
         let version = |account: i32| (account as u32, versions.get(&(account as u32)).copied());
         Ok(Before { versions: accounts.into_iter().map(version).collect(), found })

@@ -5,20 +5,46 @@ use domain::id::AuditId;
 use domain::time::Timestamp;
 
 use super::connection::{Link, Param};
+use super::engine::Engine;
 use super::fault::Fault;
 use crate::rows::audit::Columns;
 
 /// What is read, in the order of the columns.
 const COLUMNS: &str =
     "key, account, action, actor, actor_id, actor_name, target, target_name, request, address, detail, crc";
-/// The constraint that two nodes meet in when they write at the same instant.
+/// The constraint that two nodes meet in where clocks were set back.
 pub(super) const KEY: &str = "audit_pkey";
 
-/// Writes an act; its key is the instant, or lies after the newest entry's. Another node may take the same one: then it is
-/// tried again with the whole transaction.
-pub(super) async fn insert(link: &Link, now: Timestamp, by: &By, act: Act) -> Result<(), Fault> {
-    let newest = link.row("SELECT max(key) FROM audit", &[]).await?.and_then(|row| row.get::<_, Option<i64>>(0));
-    let id = AuditId::first_at(now).max(newest.map_or(AuditId(0), |key| AuditId(key as u64 + 1)));
+/// In place of the account of what is the platform's own: numbers of accounts begin at 1.
+const PLATFORM: i32 = 0;
+
+fn number(account: Option<u32>) -> i32 {
+    account.map_or(PLATFORM, |account| account as i32)
+}
+
+impl Engine {
+    /// Writes acts. The key of each is the instant, or lies after the account's newest entry's, and is no other entry's: in an instant
+    /// each node has keys of its own, and gives them in order.
+    pub(super) async fn note_all(&mut self, now: Timestamp, by: &By, acts: Vec<Act>) -> Result<(), Fault> {
+        let link = self.link()?;
+        for act in acts {
+            let newest = newest(&link, act.account).await?;
+            let key = AuditId::first_at(now).0.max(self.last_entry + 1).max(newest.map_or(0, |key| key as u64 + 1));
+            self.last_entry = self.stamps.fitting(key);
+            insert(&link, AuditId(self.last_entry), by, act).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The key of the newest entry of an account's part, or of the platform's own.
+async fn newest(link: &Link, account: Option<u32>) -> Result<Option<i64>, Fault> {
+    let found = link.row("SELECT max(key) FROM audit WHERE account = $1", &[&number(account)]).await?;
+    Ok(found.and_then(|row| row.get(0)))
+}
+
+/// Writes an act. If its key is taken all the same, it is tried again with the whole transaction.
+async fn insert(link: &Link, id: AuditId, by: &By, act: Act) -> Result<(), Fault> {
     let columns = Columns::of(id, by, act);
     link.run(
         "INSERT INTO audit (key, account, action, actor, actor_id, actor_name, target, target_name, request, address, detail,
@@ -26,7 +52,7 @@ pub(super) async fn insert(link: &Link, now: Timestamp, by: &By, act: Act) -> Re
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         &[
             &columns.key,
-            &columns.account.map(|account| account as i32),
+            &number(columns.account),
             &columns.action,
             &columns.actor,
             &columns.actor_id,
@@ -54,7 +80,7 @@ pub(super) async fn list(link: &Link, query: &AuditQuery) -> Result<Vec<Entry>, 
     let action = filter.action.as_ref().map(|action| like(action));
     let mut values: Vec<Param<'_>> = vec![&below, &from];
     let wanted = limit + 1;
-    // Only what is asked for stands in the statement, so that the index by account serves where there is one.
+    // Only what is asked for stands in the statement: an account's part goes by its key, all of it by the index over all accounts.
     for (condition, value) in [
         ("account = $", account.as_ref().map(|account| account as Param<'_>)),
         ("action LIKE $", action.as_ref().map(|action| action as Param<'_>)),
@@ -72,7 +98,7 @@ pub(super) async fn list(link: &Link, query: &AuditQuery) -> Result<Vec<Entry>, 
     for row in link.rows_of(&sql, &values).await? {
         let columns = Columns {
             key: row.get(0),
-            account: row.get::<_, Option<i32>>(1).map(|account| account as u32),
+            account: Some(row.get::<_, i32>(1)).filter(|account| *account != PLATFORM).map(|account| account as u32),
             action: row.get(2),
             actor: row.get(3),
             actor_id: row.get(4),
@@ -96,6 +122,7 @@ fn like(pattern: &str) -> String {
 
 /// Deletes up to `budget` entries that are older than `until`; returns how many.
 pub(super) async fn prune(link: &Link, until: Timestamp, budget: i64) -> Result<u64, Fault> {
-    let sql = "DELETE FROM audit WHERE key IN (SELECT key FROM audit WHERE key < $1 ORDER BY key LIMIT $2)";
+    let sql = "DELETE FROM audit WHERE (account, key) IN
+                   (SELECT account, key FROM audit WHERE key < $1 ORDER BY key LIMIT $2)";
     link.run(sql, &[&(AuditId::first_at(until).0 as i64), &budget]).await
 }

@@ -107,7 +107,10 @@ impl Engine {
         for (webhook, account, at) in left {
             // One node at a time: the others pass it over.
             let held = link
-                .row("SELECT at FROM cancellings WHERE webhook = $1 FOR UPDATE SKIP LOCKED", &[&(webhook as i32)])
+                .row(
+                    "SELECT at FROM cancellings WHERE account = $1 AND webhook = $2 FOR UPDATE SKIP LOCKED",
+                    &[&(account as i32), &(webhook as i32)],
+                )
                 .await?;
             if held.is_none() {
                 continue;
@@ -115,7 +118,8 @@ impl Engine {
             if self.cancel_all_of(at, (account, webhook)).await? {
                 more = true;
             } else if now.since(at) > LATE {
-                link.run("DELETE FROM cancellings WHERE webhook = $1", &[&(webhook as i32)]).await?;
+                let sql = "DELETE FROM cancellings WHERE account = $1 AND webhook = $2";
+                link.run(sql, &[&(account as i32), &(webhook as i32)]).await?;
                 self.staged.directory.push(Entry::AllCancelled(webhook));
             }
         }

@@ -23,7 +23,7 @@ use super::feed::Told;
 use super::hot::{self, Waiting};
 use super::idempotency::{Answers, Found, Kept};
 use super::replaying::may_be_of_replay;
-use super::{accounts, audit, cancelling, deliveries, directory, events, idempotency, keys, sessions, webhooks};
+use super::{accounts, cancelling, deliveries, directory, events, idempotency, keys, sessions, webhooks};
 use crate::rows::delivery::{DeliveryRow, State};
 
 /// A delivery that is to be changed, where it stands.
@@ -43,7 +43,7 @@ impl Engine {
     ) -> Result<Changed, Refusal> {
         let link = self.link()?;
         if let Some(keep) = keep {
-            let found = idempotency::find(&link, &self.shared.vault, &[&keep.idempotency], now).await?;
+            let found = idempotency::find(&link, &self.shared, &[&keep.idempotency], now).await?;
             match found.into_iter().next().unwrap_or(Ok(Found::New)).map_err(Fault::from)? {
                 Found::New => {}
                 Found::OtherRequest => return Err(ChangeError::OtherRequest.into()),
@@ -89,9 +89,7 @@ impl Engine {
             Change::Note(act) => vec![self.note(act)?],
         };
         self.write_moves().await?;
-        for act in acts {
-            audit::insert(&link, now, by, act).await?;
-        }
+        self.note_all(now, by, acts).await?;
         self.write_replays(now).await?;
         if let Some(Keep { idempotency, answer }) = keep {
             let nonce = self.nonce();
@@ -211,7 +209,7 @@ impl Engine {
         };
         match &stored {
             None if webhook.number == 0 && webhook.version == 1 => {
-                if id_taken {
+                if id_taken || webhooks::is_taken(&*self.link()?, &webhook.id).await? {
                     return Err(ChangeError::Exists.into());
                 }
                 self.number(&mut webhook).await?;

@@ -51,6 +51,7 @@ impl Readers {
         replays::delete_unstarted(&writing, scope.now.minus(PREPARED_WITHIN)).await?;
         replay.state = Goes::Preparing;
         replays::insert(&writing, &mut replay).await?;
+        let of = (scope.account, replay.number);
         let link = self.snapshot().await?;
         self.with_types(&link).await?;
         let redaction = self.shared.redaction(scope.account);
@@ -60,12 +61,12 @@ impl Readers {
             ids.push(delivery.id);
             replay.total += 1;
             if ids.len() == PAGE {
-                replays::put_page(&writing, replay.number, page, &std::mem::take(&mut ids)).await?;
+                replays::put_page(&writing, of, page, &std::mem::take(&mut ids)).await?;
                 page += 1;
             }
         }
         if !ids.is_empty() {
-            replays::put_page(&writing, replay.number, page, &ids).await?;
+            replays::put_page(&writing, of, page, &ids).await?;
         }
         replay.left_out = walk.passed_over;
         end(link).await?;

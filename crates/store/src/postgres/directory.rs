@@ -22,10 +22,10 @@ impl Shared {
 pub(super) async fn load(link: &Link, shared: &Shared) -> Result<(), Fault> {
     let all = accounts::load(link, None).await?;
     let ids: HashMap<u32, AccountId> = all.iter().map(|account| (account.number, account.id.clone())).collect();
-    let webhooks = webhooks::load(link, &shared.vault, None, |number| ids.get(&number).cloned()).await?;
+    let webhooks = webhooks::load(link, &shared.vault, |number| ids.get(&number).cloned()).await?;
     let keys = keys::load(link, None).await?;
     let sessions = sessions::load(link, None).await?;
-    let gone = webhooks::load_gone(link, None).await?;
+    let gone = webhooks::load_gone(link).await?;
     let cancelling = cancelling::load(link).await?;
     let versions = versions(link).await?;
     *shared.gone_mut() = gone.into_iter().map(|(number, account, id)| (number, (account, id))).collect();

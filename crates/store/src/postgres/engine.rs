@@ -41,7 +41,7 @@ pub type Chance = Box<dyn FnMut(&mut [u8]) + Send + Sync>;
 /// somebody does.
 const BEGIN_TO_WRITE: &str = "BEGIN; SELECT pg_current_xact_id()";
 /// The advisory locks by which slots are held: the upper half of their numbers.
-const SLOT_LOCK: i32 = 0x706f_7374;
+pub(super) const SLOT_LOCK: i32 = 0x706f_7374;
 
 /// The engine.
 pub(super) struct Engine {
@@ -55,6 +55,8 @@ pub(super) struct Engine {
     pub(super) chance: Chance,
     /// Tells what this node has written from what others have. Another one after each loss of the connection.
     pub(super) node: i64,
+    /// The key of the last entry of the audit log that this node has written.
+    pub(super) last_entry: u64,
     pub(super) feed: Feed,
     pub(super) totals: Totals,
     pub(super) memory: InMemory,
@@ -103,6 +105,7 @@ impl Engine {
             partitions: Partitions::default(),
             chance,
             node,
+            last_entry: 0,
             feed: Feed::default(),
             totals: Totals::of_writer(node),
             memory: InMemory::default(),

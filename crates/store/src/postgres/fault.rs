@@ -30,6 +30,15 @@ pub enum OpenError {
         /// The latest layout that this release knows.
         known: i32,
     },
+    /// Nodes of an earlier release serve the database, and what they write does not fit the present layout.
+    #[error(
+        "nodes of an earlier release serve the database ({nodes} of them), and cannot go on with the layout of this one: stop them \
+         first; one that died counts until its leases end"
+    )]
+    Served {
+        /// How many.
+        nodes: i64,
+    },
     /// The encryption key is not the one that the store was made with.
     #[error("the database was made with another encryption key: give the one it was made with")]
     OtherKey,

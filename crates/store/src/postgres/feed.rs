@@ -3,7 +3,7 @@
 //! A row says what is to be read again, so that order and repetition do not matter. Transactions end in another order than they
 //! began: a poll reads everything of those that were not over when the last one looked, and passes over what it has seen.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::connection::Link;
 use super::directory::{self, Entry};
 use super::engine::Engine;
 use super::fault::Fault;
-use super::{accounts, event_types, hot, keys, replays, sessions, webhooks};
+use super::{accounts, event_types, hot, idempotency, keys, replays, sessions, webhooks};
 
 /// How often others' changes are looked for.
 pub(super) const EVERY: Duration = Duration::from_millis(500);
@@ -102,8 +102,8 @@ impl Told {
     }
 
     /// A replay in bulk has changed.
-    pub(super) const fn replay(number: u32) -> Self {
-        Self::new(Kind::BulkReplay, 0, number as i64)
+    pub(super) const fn replay(account: u32, number: u32) -> Self {
+        Self::new(Kind::BulkReplay, account, number as i64)
     }
 
     fn of_entry(entry: &Entry) -> Self {
@@ -161,6 +161,7 @@ impl Engine {
         let horizon: String = horizon.map(|row| row.get(0)).unwrap_or_default();
         *self.shared.types_mut() = event_types::load(link).await?;
         directory::load(link, &self.shared).await?;
+        self.shared.set_nameless_keys(idempotency::has_nameless(link).await?);
         self.feed = Feed { horizon: number(&horizon)?, seen: HashSet::new(), polled_at: Some(Instant::now()) };
         let mut webhooks: Vec<_> = self.shared.directory.read().webhooks().cloned().collect();
         webhooks.sort_by_key(|webhook| webhook.number);
@@ -228,10 +229,12 @@ impl Engine {
             entries.extend(accounts::load(link, Some(&changed)).await?.into_iter().map(Entry::Account));
         }
         self.shared.enter(std::mem::take(&mut entries));
-        let (changed, mut facts) = (numbers(Kind::Webhook), Vec::new());
+        let changed = others.iter().filter(|told| told.kind == Kind::Webhook);
+        let changed: BTreeSet<_> = changed.map(|told| (told.account, told.number as u32)).collect();
+        let mut facts = Vec::new();
         if !changed.is_empty() {
             let shared = Arc::clone(&self.shared);
-            let found = webhooks::load(link, &shared.vault, Some(&changed), |number| shared.account_id(number)).await?;
+            let found = webhooks::load_some(link, &shared.vault, &changed, |number| shared.account_id(number)).await?;
             for webhook in found {
                 entries.push(Entry::Webhook(Arc::clone(&webhook)));
                 facts.push(Fact::Webhook(webhook));
@@ -300,7 +303,8 @@ impl Engine {
                 }
             }
             Kind::BulkReplay => {
-                facts.extend(replays::get(link, number).await?.map(|row| Fact::BulkReplay(Arc::new(row.replay))));
+                let found = replays::get(link, (told.account, number)).await?;
+                facts.extend(found.map(|row| Fact::BulkReplay(Arc::new(row.replay))));
             }
         }
         Ok(())

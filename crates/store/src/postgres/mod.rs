@@ -1,6 +1,6 @@
 //! The store on PostgreSQL, for any number of nodes: the same rows as the embedded store's, in tables that many write at once.
 //!
-//! - `schema_1.sql` shows what is kept, one file a kind of row how it is read and written.
+//! - `schema_1.sql` shows what is kept, and those after it what has become of that; one file a kind of row how it is read and written.
 //! - Every delivery that has not ended has a row in `hot`, from the transaction that accepts its event on. So what is due, what
 //!   waits for a webhook and what a crash has left are plain queries, and memory holds nothing that has to be rebuilt.
 //! - [`PostgresStore`] has one connection through which it writes, in group commits, and several through which it reads.

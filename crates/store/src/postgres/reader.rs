@@ -184,9 +184,9 @@ impl Readers {
 
     pub(super) async fn bulk_replay(&self, account: u32, id: &ReplayId) -> Result<Option<Replay>, Fault> {
         let link = self.take().await?;
-        let found = replays::by_id(&link, id).await?.map(|row| row.replay);
+        let found = replays::by_id(&link, account, id).await?.map(|row| row.replay);
         link.done();
-        Ok(found.filter(|replay| replay.account == account && replay.state != State::Preparing))
+        Ok(found.filter(|replay| replay.state != State::Preparing))
     }
 
     pub(super) async fn bulk_replays(
@@ -207,7 +207,7 @@ impl Readers {
 
     pub(super) async fn kept(&self, key: &Idempotency, now: Timestamp) -> Result<Option<Changed>, ChangeError> {
         let link = self.take().await?;
-        let found = idempotency::find(&link, &self.shared.vault, &[key], now).await?;
+        let found = idempotency::find(&link, &self.shared, &[key], now).await?;
         link.done();
         match found.into_iter().next().unwrap_or(Ok(Found::New)).map_err(Fault::from)? {
             Found::New => Ok(None),

@@ -71,7 +71,7 @@ pub(super) async fn logged(
         .await?;
     let links = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let numbers: Vec<i32> = links.iter().map(|one| one.replay as i32).collect();
-    let ids = if numbers.is_empty() { Vec::new() } else { replays::ids_of(link, &numbers).await? };
+    let ids = if numbers.is_empty() { Vec::new() } else { replays::ids_of(link, account, &numbers).await? };
     Ok(part_of(id, made, &links, &ids.into_iter().collect()))
 }
 

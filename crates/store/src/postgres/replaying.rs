@@ -34,12 +34,12 @@ impl Engine {
     pub(super) async fn change_replay(&mut self, now: Timestamp, change: ReplayChange) -> Result<Option<Act>, Refusal> {
         match change {
             ReplayChange::Start(replay) => self.start_replay(now, &replay).await.map(Some),
-            ReplayChange::HandOver { replay, count } => {
-                self.hand_over(now, replay, count).await?;
+            ReplayChange::HandOver { account, replay, count } => {
+                self.hand_over(now, (account, replay), count).await?;
                 Ok(None)
             }
-            ReplayChange::Pause { replay, cause } => {
-                let mut row = self.changing(replay).await?;
+            ReplayChange::Pause { account, replay, cause } => {
+                let mut row = self.changing((account, replay)).await?;
                 if !row.replay.running() {
                     return Err(ChangeError::State("it is not running").into());
                 }
@@ -48,8 +48,8 @@ impl Engine {
                 self.staged.replays.insert(replay, row);
                 Ok(Some(act))
             }
-            ReplayChange::Resume { replay, rate } => {
-                let mut row = self.changing(replay).await?;
+            ReplayChange::Resume { account, replay, rate } => {
+                let mut row = self.changing((account, replay)).await?;
                 if !matches!(row.replay.state, Goes::Paused { .. }) {
                     return Err(ChangeError::State("it is not paused").into());
                 }
@@ -60,8 +60,8 @@ impl Engine {
                 self.staged.replays.insert(replay, row);
                 Ok(Some(act))
             }
-            ReplayChange::Stop { replay, by } => {
-                let mut row = self.changing(replay).await?;
+            ReplayChange::Stop { account, replay, by } => {
+                let mut row = self.changing((account, replay)).await?;
                 if row.replay.ended() {
                     return Err(ChangeError::State("it is over already").into());
                 }
@@ -73,9 +73,9 @@ impl Engine {
         }
     }
 
-    /// The replay of this number, held until the end of the transaction.
-    async fn changing(&self, number: u32) -> Result<ReplayRow, Refusal> {
-        let known = replays::hold(&*self.link()?, number).await?;
+    /// The account's replay of this number, held until the end of the transaction.
+    async fn changing(&self, of: (u32, u32)) -> Result<ReplayRow, Refusal> {
+        let known = replays::hold(&*self.link()?, of).await?;
         known.filter(|row| row.replay.state != Goes::Preparing).ok_or(ChangeError::NotFound.into())
     }
 
@@ -92,11 +92,11 @@ impl Engine {
 
     async fn start_replay(&mut self, now: Timestamp, replay: &Replay) -> Result<Act, Refusal> {
         let link = self.link()?;
-        let found = replays::by_id(&link, &replay.id).await?;
+        let found = replays::by_id(&link, replay.account, &replay.id).await?;
         let number = found.map_or(0, |row| row.replay.number);
-        let mut row = replays::hold(&link, number)
+        let mut row = replays::hold(&link, (replay.account, number))
             .await?
-            .filter(|row| row.replay.state == Goes::Preparing && row.replay.account == replay.account)
+            .filter(|row| row.replay.state == Goes::Preparing)
             .ok_or(ChangeError::NotFound)?;
         if self.shared.directory.read().account_numbered(replay.account).is_none() {
             return Err(ChangeError::NotFound.into());
@@ -114,8 +114,8 @@ impl Engine {
         Ok(act)
     }
 
-    async fn hand_over(&mut self, now: Timestamp, number: u32, count: u32) -> Result<(), Refusal> {
-        let mut row = self.changing(number).await?;
+    async fn hand_over(&mut self, now: Timestamp, of: (u32, u32), count: u32) -> Result<(), Refusal> {
+        let mut row = self.changing(of).await?;
         if !row.replay.running() {
             return Err(ChangeError::State("it is not running").into());
         }
@@ -123,19 +123,19 @@ impl Engine {
         let link = self.link()?;
         let (mut handed_over, mut looked_at) = (0, 0);
         while handed_over < count && looked_at < LOOKED_AT_MAX && row.replay.remaining() > 0 {
-            let page = replays::page(&link, number, row.page).await?;
+            let page = replays::page(&link, of, row.page).await?;
             let most = (count - handed_over).min(LOOKED_AT_MAX - looked_at) as usize;
             let ids: Vec<_> = page.iter().skip(row.skip as usize).take(most).copied().collect();
             looked_at += ids.len() as u32;
             row.skip += ids.len() as u32;
             handed_over += self.hand_some_over(now, &mut row.replay, &ids).await?;
             if row.skip as usize >= page.len() {
-                replays::delete_page(&link, number, row.page).await?;
+                replays::delete_page(&link, of, row.page).await?;
                 row.page += 1;
                 row.skip = 0;
             }
         }
-        self.staged.replays.insert(number, row);
+        self.staged.replays.insert(of.1, row);
         Ok(())
     }
 
@@ -209,7 +209,7 @@ impl Engine {
             }
             let number = known.replay.number;
             if !self.staged.replays.contains_key(&number)
-                && let Some(row) = replays::hold(&link, number).await?
+                && let Some(row) = replays::hold(&link, (account, number)).await?
             {
                 self.staged.replays.insert(number, row);
             }
@@ -226,10 +226,11 @@ impl Engine {
         for (number, mut row) in std::mem::take(&mut self.staged.replays) {
             row.replay.end_if_done(now);
             replays::put(&link, &row).await?;
+            let account = row.replay.account;
             if row.replay.ended() {
-                replays::delete_pages(&link, number).await?;
+                replays::delete_pages(&link, (account, number)).await?;
             }
-            self.staged.told.push(Told::replay(number));
+            self.staged.told.push(Told::replay(account, number));
             self.staged.facts.push(Fact::BulkReplay(Arc::new(row.replay)));
         }
         Ok(())
@@ -243,11 +244,7 @@ impl Engine {
             replay.stand(now, Goes::Stopped { at: now, by: String::new() });
             self.staged.facts.push(Fact::BulkReplay(Arc::new(replay)));
         }
-        link.run(
-            "DELETE FROM replay_pages WHERE replay IN (SELECT number FROM replays WHERE account = $1)",
-            &[&(account as i32)],
-        )
-        .await?;
+        link.run("DELETE FROM replay_pages WHERE account = $1", &[&(account as i32)]).await?;
         link.run("DELETE FROM replays WHERE account = $1", &[&(account as i32)]).await?;
         Ok(())
     }
@@ -283,9 +280,9 @@ impl Engine {
         }
         // In the order of their numbers, so that no two nodes wait for each other.
         moved.sort_by_key(|(_, one, _)| one.replay);
-        for (_, one, before) in &moved {
+        for (account, one, before) in &moved {
             if !self.staged.replays.contains_key(&one.replay)
-                && let Some(row) = replays::hold(&link, one.replay).await?
+                && let Some(row) = replays::hold(&link, (*account, one.replay)).await?
             {
                 self.staged.replays.insert(one.replay, row);
             }

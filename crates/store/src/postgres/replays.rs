@@ -31,7 +31,7 @@ pub(super) async fn put(link: &Link, row: &ReplayRow) -> Result<(), Fault> {
     link.run(
         "INSERT INTO replays (number, id, account, state, page, skip, record, crc)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-         ON CONFLICT (number) DO UPDATE
+         ON CONFLICT (account, number) DO UPDATE
          SET state = excluded.state, page = excluded.page, skip = excluded.skip, record = excluded.record,
              crc = excluded.crc",
         &[
@@ -49,22 +49,22 @@ pub(super) async fn put(link: &Link, row: &ReplayRow) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The replay of this number.
-pub(super) async fn get(link: &Link, number: u32) -> Result<Option<ReplayRow>, Fault> {
-    let sql = concat!("SELECT ", columns!(), " FROM replays WHERE number = $1");
-    link.row(sql, &[&(number as i32)]).await?.as_ref().map(read).transpose()
+/// The account's replay of this number.
+pub(super) async fn get(link: &Link, (account, number): (u32, u32)) -> Result<Option<ReplayRow>, Fault> {
+    let sql = concat!("SELECT ", columns!(), " FROM replays WHERE account = $1 AND number = $2");
+    link.row(sql, &[&(account as i32), &(number as i32)]).await?.as_ref().map(read).transpose()
 }
 
-/// The replay of this number, held until the end of the transaction.
-pub(super) async fn hold(link: &Link, number: u32) -> Result<Option<ReplayRow>, Fault> {
-    let sql = concat!("SELECT ", columns!(), " FROM replays WHERE number = $1 FOR UPDATE");
-    link.row(sql, &[&(number as i32)]).await?.as_ref().map(read).transpose()
+/// The account's replay of this number, held until the end of the transaction.
+pub(super) async fn hold(link: &Link, (account, number): (u32, u32)) -> Result<Option<ReplayRow>, Fault> {
+    let sql = concat!("SELECT ", columns!(), " FROM replays WHERE account = $1 AND number = $2 FOR UPDATE");
+    link.row(sql, &[&(account as i32), &(number as i32)]).await?.as_ref().map(read).transpose()
 }
 
-/// The replay of this id.
-pub(super) async fn by_id(link: &Link, id: &ReplayId) -> Result<Option<ReplayRow>, Fault> {
-    let sql = concat!("SELECT ", columns!(), " FROM replays WHERE id = $1");
-    link.row(sql, &[&id.as_str()]).await?.as_ref().map(read).transpose()
+/// The account's replay of this id.
+pub(super) async fn by_id(link: &Link, account: u32, id: &ReplayId) -> Result<Option<ReplayRow>, Fault> {
+    let sql = concat!("SELECT ", columns!(), " FROM replays WHERE account = $1 AND id = $2");
+    link.row(sql, &[&(account as i32), &id.as_str()]).await?.as_ref().map(read).transpose()
 }
 
 /// Replays of an account that somebody has been told of, newest first, those below `before`.
@@ -99,9 +99,10 @@ pub(super) async fn unfinished(link: &Link) -> Result<Vec<ReplayRow>, Fault> {
     link.rows(sql, &[]).await?.iter().map(read).collect()
 }
 
-/// The ids of these numbers.
-pub(super) async fn ids_of(link: &Link, numbers: &[i32]) -> Result<Vec<(u32, ReplayId)>, Fault> {
-    let rows = link.rows("SELECT number, id FROM replays WHERE number = ANY ($1)", &[&numbers]).await?;
+/// The ids of the account's replays of these numbers.
+pub(super) async fn ids_of(link: &Link, account: u32, numbers: &[i32]) -> Result<Vec<(u32, ReplayId)>, Fault> {
+    let sql = "SELECT number, id FROM replays WHERE account = $1 AND number = ANY ($2)";
+    let rows = link.rows(sql, &[&(account as i32), &numbers]).await?;
     let id = |row: &Row| {
         let (number, id): (i32, String) = (row.get(0), row.get(1));
         let id = id.parse().map_err(|error| Fault::damaged(format_args!("replay {number}"), error))?;
@@ -116,14 +117,14 @@ pub(super) async fn delete_unstarted(link: &Link, until: Timestamp) -> Result<()
     for row in link.rows(sql, &[]).await? {
         let row = read(&row)?;
         if row.replay.state == State::Preparing && row.replay.created_at < until {
-            delete(link, row.replay.number).await?;
+            delete(link, (row.replay.account, row.replay.number)).await?;
         }
     }
     Ok(())
 }
 
-/// Of the oldest `limit` replays that are over, those that were before `until`.
-pub(super) async fn ended_before(link: &Link, until: Timestamp, limit: i64) -> Result<Vec<u32>, Fault> {
+/// Of the oldest `limit` replays that are over, those that were before `until`, each with its account.
+pub(super) async fn ended_before(link: &Link, until: Timestamp, limit: i64) -> Result<Vec<(u32, u32)>, Fault> {
     let sql = concat!("SELECT ", columns!(), " FROM replays WHERE state >= 3 ORDER BY number LIMIT $1");
     let mut found = Vec::new();
     for row in link.rows(sql, &[&limit]).await? {
@@ -131,48 +132,55 @@ pub(super) async fn ended_before(link: &Link, until: Timestamp, limit: i64) -> R
         if let State::Stopped { at, .. } | State::Done { at } = row.replay.state
             && at < until
         {
-            found.push(row.replay.number);
+            found.push((row.replay.account, row.replay.number));
         }
     }
     Ok(found)
 }
 
-/// Deletes a replay, with its list.
-pub(super) async fn delete(link: &Link, number: u32) -> Result<(), Fault> {
-    delete_pages(link, number).await?;
-    link.run("DELETE FROM replays WHERE number = $1", &[&(number as i32)]).await?;
+/// Deletes an account's replay, with its list.
+pub(super) async fn delete(link: &Link, (account, number): (u32, u32)) -> Result<(), Fault> {
+    delete_pages(link, (account, number)).await?;
+    let sql = "DELETE FROM replays WHERE account = $1 AND number = $2";
+    link.run(sql, &[&(account as i32), &(number as i32)]).await?;
     Ok(())
 }
 
-/// Writes a page of a replay's list.
-pub(super) async fn put_page(link: &Link, replay: u32, page: u32, ids: &[DeliveryId]) -> Result<(), Fault> {
+/// Writes a page of the list of an account's replay.
+pub(super) async fn put_page(
+    link: &Link,
+    (account, replay): (u32, u32),
+    page: u32,
+    ids: &[DeliveryId],
+) -> Result<(), Fault> {
     let bytes = write_page(ids);
     link.run(
-        "INSERT INTO replay_pages (replay, page, ids, crc) VALUES ($1, $2, $3, $4)",
-        &[&(replay as i32), &(page as i32), &bytes, &sum_page(replay, page, &bytes)],
+        "INSERT INTO replay_pages (account, replay, page, ids, crc) VALUES ($1, $2, $3, $4, $5)",
+        &[&(account as i32), &(replay as i32), &(page as i32), &bytes, &sum_page(replay, page, &bytes)],
     )
     .await?;
     Ok(())
 }
 
-/// The deliveries of a page of a replay's list.
-pub(super) async fn page(link: &Link, replay: u32, page: u32) -> Result<Vec<DeliveryId>, Fault> {
-    let sql = "SELECT ids, crc FROM replay_pages WHERE replay = $1 AND page = $2";
-    let found = link.row(sql, &[&(replay as i32), &(page as i32)]).await?;
+/// The deliveries of a page of the list of an account's replay.
+pub(super) async fn page(link: &Link, (account, replay): (u32, u32), page: u32) -> Result<Vec<DeliveryId>, Fault> {
+    let sql = "SELECT ids, crc FROM replay_pages WHERE account = $1 AND replay = $2 AND page = $3";
+    let found = link.row(sql, &[&(account as i32), &(replay as i32), &(page as i32)]).await?;
     let row = found.ok_or_else(|| Fault::Damaged(format!("page {page} of the list of replay {replay}")))?;
     Ok(read_page(replay, page, row.get(0), row.get(1))?)
 }
 
 /// A page has been handed over.
-pub(super) async fn delete_page(link: &Link, replay: u32, page: u32) -> Result<(), Fault> {
-    let sql = "DELETE FROM replay_pages WHERE replay = $1 AND page = $2";
-    link.run(sql, &[&(replay as i32), &(page as i32)]).await?;
+pub(super) async fn delete_page(link: &Link, (account, replay): (u32, u32), page: u32) -> Result<(), Fault> {
+    let sql = "DELETE FROM replay_pages WHERE account = $1 AND replay = $2 AND page = $3";
+    link.run(sql, &[&(account as i32), &(replay as i32), &(page as i32)]).await?;
     Ok(())
 }
 
-/// Nothing more of a replay is to be handed over.
-pub(super) async fn delete_pages(link: &Link, replay: u32) -> Result<(), Fault> {
-    link.run("DELETE FROM replay_pages WHERE replay = $1", &[&(replay as i32)]).await?;
+/// Nothing more of an account's replay is to be handed over.
+pub(super) async fn delete_pages(link: &Link, (account, replay): (u32, u32)) -> Result<(), Fault> {
+    let sql = "DELETE FROM replay_pages WHERE account = $1 AND replay = $2";
+    link.run(sql, &[&(account as i32), &(replay as i32)]).await?;
     Ok(())
 }
 

@@ -8,12 +8,14 @@ use domain::time::Timestamp;
 
 use super::connection::Link;
 use super::fault::Fault;
-use super::feed;
 use super::partitions::{DAILY, Day, days};
 use super::shared::Shared;
+use super::{feed, idempotency};
 
 /// How many events a batch looks at.
 const AT_ONCE: i64 = 500;
+/// How many idempotency keys of a closed account go at once.
+const KEYS_AT_ONCE: i64 = 5_000;
 /// How many accounts one round looks at.
 const ACCOUNTS_AT_ONCE: usize = 200;
 
@@ -205,7 +207,8 @@ pub(super) async fn erase(link: &Link) -> Result<bool, Fault> {
             &[&account],
         )
         .await?;
-    if waited > 0 || events > 0 {
+    let keys = idempotency::erase(link, account, KEYS_AT_ONCE).await?;
+    if waited > 0 || events > 0 || keys > 0 {
         return Ok(true);
     }
     for sql in [

@@ -11,9 +11,11 @@ use super::fault::{Fault, OpenError};
 use super::partitions::{Day, Partitions};
 
 /// One step from each layout to the next; the first makes the tables.
-const STEPS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const STEPS: [&str; 3] = [include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 /// The present layout.
 const LAYOUT: i32 = STEPS.len() as i32;
+/// The first layout that statements of earlier releases do not fit any more: it is not made while such nodes are there.
+const ALONE: i32 = 3;
 /// The oldest server that will do.
 const SERVER_MIN: i32 = 15_00_00;
 /// What is locked while steps are made, and while partitions are: "posthast" as a number.
@@ -93,6 +95,13 @@ async fn steps(link: &Link) -> Result<(), OpenError> {
     .await
     .map_err(at_open)?;
     let found = layout(link).await?.ok_or_else(|| OpenError::Damaged("the layout's number is missing".to_owned()))?;
+    if (1..ALONE).contains(&found) {
+        let live = link.row("SELECT count(*) FROM nodes WHERE until > clock_timestamp() AND NOT leaving", &[]).await;
+        let nodes = live.map_err(at_open)?.map_or(0, |row| row.get::<_, i64>(0));
+        if nodes > 0 {
+            return Err(OpenError::Served { nodes });
+        }
+    }
     for (step, number) in STEPS.iter().zip(1..).skip(usize::try_from(found).unwrap_or(0)) {
         link.batch(step).await.map_err(at_open)?;
         link.batch(&format!("UPDATE layout SET number = {number}")).await.map_err(at_open)?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use domain::shard::{Holdings, SHARDS, Shard};
@@ -17,11 +18,13 @@ pub(super) struct Shared {
     versions: RwLock<HashMap<u32, i64>>,
     /// The shards that this node serves; `None` for all.
     holdings: Option<Holdings>,
+    /// There may be idempotency keys of which only their hash knows whose they are.
+    nameless_keys: AtomicBool,
 }
 
 impl Shared {
     pub(super) fn new(vault: Vault, names: Names, holdings: Option<Holdings>) -> Self {
-        Self { vault, names, versions: RwLock::default(), holdings }
+        Self { vault, names, versions: RwLock::default(), holdings, nameless_keys: AtomicBool::new(true) }
     }
 
     /// The version of an account's part of the directory that memory has.
@@ -41,6 +44,16 @@ impl Shared {
     /// Memory has these versions, and no others.
     pub(super) fn set_versions(&self, all: HashMap<u32, i64>) {
         *self.versions.write().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    /// Whether there may be idempotency keys of which only their hash knows whose they are.
+    pub(super) fn has_nameless_keys(&self) -> bool {
+        self.nameless_keys.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are any: once there are none, there will be none.
+    pub(super) fn set_nameless_keys(&self, any: bool) {
+        self.nameless_keys.store(any, Ordering::Relaxed);
     }
 
     /// The shards that this node serves, a bit for each as `get_bit` counts them; `None` for all. A list would be gone through for

@@ -20,7 +20,8 @@ use crate::figures::Figures;
 /// How long after a round the next one comes, and the next where there is more to do.
 const EVERY: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(50);
-/// How often the size of the tables is asked for, and how: by the schema of this store's own.
+/// How often it is looked how large the tables are, and what idempotency keys are there; and how large they are, by the schema of
+/// this store's own.
 const MEASURED_EVERY: Duration = Duration::from_secs(60);
 const SIZE: &str = "
 SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class AS c
@@ -73,6 +74,9 @@ impl Upkeep {
         if come.measured.is_none_or(|at| at.elapsed() >= MEASURED_EVERY) {
             let bytes = link.row(SIZE, &[]).await?.map_or(0, |row| row.get::<_, i64>(0));
             self.figures.table_bytes.store(u64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
+            if self.shared.has_nameless_keys() {
+                self.shared.set_nameless_keys(idempotency::has_nameless(&link).await?);
+            }
             come.measured = Some(Instant::now());
         }
         let mine = link.row("SELECT pg_try_advisory_lock($1)", &[&(LOCK + 3)]).await?;
@@ -107,8 +111,8 @@ impl Upkeep {
     async fn forget(&self, link: &Link, passes: &mut Passes, now: Timestamp, keep: Duration) -> Result<bool, Fault> {
         let until = now.minus(keep);
         let mut more = audit::prune(link, until, AT_ONCE).await? == AT_ONCE as u64;
-        for number in replays::ended_before(link, until, REPLAYS_AT_ONCE).await? {
-            replays::delete(link, number).await?;
+        for of in replays::ended_before(link, until, REPLAYS_AT_ONCE).await? {
+            replays::delete(link, of).await?;
         }
         let retained = retain(link, &self.shared, passes, now, keep).await?;
         self.figures.retained_events.fetch_add(retained.events, Ordering::Relaxed);

@@ -162,11 +162,11 @@ tables! {
     ATTEMPTS "attempts": "account" Int, "event" Big, "place" Small, "number" Int, "record" Bytes;
     REPLAYS "replays": "number" Int, "id" Text, "account" Int, "state" Small, "page" Int, "skip" Int, "record" Text,
         "crc" Big;
-    REPLAY_PAGES "replay_pages": "replay" Int, "page" Int, "ids" Bytes, "crc" Big;
+    REPLAY_PAGES "replay_pages": "account" Int, "replay" Int, "page" Int, "ids" Bytes, "crc" Big;
     REPLAYED "replayed": "account" Int, "event" Big, "place" Small, "replay" Int, "before" Int, "standing" Small,
         "error" Small;
-    IDEMPOTENCY "idempotency": "key" Bytes, "request" Bytes, "at" Big, "event" Big, "lead" Big, "deliveries" Big,
-        "answer" Bytes, "crc" Big;
+    IDEMPOTENCY "idempotency": "account" Int, "key" Bytes, "request" Bytes, "at" Big, "event" Big, "lead" Big,
+        "deliveries" Big, "answer" Bytes, "crc" Big;
     AUDIT "audit": "key" Big, "account" Int, "action" Text, "actor" Text, "actor_id" Text, "actor_name" Text,
         "target" Text, "target_name" Text, "request" Text, "address" Text, "detail" Text, "crc" Big;
     STATS_MINUTES "stats_minutes": "account" Int, "webhook" Int, "start" Big, "writer" Big, "crc" Big, "figures" Bytes;

@@ -93,7 +93,7 @@ impl Stamps {
     }
 
     /// The first key from `key` on that has one of the residues.
-    const fn fitting(&self, key: u64) -> u64 {
+    pub(crate) const fn fitting(&self, key: u64) -> u64 {
         let (first, end) = self.residues;
         let residue = key & ((1 << EVENT_RESIDUE_BITS) - 1);
         let start = key - residue;

@@ -68,7 +68,7 @@ pub(super) fn put_event(
         deliveries: Some(deliveries as i64),
         answer: None,
     };
-    put(statement, idempotency, &columns)
+    put(statement, (&idempotency.key, &idempotency.request), &columns)
 }
 
 /// Remembers an answer.
@@ -82,7 +82,7 @@ pub(super) fn put_answer(
 ) -> Result<(), Fault> {
     let sealed = vault.seal(&context(&idempotency.key), answer, nonce);
     let columns = Columns { at: now.0, event: None, lead: None, deliveries: None, answer: Some(&sealed) };
-    put(&mut prepare_put(conn)?, idempotency, &columns)
+    put(&mut prepare_put(conn)?, (&idempotency.key, &idempotency.request), &columns)
 }
 
 /// Forgets up to `budget` keys that are kept long enough; returns how many.
@@ -99,14 +99,14 @@ pub(super) fn reseal(conn: &Connection, keys: &mut Keys<'_>) -> Result<usize, Fa
     let mut rows = statement.query([])?;
     let mut anew = Vec::new();
     while let Some(row) = rows.next()? {
-        let idempotency = Idempotency { key: row.get(0)?, request: row.get(1)? };
-        let answer = keys.reseal(&context(&idempotency.key), &row.get::<_, Vec<u8>>(3)?)?;
-        anew.push((idempotency, row.get(2)?, answer));
+        let (key, request): ([u8; 32], [u8; 32]) = (row.get(0)?, row.get(1)?);
+        let answer = keys.reseal(&context(&key), &row.get::<_, Vec<u8>>(3)?)?;
+        anew.push((key, request, row.get(2)?, answer));
     }
     let mut put_statement = prepare_put(conn)?;
-    for (idempotency, at, answer) in &anew {
+    for (key, request, at, answer) in &anew {
         let columns = Columns { at: *at, event: None, lead: None, deliveries: None, answer: Some(answer) };
-        put(&mut put_statement, idempotency, &columns)?;
+        put(&mut put_statement, (key, request), &columns)?;
     }
     Ok(anew.len())
 }
@@ -129,8 +129,11 @@ pub(super) fn verify(conn: &Connection) -> Result<u64, Fault> {
     Ok(count)
 }
 
-fn put(statement: &mut CachedStatement<'_>, idempotency: &Idempotency, columns: &Columns<'_>) -> Result<(), Fault> {
-    let Idempotency { key, request } = idempotency;
+fn put(
+    statement: &mut CachedStatement<'_>,
+    (key, request): (&[u8; 32], &[u8; 32]),
+    columns: &Columns<'_>,
+) -> Result<(), Fault> {
     statement.execute(params![
         &key[..],
         &request[..],

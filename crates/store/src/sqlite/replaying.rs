@@ -98,12 +98,12 @@ impl Engine {
     pub(super) fn change_replay(&mut self, now: Timestamp, change: ReplayChange) -> Result<Option<Act>, ChangeError> {
         match change {
             ReplayChange::Start(replay) => self.start_replay(now, &replay).map(Some),
-            ReplayChange::HandOver { replay, count } => {
-                self.hand_over(now, replay, count)?;
+            ReplayChange::HandOver { account, replay, count } => {
+                self.hand_over(now, (account, replay), count)?;
                 Ok(None)
             }
-            ReplayChange::Pause { replay, cause } => {
-                let row = self.changing(replay)?;
+            ReplayChange::Pause { account, replay, cause } => {
+                let row = self.changing((account, replay))?;
                 if !row.replay.running() {
                     return Err(ChangeError::State("it is not running"));
                 }
@@ -111,8 +111,8 @@ impl Engine {
                 row.replay.stand(now, Goes::Paused { since: now, cause });
                 Ok(Some(act))
             }
-            ReplayChange::Resume { replay, rate } => {
-                let row = self.changing(replay)?;
+            ReplayChange::Resume { account, replay, rate } => {
+                let row = self.changing((account, replay))?;
                 if !matches!(row.replay.state, Goes::Paused { .. }) {
                     return Err(ChangeError::State("it is not paused"));
                 }
@@ -123,8 +123,8 @@ impl Engine {
                 self.webhook_is_active(webhook)?;
                 Ok(Some(act))
             }
-            ReplayChange::Stop { replay, by } => {
-                let row = self.changing(replay)?;
+            ReplayChange::Stop { account, replay, by } => {
+                let row = self.changing((account, replay))?;
                 if row.replay.ended() {
                     return Err(ChangeError::State("it is over already"));
                 }
@@ -137,8 +137,9 @@ impl Engine {
     }
 
     /// The replay of this number, to be changed; [`Self::write_replays`] follows.
-    fn changing(&mut self, number: u32) -> Result<&mut ReplayRow, ChangeError> {
-        let known = replays::get(&self.conn, number)?.filter(|row| row.replay.state != Goes::Preparing);
+    fn changing(&mut self, (account, number): (u32, u32)) -> Result<&mut ReplayRow, ChangeError> {
+        let known = replays::get(&self.conn, number)?
+            .filter(|row| row.replay.account == account && row.replay.state != Goes::Preparing);
         Ok(self.staged.replays.entry(number).insert_entry(known.ok_or(ChangeError::NotFound)?).into_mut())
     }
 
@@ -171,8 +172,8 @@ impl Engine {
         Ok(act)
     }
 
-    fn hand_over(&mut self, now: Timestamp, number: u32, count: u32) -> Result<(), ChangeError> {
-        let row = self.changing(number)?;
+    fn hand_over(&mut self, now: Timestamp, (account, number): (u32, u32), count: u32) -> Result<(), ChangeError> {
+        let row = self.changing((account, number))?;
         if !row.replay.running() {
             return Err(ChangeError::State("it is not running"));
         }

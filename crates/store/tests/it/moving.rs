@@ -35,6 +35,8 @@ use store::postgres::{self, Address, PostgresStore};
 use store::sqlite::{self, Limits, Retention, SqliteStore};
 use tokio::sync::Notify;
 
+mod owned;
+
 const KEY: [u8; 32] = [7; 32];
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -211,7 +213,7 @@ async fn fill(store: &dyn Store, directory: &SharedDirectory, clock: &ManualCloc
         change(store, Change::PutWebhook(Box::new(paused))).await;
         for n in 0..12 {
             clock.step(7_000_000);
-            let key = (n == 0).then_some(Idempotency { key: [account as u8; 32], request: [1; 32] });
+            let key = (n == 0).then_some(Idempotency { account, key: [account as u8; 32], request: [1; 32] });
             let event = accept(store, new_event(account, n, key)).await;
             let place_of =
                 |webhook: u32, targets: &[u32]| targets.iter().position(|it| *it == webhook).map(|at| at as u16);
@@ -356,7 +358,7 @@ async fn a_move_that_is_cut_short_again_and_again_carries_everything() {
     for (account, before) in accounts.into_iter().zip(before) {
         let after = see(&store, &directory, account, now).await;
         assert_eq!(after, before);
-        let key = Some(Idempotency { key: [account as u8; 32], request: [1; 32] });
+        let key = Some(Idempotency { account, key: [account as u8; 32], request: [1; 32] });
         let repeated = accept(&store, new_event(account, 0, key)).await;
         assert!(repeated.repeated && repeated.id == before.events[0].id, "{repeated:?}");
         let next = accept(&store, new_event(account, 99, None)).await;

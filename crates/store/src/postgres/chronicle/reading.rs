@@ -1,6 +1,6 @@
 //! Reading what has happened between two moments, on any node.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,11 +128,11 @@ impl Readers {
             return Ok(Vec::new());
         }
         self.with_types(link).await?;
-        let (mut changed, mut replayed) = (HashSet::new(), HashSet::new());
-        for (_, _, item) in &items {
+        let (mut changed, mut replayed) = (BTreeSet::new(), BTreeSet::new());
+        for (account, _, item) in &items {
             match item {
-                Item::Webhook(number) => drop(changed.insert(*number as i32)),
-                Item::BulkReplay(number) => drop(replayed.insert(*number)),
+                Item::Webhook(number) => drop(changed.insert((*account, *number))),
+                Item::BulkReplay(number) => drop(replayed.insert((*account, *number))),
                 Item::Accepted { .. }
                 | Item::WebhookDeleted(_)
                 | Item::Replayed { .. }
@@ -142,16 +142,15 @@ impl Readers {
         }
         let mut found = HashMap::new();
         if !changed.is_empty() {
-            let numbers: Vec<i32> = changed.into_iter().collect();
             let loaded =
-                webhooks::load(link, &self.shared.vault, Some(&numbers), |number| self.shared.account_id(number))
+                webhooks::load_some(link, &self.shared.vault, &changed, |number| self.shared.account_id(number))
                     .await?;
             found.extend(loaded.into_iter().map(|webhook| (webhook.number, webhook)));
         }
         let mut in_bulk = HashMap::new();
-        for number in replayed {
-            if let Some(row) = replays::get(link, number).await? {
-                in_bulk.insert(number, Arc::new(row.replay));
+        for of in replayed {
+            if let Some(row) = replays::get(link, of).await? {
+                in_bulk.insert(of.1, Arc::new(row.replay));
             }
         }
         let mut happened = Vec::with_capacity(items.len());

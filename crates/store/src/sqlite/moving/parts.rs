@@ -134,9 +134,9 @@ pub(super) static PARTS: [Part; 20] = [
     ),
     stored(
         ("lists of replays", &REPLAY_PAGES),
-        "p.key >> 32, p.key & 4294967295, p.ids, p.crc",
-        "replay_pages AS p",
-        "p.key >> 32 IN (SELECT number FROM replays WHERE account IN (SELECT number FROM accounts))",
+        "r.account, r.number, p.key & 4294967295, p.ids, p.crc",
+        "replay_pages AS p CROSS JOIN replays AS r",
+        "r.number = p.key >> 32 AND r.account IN (SELECT number FROM accounts)",
         &["p.key"],
     ),
     stored(
@@ -146,16 +146,17 @@ pub(super) static PARTS: [Part; 20] = [
         "d.event = r.event AND d.place = r.place AND d.account IN (SELECT number FROM accounts)",
         &["r.event", "r.place", "r.replay"],
     ),
+    // Only its hash knows whose a key is. The database has account -1 for that, and looks for keys of it until they are gone.
     stored(
         ("idempotency keys", &IDEMPOTENCY),
-        "key, request, at, event, lead, deliveries, answer, crc",
+        "-1, key, request, at, event, lead, deliveries, answer, crc",
         "idempotency",
         ALL,
         &["key"],
     ),
     stored(
         ("audit entries", &AUDIT),
-        "key, account, action, actor, actor_id, actor_name, target, target_name, request, address, detail, crc",
+        "key, coalesce(account, 0), action, actor, actor_id, actor_name, target, target_name, request, address, detail, crc",
         "audit",
         ALL,
         &["key"],

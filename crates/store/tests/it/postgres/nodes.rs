@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use domain::attempt::Reason;
+use domain::audit::{Act, Action, AuditQuery};
 use domain::cluster::{Arrival, Arrivals as _};
 use domain::delivery::Next;
 use domain::event::Idempotency;
@@ -124,7 +125,7 @@ async fn what_is_accepted_at_once_never_meets() {
         for node in &nodes {
             let node = Arc::clone(node);
             posts.push(tokio::spawn(async move {
-                let key = Idempotency { key: [round; 32], request: [1; 32] };
+                let key = Idempotency { account: node.account, key: [round; 32], request: [1; 32] };
                 let mut events = vec![node.event(); 40];
                 events.push(NewEvent { idempotency: Some(key), ..node.event() });
                 node.store.accept(events).await
@@ -144,7 +145,7 @@ async fn what_is_accepted_at_once_never_meets() {
         }
     }
     assert_eq!((repeated, ids.len()), (48, 24 * 3 * 40 + 24));
-    let other = Idempotency { key: [0; 32], request: [2; 32] };
+    let other = Idempotency { account: nodes[1].account, key: [0; 32], request: [2; 32] };
     let answer = nodes[1].store.accept(vec![NewEvent { idempotency: Some(other), ..nodes[1].event() }]).await;
     assert_eq!(answer, [Err(AcceptError::OtherRequest)]);
     for node in nodes {
@@ -229,4 +230,80 @@ async fn accounts_are_made_anywhere() {
     }
     one.store.stop().await;
     two.store.stop().await;
+}
+
+/// A webhook's id is one webhook's, whosever, although each account's are kept by keys of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_is_one_webhook_s_over_all_accounts() {
+    let (database, clock) = (Cluster::shared().database(), ManualClock::default());
+    let (one, two) = (Node::start(&database, &clock).await, Node::start(&database, &clock).await);
+    let account = Account::new("acme".parse().expect("an id"), "Acme", one.now());
+    one.change(Change::PutAccount(account)).await.expect("a new account");
+    let theirs = one.directory.read().account(&"acme".parse().expect("an id")).expect("it is there").number;
+    let first = one.new_webhook("wh_first").await;
+    let made = Webhook { number: 0, ..Webhook::clone(&one.webhook(first)) };
+    for round in 0..20 {
+        let id = format!("wh_{round}");
+        let of = |account, name: &str| {
+            let account_id = name.parse().expect("an id");
+            let webhook = Webhook { account, account_id, id: id.parse().expect("an id"), ..made.clone() };
+            Change::PutWebhook(Box::new(webhook))
+        };
+        let (here, there) = tokio::join!(one.change(of(one.account, "default")), two.change(of(theirs, "acme")));
+        let (made, refused) = if here.is_ok() { (here, there) } else { (there, here) };
+        assert!(made.is_ok() && refused == Err(ChangeError::Exists), "{id}: {made:?} {refused:?}");
+    }
+    one.store.stop().await;
+    two.store.stop().await;
+}
+
+/// What nodes write into the audit log at the same instant, for whichever accounts, has ids of its own: however short the pages are,
+/// all is in them.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_of_one_instant_have_ids_of_their_own() {
+    let (database, clock) = (Cluster::shared().database(), ManualClock::default());
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(Arc::new(Node::start(&database, &clock).await));
+    }
+    let account = Account::new("acme".parse().expect("an id"), "Acme", nodes[0].now());
+    nodes[0].change(Change::PutAccount(account)).await.expect("a new account");
+    let theirs = nodes[0].directory.read().account(&"acme".parse().expect("an id")).expect("it is there").number;
+    let ours = nodes[0].account;
+    eventually(async || {
+        nodes.iter().all(|node| node.directory.read().account_numbered(theirs).is_some()).then_some(())
+    })
+    .await;
+    let mut notes = Vec::new();
+    for (at, node) in nodes.iter().enumerate() {
+        for account in [None, Some(ours), Some(theirs)] {
+            for note in 0..5 {
+                let (node, note) =
+                    (Arc::clone(node), Act::new(Action::SecretRevealed, account, format!("{at}_{note}")));
+                notes.push(tokio::spawn(async move { node.change(Change::Note(note)).await }));
+            }
+        }
+    }
+    for note in notes {
+        note.await.expect("it does not panic").expect("it is noted");
+    }
+    let listed = async |account| {
+        let mut query = AuditQuery { account, limit: 1, ..AuditQuery::default() };
+        let mut ids = Vec::new();
+        loop {
+            let page = nodes[0].store.audit(query.clone()).await.expect("it is listed");
+            ids.extend(page.rows.iter().map(|entry| entry.id));
+            query.before = page.next;
+            if query.before.is_none() {
+                return ids;
+            }
+        }
+    };
+    let (all, of_ours, of_theirs) = (listed(None).await, listed(Some(ours)).await, listed(Some(theirs)).await);
+    // And that the account was made.
+    assert_eq!((all.len(), of_ours.len(), of_theirs.len()), (46, 15, 16));
+    assert!(all.windows(2).all(|pair| pair[0] > pair[1]), "{all:?}");
+    for node in nodes {
+        node.store.stop().await;
+    }
 }

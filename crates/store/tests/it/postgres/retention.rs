@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::attempt::Reason;
 use domain::delivery::{Due, Next};
-use domain::event::NewEvent;
+use domain::event::{Idempotency, NewEvent};
 use domain::id::{DeliveryId, EventId};
 use domain::key::{Account, LogRules};
 use domain::stats::{HOURS_KEPT, MINUTES_KEPT, StatsQuery, Step, Subjects, Window};
@@ -239,6 +239,12 @@ async fn nothing_is_left_of_an_account_that_was_deleted() {
     let planned = retry(due(ids[21], 0, webhook), node.now());
     node.store.settle(vec![settlement(due(ids[21], 0, webhook), node.now(), planned)]).await.expect("it is written");
     node.change(Change::DeleteWebhook(gone)).await.expect("it exists");
+    let key = Idempotency { account: node.account, key: [1; 32], request: [1; 32] };
+    node.store
+        .accept(vec![NewEvent { idempotency: Some(key), ..node.event() }])
+        .await
+        .remove(0)
+        .expect("it is accepted");
     node.change(Change::Replay(node.account, DeliveryId { event: ids[0], place: 0 })).await.expect("it has ended");
     node.change(Change::DeleteAccount(node.account)).await.expect("it exists");
     eventually(async || (base.count("erasures") == 0).then_some(())).await;

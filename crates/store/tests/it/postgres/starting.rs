@@ -45,5 +45,5 @@ async fn a_database_of_the_first_layout_is_brought_up() {
         name,
         "SELECT number FROM layout; SELECT count(*) FROM leases; SELECT reserved FROM slots; SELECT count(*) FROM chronicle",
     );
-    assert_eq!(found.lines().collect::<Vec<_>>(), ["2", "1024", "9", "0"]);
+    assert_eq!(found.lines().collect::<Vec<_>>(), ["3", "1024", "9", "0"]);
 }

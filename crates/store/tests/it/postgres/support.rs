@@ -87,6 +87,10 @@ impl Node {
         self.number(id).expect("it is there")
     }
 
+    pub(crate) fn webhook(&self, number: u32) -> Arc<Webhook> {
+        Arc::clone(self.directory.read().webhook_numbered(number).expect("it is there"))
+    }
+
     pub(crate) fn number(&self, id: &str) -> Option<u32> {
         self.directory.read().webhook_of_id(&id.parse().expect("an id")).map(|webhook| webhook.number)
     }

@@ -31,7 +31,7 @@ fn everything(open: &Open) -> Result<String, StoreError> {
         text += &format!("{delivery:?} {:?}", reader.delivery(ACCOUNT, delivery.id, NOW)?);
         text += &format!("{:?}", reader.event(ACCOUNT, delivery.id.event)?);
     }
-    let key = Idempotency { key: [1; 32], request: [1; 32] };
+    let key = Idempotency { account: 1, key: [1; 32], request: [1; 32] };
     let kept = match reader.kept(&key, NOW) {
         Err(domain::store::ChangeError::Store(error)) => return Err(error),
         kept => kept,
@@ -45,7 +45,7 @@ fn a_flipped_bit_is_noticed_and_never_served() {
     let mut whole = open(&dir);
     let webhook = whole.new_webhook("wh_one");
     whole.new_webhook("wh_two");
-    let keyed = NewEvent { idempotency: Some(Idempotency { key: [1; 32], request: [1; 32] }), ..event() };
+    let keyed = NewEvent { idempotency: Some(Idempotency { account: 1, key: [1; 32], request: [1; 32] }), ..event() };
     whole.engine.begin().expect("it begins");
     whole.engine.accept(NOW, &[keyed]).expect("it is written");
     whole.engine.commit().expect("it commits");

@@ -97,7 +97,7 @@ fn retention_counts_from_the_end_and_spares_what_is_unfinished() {
     open.settle(NOW, settlement(id(1), webhook, 1, NOW, retry));
     open.settle(at(9), settlement(id(1), webhook, 2, at(9), Next::Failed));
     open.settle(NOW, settlement(id(2), webhook, 1, NOW, retry));
-    let keyed = NewEvent { idempotency: Some(Idempotency { key: [1; 32], request: [1; 32] }), ..event() };
+    let keyed = NewEvent { idempotency: Some(Idempotency { account: 1, key: [1; 32], request: [1; 32] }), ..event() };
     open.engine.begin().expect("it begins");
     open.engine.accept(NOW, &[keyed]).expect("it is written");
     open.engine.commit().expect("it commits");

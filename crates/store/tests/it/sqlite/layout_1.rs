@@ -192,7 +192,7 @@ fn idempotency_keys_are_remembered() {
     let conn = rusqlite::Connection::open(dir.database()).expect("it opens");
     let mut statement = conn.prepare("SELECT key, request, event FROM idempotency").expect("there is a table");
     let keys = statement.query_map([], |row| {
-        let idempotency = Idempotency { key: row.get(0)?, request: row.get(1)? };
+        let idempotency = Idempotency { account: 0, key: row.get(0)?, request: row.get(1)? };
         Ok((idempotency, row.get::<_, Option<i64>>(2)?))
     });
     let mut answers = 0;

@@ -23,7 +23,7 @@ fn all_that_is_sealed_opens_with_the_new_key_only() {
     let mut before = open(&dir);
     before.new_webhook("wh_one");
     before.new_webhook("wh_two");
-    let idempotency = Idempotency { key: [3; 32], request: [4; 32] };
+    let idempotency = Idempotency { account: 1, key: [3; 32], request: [4; 32] };
     let account = Account::new("acme".parse().expect("an id"), "Acme", NOW);
     let keep = Keep { idempotency: idempotency.clone(), answer: b"a kept answer".to_vec() };
     before.engine.begin().expect("it begins");

@@ -49,6 +49,8 @@ pub struct NewEvent {
     pub trace: Option<TraceParent>,
     /// The key under which the request may come again.
     pub idempotency: Option<Idempotency>,
+    /// Accepted only if its key was answered before: of what is over a quota the first answer is given again.
+    pub only_repeated: bool,
 }
 
 /// An idempotency key: the same one with the same request gets the same answer, and acts once.
@@ -56,9 +58,9 @@ pub struct NewEvent {
 pub struct Idempotency {
     /// The account that the route is of, 0 for the platform's own: part of what [`Self::key`] is the hash of.
     pub account: u32,
-    /// Hash of calling key, account, route and key.
+    /// Hash of calling key, account and key.
     pub key: [u8; 32],
-    /// Hash of the request.
+    /// Hash of the request: its route and its body.
     pub request: [u8; 32],
 }
 

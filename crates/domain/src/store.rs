@@ -44,6 +44,9 @@ pub enum AcceptError {
     /// The idempotency key came before, with another request.
     #[error("the idempotency key was used with another request")]
     OtherRequest,
+    /// It was to be accepted only if its key was answered before, and it was not.
+    #[error("nothing was answered under the idempotency key")]
+    NotRepeated,
     /// The store cannot take more now.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -58,7 +58,8 @@ impl Answer {
     }
 }
 
-/// The request's idempotency: the scope of a key is the calling key, the account and the route.
+/// The request's idempotency: the scope of a key is the calling key and the account. The same key for another route is the key of
+/// another request.
 ///
 /// # Errors
 /// 400 unless the key is 1–255 visible ASCII characters, and there is one.
@@ -81,11 +82,13 @@ pub(crate) fn of(
     let mut hash = Sha256::new();
     hash.update(caller.hash);
     hash.update(account.map_or(-1, i64::from).to_be_bytes());
-    // Neither a path nor a key holds a line feed, so no two scopes run together.
-    hash.update(route.as_bytes());
-    hash.update(b"\n");
     hash.update(key);
-    let (key, request) = (hash.finalize().into(), Sha256::digest(body).into());
+    let mut request = Sha256::new();
+    // No path holds a line feed, so no two requests run together.
+    request.update(route.as_bytes());
+    request.update(b"\n");
+    request.update(body);
+    let (key, request) = (hash.finalize().into(), request.finalize().into());
     Ok(Some(Idempotency { account: account.unwrap_or(0), key, request }))
 }
 

@@ -92,6 +92,14 @@ impl<K: Eq + Hash> Limits<K> {
         Ok(())
     }
 
+    /// One that was counted has turned out to be none.
+    pub(crate) fn give_back(&self, key: &K) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, count)) = counts.get_mut(key) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
     /// A clock that stepped back closes the window too, so that nobody waits for it to catch up.
     fn open(&self, start: Timestamp, now: Timestamp) -> bool {
         start <= now && now.since(start) < self.window
@@ -116,8 +124,7 @@ impl EventRates {
         if even_at.len() >= REMEMBERED_MAX {
             even_at.retain(|_, at| *at > now);
         }
-        let rate = rate.max(1);
-        let cost = |number: u64| Duration::from_micros(number.saturating_mul(1_000_000) / u64::from(rate));
+        let cost = |number| cost(number, rate);
         // A clock that stepped back must not keep anybody waiting for more than a batch's worth.
         let ahead = even_at.get(&account).map_or(Duration::ZERO, |at| at.since(now)).min(AHEAD + cost(1_000));
         let left = |ahead: Duration, wait| {
@@ -132,6 +139,19 @@ impl EventRates {
         even_at.insert(account, now.plus(ahead));
         Ok(left(ahead, Duration::ZERO))
     }
+
+    /// So many that were counted have turned out to be none.
+    pub(crate) fn give_back(&self, account: u32, number: usize, rate: u32) {
+        let mut even_at = self.even_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = even_at.get_mut(&account) {
+            *at = at.minus(cost(number as u64, rate));
+        }
+    }
+}
+
+/// The time that so many events take at a rate a second.
+fn cost(number: u64, rate: u32) -> Duration {
+    Duration::from_micros(number.saturating_mul(1_000_000) / u64::from(rate.max(1)))
 }
 
 #[cfg(test)]

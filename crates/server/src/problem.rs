@@ -261,6 +261,8 @@ impl From<AcceptError> for Problem {
         match error {
             AcceptError::Gone => Self::not_found(),
             AcceptError::OtherRequest => Self::other_request(),
+            // Whoever asks for this has a refusal of its own.
+            AcceptError::NotRepeated => StoreError::Busy.into(),
             AcceptError::Store(error) => error.into(),
         }
     }

@@ -309,6 +309,7 @@ impl World {
                 flagged: false,
                 trace: None,
                 idempotency: None,
+                only_repeated: false,
             })
             .collect();
         self.write(Write::Post(events));

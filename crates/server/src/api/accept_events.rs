@@ -132,10 +132,22 @@ async fn one(api: &Api, caller: &Caller, headers: &HeaderMap, text: &str) -> Res
     let mut event = prepare(api, caller, text, &mut false).await?;
     event.trace = trace(headers);
     event.idempotency = idempotency::of(headers, caller, Some(event.account), "/v1/events", text.as_bytes())?;
-    let left = take(api, event.account, 1)?;
+    let account = event.account;
+    let (left, over) = match take(api, account, 1) {
+        Ok(left) => (left, None),
+        // The same request again is answered as it was.
+        Err(over) if event.idempotency.is_some() => {
+            event.only_repeated = true;
+            (None, Some(over))
+        }
+        Err(over) => return Err(over),
+    };
     let accepted = commit(api, vec![event]).await.pop();
     match accepted {
         Some(Ok(accepted)) => {
+            if accepted.repeated && over.is_none() {
+                give_back(api, account, 1);
+            }
             let mut answer = String::with_capacity(112);
             write_accepted(&mut answer, &accepted, "");
             let mut response = json::answer(StatusCode::ACCEPTED, answer);
@@ -144,7 +156,7 @@ async fn one(api: &Api, caller: &Caller, headers: &HeaderMap, text: &str) -> Res
             }
             Ok(response)
         }
-        Some(Err(error)) => Err(refusal(error)),
+        Some(Err(error)) => Err(over.filter(|_| error == AcceptError::NotRepeated).unwrap_or_else(|| refusal(error))),
         None => Err(Problem::unavailable("store_stopped", "The store did not answer.")),
     }
 }
@@ -163,12 +175,24 @@ pub(super) fn trace(headers: &HeaderMap) -> Option<TraceParent> {
 /// # Errors
 /// 429 when it is used up.
 pub(super) fn take(api: &Api, account: u32, number: usize) -> Result<Option<Left>, Problem> {
-    let own = api.directory.read().account_numbered(account).and_then(|account| account.limits.events_per_second);
-    let Some(rate) = own.or(api.policy.events_per_second) else { return Ok(None) };
+    let Some(rate) = quota(api, account) else { return Ok(None) };
     api.event_rates.take(account, number, rate, api.now()).map(Some).map_err(|over| {
         let detail = format!("The account may post {rate} events a second. Wait, or post fewer.");
         Problem::over("too_many_events", over, detail)
     })
+}
+
+/// So many of those that were counted came before: they use up nothing.
+pub(super) fn give_back(api: &Api, account: u32, number: usize) {
+    if let Some(rate) = quota(api, account) {
+        api.event_rates.give_back(account, number, rate);
+    }
+}
+
+/// How many events an account may post a second, if that is bounded.
+fn quota(api: &Api, account: u32) -> Option<u32> {
+    let own = api.directory.read().account_numbered(account).and_then(|account| account.limits.events_per_second);
+    own.or(api.policy.events_per_second)
 }
 
 /// `{"id":…,"timestamp":…,"deliveries":…}`, after `first`.
@@ -181,7 +205,7 @@ pub(super) fn write_accepted(out: &mut String, accepted: &Accepted, first: &str)
 pub(super) fn refusal(error: AcceptError) -> Problem {
     match error {
         AcceptError::Gone => Problem::account_not_found(),
-        AcceptError::OtherRequest | AcceptError::Store(_) => error.into(),
+        AcceptError::OtherRequest | AcceptError::NotRepeated | AcceptError::Store(_) => error.into(),
     }
 }
 
@@ -242,6 +266,7 @@ fn check(api: &Api, caller: &Caller, text: &str) -> Result<NewEvent, Problem> {
         flagged,
         trace: None,
         idempotency: None,
+        only_repeated: false,
     })
 }
 

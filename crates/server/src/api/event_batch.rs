@@ -13,7 +13,7 @@ use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::accept_events::{commit, prepare, refusal, take, trace, write_accepted};
+use super::accept_events::{commit, give_back, prepare, refusal, take, trace, write_accepted};
 use crate::app::Api;
 use crate::auth::Caller;
 use crate::problem::Problem;
@@ -114,11 +114,36 @@ pub(super) async fn accept(
             None
         }));
     }
-    let events = within_quotas(api, events, &mut results)?;
-    let accepted = accept_all(api, events, key.is_some()).await?;
+    let over = over_quotas(api, &events);
+    let mut asked = Vec::with_capacity(events.len());
+    for (result, mut event) in results.iter_mut().filter(|result| result.is_ok()).zip(events) {
+        match over.get(&event.account) {
+            Some(over) if key.is_none() => *result = Err(over.clone()),
+            // The same batch again is answered as it was, whatever was posted since.
+            over => {
+                event.only_repeated = over.is_some();
+                asked.push(event);
+            }
+        }
+    }
+    let accounts: Vec<u32> = asked.iter().map(|event| event.account).collect();
+    let accepted = accept_all(api, asked, key.is_some()).await?;
+    let mut repeated: BTreeMap<u32, usize> = BTreeMap::new();
     let waiting = results.iter_mut().filter(|result| result.is_ok());
-    for (result, accepted) in waiting.zip(accepted) {
-        *result = accepted.map(Some).map_err(refusal);
+    for ((result, accepted), account) in waiting.zip(accepted).zip(accounts) {
+        if accepted.as_ref().is_ok_and(|accepted| accepted.repeated) && !over.contains_key(&account) {
+            *repeated.entry(account).or_default() += 1;
+        }
+        *result = match (accepted, over.get(&account)) {
+            (Err(AcceptError::NotRepeated), Some(over)) => Err(over.clone()),
+            (accepted, _) => accepted.map(Some).map_err(refusal),
+        };
+    }
+    repeated.into_iter().for_each(|(account, number)| give_back(api, account, number));
+    if let Some(over) = over.into_values().next()
+        && results.iter().all(is_over)
+    {
+        return Err(over);
     }
     for problem in results.iter().filter_map(|result| result.as_ref().err()) {
         api.live.metrics().refused(problem.code());
@@ -126,38 +151,18 @@ pub(super) async fn accept(
     Ok(json::answer(StatusCode::OK, write_results(&results)))
 }
 
-/// The events of accounts whose quota is not used up; the others' results say so.
-///
-/// # Errors
-/// 429 if that is all there is to say of the batch.
-fn within_quotas(
-    api: &Api,
-    events: Vec<NewEvent>,
-    results: &mut [Result<Option<Accepted>, Problem>],
-) -> Result<Vec<NewEvent>, Problem> {
+/// The accounts whose quota is used up, and how their events are refused.
+fn over_quotas(api: &Api, events: &[NewEvent]) -> BTreeMap<u32, Problem> {
     let mut numbers: BTreeMap<u32, usize> = BTreeMap::new();
-    for event in &events {
+    for event in events {
         *numbers.entry(event.account).or_default() += 1;
     }
-    let over = numbers.into_iter().filter_map(|(account, number)| Some((account, take(api, account, number).err()?)));
-    let over: BTreeMap<u32, Problem> = over.collect();
-    if over.is_empty() {
-        return Ok(events);
-    }
-    let mut within = Vec::with_capacity(events.len());
-    for (result, event) in results.iter_mut().filter(|result| result.is_ok()).zip(events) {
-        match over.get(&event.account) {
-            Some(problem) => *result = Err(problem.clone()),
-            None => within.push(event),
-        }
-    }
-    let is_over = |result: &Result<_, Problem>| {
-        result.as_ref().is_err_and(|problem| problem.status() == StatusCode::TOO_MANY_REQUESTS)
-    };
-    match over.into_values().next() {
-        Some(problem) if results.iter().all(is_over) => Err(problem),
-        Some(_) | None => Ok(within),
-    }
+    numbers.into_iter().filter_map(|(account, number)| Some((account, take(api, account, number).err()?))).collect()
+}
+
+/// Whether this is all there is to say of an event: its account's quota is used up.
+fn is_over(result: &Result<Option<Accepted>, Problem>) -> bool {
+    result.as_ref().is_err_and(|problem| problem.status() == StatusCode::TOO_MANY_REQUESTS)
 }
 
 /// The idempotency of the batch's `place`th event.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use domain::event::NewEvent;
 use domain::id::DeliveryId;
 use domain::key::Scope;
+use domain::store::AcceptError;
 use http::{Method, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -76,14 +77,27 @@ pub(super) fn operations() -> Vec<Operation> {
 
 async fn test(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
     let webhook = at.webhook(&api)?;
-    api.tests.take(at.account.number, api.now()).map_err(|wait| {
+    let over = api.tests.take(at.account.number, api.now()).err().map(|wait| {
         Problem::over("too_many_tests", wait, "An account sends at most 30 tests in 10 seconds. Wait a moment.")
-    })?;
+    });
     let idempotency = idempotency::of_body(&at.caller, Some(at.account.number), &body)?;
-    let event = NewEvent { test_for: Some(webhook.number), idempotency, ..read(&api, &at, body.text()?)? };
+    // The same request again is answered as it was.
+    let only_repeated = over.is_some();
+    if let (None, Some(over)) = (&idempotency, &over) {
+        return Err(over.clone());
+    }
+    let test_for = Some(webhook.number);
+    let event = NewEvent { test_for, idempotency, only_repeated, ..read(&api, &at, body.text()?)? };
     let start = api.live.come(at.account.number, None).await?;
     let accepted = api.store.accept(vec![event]).await.pop();
-    let accepted = accepted.ok_or_else(|| Problem::unavailable("store_stopped", "The store did not answer."))??;
+    let accepted = accepted.ok_or_else(|| Problem::unavailable("store_stopped", "The store did not answer."))?;
+    let accepted = match (accepted, over) {
+        (Err(AcceptError::NotRepeated), Some(over)) => return Err(over),
+        (accepted, _) => accepted?,
+    };
+    if accepted.repeated && !only_repeated {
+        api.tests.give_back(&at.account.number);
+    }
     tracing::info!(account = %at.account.id, webhook = %webhook.id, event = %accepted.id, by = at.caller.name(), "test sent");
     // A test goes to its webhook alone: the first place of its list.
     let delivery = DeliveryId { event: accepted.id, place: 0 };
@@ -134,6 +148,7 @@ fn read(api: &Api, at: &InAccount, text: &str) -> Result<NewEvent, Problem> {
         flagged,
         trace: None,
         idempotency: None,
+        only_repeated: false,
     })
 }
 

@@ -69,6 +69,30 @@ async fn equal_creations_at_once_make_one_webhook_and_show_one_secret() {
 }
 
 #[tokio::test]
+async fn a_key_is_of_one_request_whatever_its_route() {
+    let world = World::new();
+    let (one, other) = (world.webhook("default").await, world.webhook("default").await);
+    let event = json!({"event": "alert.rule_created", "data": {}});
+    assert_eq!(keyed(&world, "/v1/events", "k", &event).await.status, StatusCode::ACCEPTED);
+    let pause = |id: &str| format!("/v1/accounts/default/webhooks/{id}/pause");
+    for (path, key) in [(pause(&one), "k"), (pause(&one), "p"), (pause(&other), "p"), ("/v1/events".to_owned(), "p")] {
+        let body = if path == "/v1/events" { event.clone() } else { json!({}) };
+        let reply = keyed(&world, &path, key, &body).await;
+        if path == pause(&one) && key == "p" {
+            assert_eq!(reply.status, StatusCode::OK, "{}", reply.json());
+        } else {
+            assert_eq!(
+                (reply.status, &reply.json()["code"]),
+                (StatusCode::UNPROCESSABLE_ENTITY, &json!("idempotency_key_reused"))
+            );
+        }
+    }
+    let status =
+        async |id: &str| world.get(&format!("/v1/accounts/default/webhooks/{id}")).await.json()["status"].clone();
+    assert_eq!((status(&one).await, status(&other).await), (json!("paused"), json!("active")));
+}
+
+#[tokio::test]
 async fn a_rotation_under_one_key_happens_once() {
     let world = World::new();
     let id = world.webhook("default").await;

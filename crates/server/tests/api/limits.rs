@@ -60,6 +60,46 @@ async fn an_account_posts_as_many_events_a_second_as_it_may() {
 }
 
 #[tokio::test]
+async fn the_same_request_again_uses_up_nothing_and_is_never_over_a_quota() {
+    let world = World::new();
+    assert_eq!(world.patch(ACCOUNT, &json!({"events_per_second": 2})).await.status, StatusCode::OK);
+    let keyed = async |key: &str, body: &Value| {
+        let request = world.ask(Method::POST, "/v1/events").key(PLATFORM).header("idempotency-key", key);
+        request.json(body).send().await
+    };
+    let one = event("default");
+    let first = keyed("a", &one).await;
+    assert_eq!((first.status, header(&first, "ratelimit")), (StatusCode::ACCEPTED, "\"events\";r=1;t=1"));
+    for _ in 0..5 {
+        let again = keyed("a", &one).await;
+        assert_eq!((again.status, again.json()), (StatusCode::ACCEPTED, first.json()));
+    }
+    assert_eq!(keyed("b", &one).await.status, StatusCode::ACCEPTED, "the repeats have used up nothing");
+    let again = keyed("a", &one).await;
+    assert_eq!((again.status, again.json()), (StatusCode::ACCEPTED, first.json()), "nor are they over the quota");
+    let fresh = keyed("c", &one).await;
+    assert_eq!((fresh.status, header(&fresh, "retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
+    assert_eq!(
+        keyed("a", &json!({"event": "alert.rule_created", "data": {"rule": 2}})).await.json()["code"],
+        "idempotency_key_reused"
+    );
+
+    world.account("other", &[]).await;
+    world.advance(Duration::from_secs(2));
+    let batch = json!([event("default"), event("other"), event("default"), event("default")]);
+    let whole = keyed("d", &batch).await;
+    assert_eq!(whole.json()["results"].as_array().map(Vec::len), Some(4));
+    for _ in 0..2 {
+        let again = keyed("d", &batch).await;
+        assert_eq!((again.status, again.json()), (StatusCode::OK, whole.json()));
+    }
+    let fresh = keyed("e", &batch).await.json();
+    let statuses: Vec<_> = (0..4).map(|n| fresh["results"][n]["status"].clone()).collect();
+    assert_eq!(statuses, [429, 202, 429, 429]);
+    assert_eq!(keyed("f", &json!([event("default")])).await.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
 async fn an_account_has_as_many_webhooks_as_it_may() {
     let world = World::new();
     let changed = world.patch(ACCOUNT, &json!({"max_webhooks": 2})).await;

@@ -190,6 +190,7 @@ pub(crate) fn event(event_type: &str, data: bytes::Bytes) -> NewEvent {
         flagged: false,
         trace: None,
         idempotency: None,
+        only_repeated: false,
     }
 }
 

@@ -74,11 +74,15 @@ pub async fn an_idempotency_key_acts_once(subject: &mut dyn Subject) {
     let account = world.account();
     world.new_webhook(account, "wh_all", &["*"]).await;
     let keyed = |key, request| NewEvent { idempotency: Some(idempotency(account, key, request)), ..event(account) };
+    let over = |key, request| NewEvent { only_repeated: true, ..keyed(key, request) };
+    assert_eq!(world.store().accept(vec![over(1, 1)]).await, [Err(AcceptError::NotRepeated)]);
     let answers = world.store().accept(vec![keyed(1, 1), keyed(1, 1), keyed(1, 2), keyed(2, 1)]).await;
     let one = answers[0].clone().expect("it is accepted");
     let again = answers[1].clone().expect("it is accepted");
     assert_eq!((again.id, again.timestamp, again.deliveries), (one.id, one.timestamp, 1));
     assert!(!one.repeated && again.repeated);
+    let repeated = world.store().accept(vec![over(1, 1), over(1, 2), over(3, 1)]).await;
+    assert_eq!(repeated, [Ok(again.clone()), Err(AcceptError::OtherRequest), Err(AcceptError::NotRepeated)]);
     assert_eq!(answers[2], Err(AcceptError::OtherRequest));
     assert_ne!(answers[3].clone().expect("it is accepted").id, one.id);
     world.restart().await;

@@ -252,6 +252,7 @@ pub(super) fn typed(account: u32, event_type: &str) -> NewEvent {
         flagged: false,
         trace: None,
         idempotency: None,
+        only_repeated: false,
     }
 }
 

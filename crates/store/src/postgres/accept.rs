@@ -139,12 +139,16 @@ impl Engine {
                         answers.push(Ok(accepted(stamp, deliveries, true)));
                         continue;
                     }
-                    // The key's hash covers the route, so a change's key is never an event's.
+                    // The request's hash covers the route, so a change is never the same request as an event.
                     Ok(Found::OtherRequest | Found::Same(Kept::Answer(_))) => {
                         answers.push(Err(AcceptError::OtherRequest));
                         continue;
                     }
                 }
+            }
+            if new.only_repeated {
+                answers.push(Err(AcceptError::NotRepeated));
+                continue;
             }
             let Some(targets) = targets(&directory, new) else {
                 answers.push(Err(AcceptError::Gone));

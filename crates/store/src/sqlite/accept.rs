@@ -74,11 +74,15 @@ impl Engine {
                         continue;
                     }
                     Ok(Found::Same(Kept::Answer(_))) => {
-                        // The key's hash covers the route, so a change's key is never an event's.
+                        // The request's hash covers the route, so a change is never the same request as an event.
                         answers.push(Err(AcceptError::OtherRequest));
                         continue;
                     }
                 }
+            }
+            if new.only_repeated {
+                answers.push(Err(AcceptError::NotRepeated));
+                continue;
             }
             let Targets::These(targets) = targets(&directory, new) else {
                 answers.push(Err(AcceptError::Gone));

@@ -91,6 +91,7 @@ fn event(bytes: usize) -> NewEvent {
         flagged: false,
         trace: None,
         idempotency: None,
+        only_repeated: false,
     }
 }
 

@@ -135,6 +135,7 @@ fn new_event(account: u32, n: usize, idempotency: Option<Idempotency>) -> NewEve
         flagged: n.is_multiple_of(3),
         trace: None,
         idempotency,
+        only_repeated: false,
     }
 }
 

@@ -212,6 +212,7 @@ async fn an_end_under_an_old_epoch_changes_nothing() {
         flagged: false,
         trace: None,
         idempotency: None,
+        only_repeated: false,
     };
     let accepted = store.accept(vec![event]).await.remove(0).expect("it is accepted");
     let forever = Timestamp(i64::MAX);

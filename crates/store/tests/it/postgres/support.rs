@@ -104,6 +104,7 @@ impl Node {
             flagged: false,
             trace: None,
             idempotency: None,
+            only_repeated: false,
         }
     }
 

@@ -192,6 +192,7 @@ pub(crate) fn event() -> NewEvent {
         flagged: false,
         trace: None,
         idempotency: None,
+        only_repeated: false,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::delivery::{Delivery, Due, Settlement};
 use crate::event::{Event, Idempotency, NewEvent};
 use crate::event_filter::EventPattern;
 use crate::filter::DeliveryFilter;
-use crate::id::{AuditId, DeliveryId, EventId, KeyId, ReplayId, SessionId};
+use crate::id::{AuditId, DeliveryId, EventId, KeyId, ReplayId, SessionId, WebhookId};
 use crate::key::{Account, ApiKey};
 use crate::replay::{Coverage, Replay, ReplayChange, Scope};
 use crate::session::Session;
@@ -267,7 +267,7 @@ pub struct DeliveryQuery {
     pub event: Option<EventId>,
     /// The filter. Its webhook is one of the account's, as a number in `webhook`.
     pub filter: DeliveryFilter,
-    /// The number of the filter's webhook.
+    /// The number of the filter's webhook, where no other has had its id.
     pub webhook: Option<u32>,
     /// Only deliveries before this one.
     pub before: Option<DeliveryId>,
@@ -379,6 +379,9 @@ pub trait Store: Send + Sync {
         id: DeliveryId,
         now: Timestamp,
     ) -> Result<Option<(Delivery, Vec<LoggedAttempt>)>, StoreError>;
+
+    /// The numbers of the account's deleted webhooks that had this id and whose log is kept, as memory has them.
+    fn deleted_webhooks(&self, account: u32, id: &WebhookId) -> Vec<u32>;
 
     /// Deliveries of an account, newest first.
     async fn deliveries(&self, query: DeliveryQuery) -> Result<Page<Delivery, DeliveryId>, StoreError>;

@@ -89,8 +89,8 @@ async fn list(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Result<Re
     Ok(page::respond_searched(of, &uri, &rows, next, found.searched_until))
 }
 
-/// The query for the pairs of a filter; `None` if it names a webhook that is none of the account's, which has no
-/// deliveries here.
+/// The query for the pairs of a filter; `None` if it names a webhook that is and was none of the account's, which has no deliveries
+/// here.
 ///
 /// # Errors
 /// 422 for every fault of the filter.
@@ -98,12 +98,13 @@ pub(super) fn filtered(api: &Api, account: u32, pairs: &[(String, String)]) -> R
     let now = api.now();
     let pairs = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()));
     let filter = DeliveryFilter::parse(pairs, now).map_err(Problem::invalid)?;
-    let webhook = filter.webhook.as_ref().map(|id| api.directory.read().webhook(account, id).map(|found| found.number));
-    Ok(match webhook {
-        Some(None) => None,
-        Some(Some(number)) => Some(DeliveryQuery { webhook: Some(number), ..DeliveryQuery::new(account, filter, now) }),
-        None => Some(DeliveryQuery::new(account, filter, now)),
-    })
+    let Some(id) = &filter.webhook else { return Ok(Some(DeliveryQuery::new(account, filter, now))) };
+    // The log of one that was deleted stays, and its id may have been given again.
+    let mut numbers = api.store.deleted_webhooks(account, id);
+    numbers.extend(api.directory.read().webhook(account, id).map(|found| found.number));
+    let webhook = if let [one] = numbers[..] { Some(one) } else { None };
+    let query = DeliveryQuery { webhook, ..DeliveryQuery::new(account, filter, now) };
+    Ok((!numbers.is_empty()).then_some(query))
 }
 
 /// Rows of the log, as they stand now.

@@ -8,6 +8,30 @@ use crate::world::{NOW, PLATFORM, World};
 const LIST: &str = "/v1/accounts/default/deliveries";
 
 #[tokio::test]
+async fn the_log_of_a_deleted_webhook_is_found_by_it() {
+    let world = World::new();
+    let (gone, other) = (world.webhook("default").await, world.webhook("default").await);
+    let delivery = World::first_delivery(&world.event("default").await);
+    world.settle(delivery, 200, b"ok").await;
+    let deleted =
+        world.ask(Method::DELETE, &format!("/v1/accounts/default/webhooks/{gone}")).key(PLATFORM).send().await;
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+    let ids = async |filter: &str| -> Vec<String> {
+        let list = world.get(&format!("{LIST}?{filter}")).await.json();
+        let rows = list["data"].as_array().expect("rows");
+        rows.iter().map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
+    };
+    assert_eq!(ids("").await.len(), 2);
+    for filter in ["", "&status=delivered", "&event=alert.*", "&since=1h", "&q=rule"] {
+        assert_eq!(ids(&format!("webhook={gone}{filter}")).await, [delivery.to_string()], "{filter}");
+    }
+    assert_eq!(world.get(&format!("{LIST}/count?webhook={gone}")).await.json()["count"], 1);
+    let export = world.get(&format!("{LIST}/export?webhook={gone}")).await;
+    assert_eq!(String::from_utf8_lossy(&export.body).lines().count(), 1);
+    assert_eq!((ids(&format!("webhook={other}")).await.len(), ids("webhook=wh_nobody").await.len()), (1, 0));
+}
+
+#[tokio::test]
 async fn a_delivery_shows_what_was_sent_and_what_came_back() {
     let world = World::new();
     let webhook = world.webhook("default").await;

@@ -82,7 +82,7 @@ pub async fn an_idempotency_key_acts_once(subject: &mut dyn Subject) {
     assert_eq!((again.id, again.timestamp, again.deliveries), (one.id, one.timestamp, 1));
     assert!(!one.repeated && again.repeated);
     let repeated = world.store().accept(vec![over(1, 1), over(1, 2), over(3, 1)]).await;
-    assert_eq!(repeated, [Ok(again.clone()), Err(AcceptError::OtherRequest), Err(AcceptError::NotRepeated)]);
+    assert_eq!(repeated, [Ok(again), Err(AcceptError::OtherRequest), Err(AcceptError::NotRepeated)]);
     assert_eq!(answers[2], Err(AcceptError::OtherRequest));
     assert_ne!(answers[3].clone().expect("it is accepted").id, one.id);
     world.restart().await;

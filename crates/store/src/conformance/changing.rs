@@ -119,6 +119,7 @@ pub async fn deleting_a_webhook_cancels_and_keeps_the_log(subject: &mut dyn Subj
     assert_eq!(world.change(Change::DeleteWebhook(webhook)).await, Err(ChangeError::NotFound));
     assert_ne!(world.new_webhook(account, "wh_gone", &["*"]).await, webhook);
     assert_eq!(world.accept(event(account)).await.deliveries, 1);
+    assert_eq!(world.list(account, "webhook=wh_gone", 10).await.len(), 4, "of both that have had the id");
 }
 
 /// Deleting an account erases all that it owned, and leaves the others alone.

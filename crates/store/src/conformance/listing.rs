@@ -125,6 +125,8 @@ fn lines(all: &[Delivery]) -> Vec<String> {
         "test=false status=failed webhook=wh_a",
         "webhook=wh_a",
         "webhook=wh_b",
+        "webhook=wh_b",
+        "webhook=wh_b status=cancelled",
         "webhook=wh_c",
         "webhook=wh_x",
         "webhook=wh_nobody",

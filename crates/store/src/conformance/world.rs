@@ -190,11 +190,11 @@ impl<'a> World<'a> {
         patience: Duration,
     ) -> Vec<Delivery> {
         let filter = DeliveryFilter::parse_line(filter, self.now()).expect("a filter");
-        let webhook = {
-            let directory = self.opened.directory.read();
-            let of = filter.webhook.as_ref().and_then(|id| directory.webhook(account, id));
-            of.map(|webhook| webhook.number)
-        };
+        let webhook = filter.webhook.as_ref().and_then(|id| {
+            let mut numbers = self.store().deleted_webhooks(account, id);
+            numbers.extend(self.opened.directory.read().webhook(account, id).map(|webhook| webhook.number));
+            if let [one] = numbers[..] { Some(one) } else { None }
+        });
         let mut query = DeliveryQuery { webhook, limit, patience, ..DeliveryQuery::new(account, filter, self.now()) };
         let mut rows = Vec::new();
         loop {

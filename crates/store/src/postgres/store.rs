@@ -12,7 +12,7 @@ use domain::cluster::{Arrival, Arrivals};
 use domain::delivery::{Delivery, Due, Settlement};
 use domain::directory::SharedDirectory;
 use domain::event::{Event, Idempotency, NewEvent};
-use domain::id::{AuditId, DeliveryId, EventId, ReplayId};
+use domain::id::{AuditId, DeliveryId, EventId, ReplayId, WebhookId};
 use domain::replay::{Coverage, Replay, Scope};
 use domain::shard::Holdings;
 use domain::stats::{Stats, StatsQuery};
@@ -245,6 +245,10 @@ impl Store for PostgresStore {
         unfinished: bool,
     ) -> Result<Page<Replay, u32>, StoreError> {
         Ok(self.readers.bulk_replays(account, before, limit, unfinished).await?)
+    }
+
+    fn deleted_webhooks(&self, account: u32, id: &WebhookId) -> Vec<u32> {
+        self.readers.shared.deleted_webhooks(account, id)
     }
 
     async fn kept(&self, idempotency: Idempotency) -> Result<Option<Changed>, ChangeError> {

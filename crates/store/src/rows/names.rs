@@ -43,6 +43,11 @@ impl Names {
         write(&self.gone)
     }
 
+    /// The numbers of an account's deleted webhooks that had this id and whose log is kept.
+    pub(crate) fn deleted_webhooks(&self, account: u32, id: &WebhookId) -> Vec<u32> {
+        self.gone().iter().filter(|(_, (of, gone))| *of == account && gone == id).map(|(number, _)| *number).collect()
+    }
+
     /// The deleted webhooks of which something is left to be cancelled: by number, the account's number and since when.
     pub(crate) fn cancelling(&self) -> RwLockReadGuard<'_, HashMap<u32, (u32, Timestamp)>> {
         read(&self.cancelling)

@@ -8,7 +8,7 @@ use domain::attempt::LoggedAttempt;
 use domain::audit::{AuditQuery, Entry};
 use domain::delivery::{Delivery, DeliveryStatus, Due};
 use domain::event::{Event, Idempotency};
-use domain::id::{AuditId, DeliveryId, EventId, ReplayId};
+use domain::id::{AuditId, DeliveryId, EventId, ReplayId, WebhookId};
 use domain::replay::{Replay, State};
 use domain::stats::{Stats, StatsQuery};
 use domain::store::{ChangeError, Changed, DeliveryQuery, EventQuery, Page, StoreError};
@@ -95,6 +95,12 @@ impl Reader {
     /// [`StoreError`].
     pub fn event(&self, account: u32, id: EventId) -> Result<Option<Arc<Event>>, StoreError> {
         Ok(self.event_of_anybody(id)?.filter(|event| event.account == account))
+    }
+
+    /// As [`domain::store::Store::deleted_webhooks`].
+    #[must_use]
+    pub fn deleted_webhooks(&self, account: u32, id: &WebhookId) -> Vec<u32> {
+        self.shared.deleted_webhooks(account, id)
     }
 
     /// As [`domain::store::Store::events`].

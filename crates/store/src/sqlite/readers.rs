@@ -11,7 +11,7 @@ use super::shared::Shared;
 /// A pool of readers.
 #[derive(Debug)]
 pub(super) struct Readers {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     idle: Mutex<Vec<Reader>>,
     permits: Arc<Semaphore>,
 }

@@ -12,7 +12,7 @@ use domain::audit::{AuditQuery, By, Entry};
 use domain::delivery::{Delivery, Due, Settlement};
 use domain::directory::SharedDirectory;
 use domain::event::{Event, Idempotency, NewEvent};
-use domain::id::{AuditId, DeliveryId, EventId, ReplayId};
+use domain::id::{AuditId, DeliveryId, EventId, ReplayId, WebhookId};
 use domain::replay::{Coverage, Replay, Scope};
 use domain::stats::{Stats, StatsQuery};
 use domain::store::{
@@ -272,6 +272,10 @@ impl Store for SqliteStore {
         unfinished: bool,
     ) -> Result<Page<Replay, u32>, StoreError> {
         self.readers.read(move |reader| reader.bulk_replays(account, before, limit, unfinished)).await
+    }
+
+    fn deleted_webhooks(&self, account: u32, id: &WebhookId) -> Vec<u32> {
+        self.readers.shared.deleted_webhooks(account, id)
     }
 
     async fn kept(&self, idempotency: Idempotency) -> Result<Option<Changed>, ChangeError> {

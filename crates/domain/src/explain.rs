@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::attempt::{Attempt, ErrorCode, Failure};
+use crate::attempt::{Attempt, ErrorCode, Failure, Reason};
 use crate::endpoint_url::EndpointUrl;
 use crate::id::DeliveryId;
 use crate::time::Timestamp;
@@ -233,6 +233,10 @@ fn client_error(case: &Case<'_>) -> (String, String) {
         ),
         404 => ("This URL does not exist there.".to_owned(), "Check the path.".to_owned()),
         405 => ("This URL takes no POST.".to_owned(), "Check the path.".to_owned()),
+        410 if case.attempt.reason == Reason::Test => (
+            "410 Gone: it asks us to stop. A test pauses nothing: the first event that is answered so does.".to_owned(),
+            "Answer 2xx if the events are wanted.".to_owned(),
+        ),
         410 => (
             "410 Gone: it asks us to stop. The webhook is paused, events are held.".to_owned(),
             "Resume when ready.".to_owned(),

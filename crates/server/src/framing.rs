@@ -1,6 +1,6 @@
 //! The framing of requests, followed a few bytes at a time: a head, as many body bytes as `Content-Length` says, the next
-//! head. What two readers could take for different requests is refused: a bare line feed in a head, and a length given
-//! together with a transfer coding.
+//! head. What two readers could take for different requests is refused: a bare line feed in a head, a length given
+//! together with a transfer coding, and transfer codings besides one `chunked`, which the parser would pass over.
 //!
 //! A request with a transfer coding is the last of its connection, so chunks need not be followed.
 
@@ -120,7 +120,7 @@ impl Framing {
 }
 
 impl Head {
-    /// Takes a header's line in; `Err` if the head says its body's length twice over.
+    /// Takes a header's line in; `Err` if the head says its body's length twice over, or in a way that is not ours to understand.
     fn end_line(&mut self) -> Result<(), ()> {
         let line = &self.line;
         if self.lines > 0
@@ -129,6 +129,10 @@ impl Head {
             // The parser refuses white space before the colon; it is looked through here, so that nothing hangs on that.
             let name = line[..colon].trim_ascii();
             if name.eq_ignore_ascii_case(b"transfer-encoding") {
+                let chunked = line[colon + 1..].trim_ascii().eq_ignore_ascii_case(b"chunked");
+                if self.coded || !chunked || self.line_len > LINE_KEPT {
+                    return Err(());
+                }
                 self.coded = true;
             } else if name.eq_ignore_ascii_case(b"content-length") {
                 let value = line[colon + 1..].trim_ascii();
@@ -195,6 +199,22 @@ mod tests {
         assert!(follow(b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n").is_err());
         assert!(follow(b"POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\n").is_ok(), "a plus is the parser's to refuse");
         assert!(follow(b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn a_transfer_coding_besides_one_chunked_is_refused() {
+        let head = |lines: &str| format!("POST / HTTP/1.1\r\nHost: x\r\n{lines}\r\n\r\n");
+        for coding in
+            ["gzip, chunked", "chunked, chunked", "identity, chunked", "chunked, identity", "xchunked", "", "gzip"]
+        {
+            assert!(follow(head(&format!("Transfer-Encoding: {coding}")).as_bytes()).is_err(), "{coding:?}");
+        }
+        assert!(follow(head("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked").as_bytes()).is_err());
+        let padded = format!("Transfer-Encoding: chunked{}", " ".repeat(LINE_KEPT));
+        assert!(follow(head(&padded).as_bytes()).is_err(), "what was not kept may be another coding");
+        for coding in ["chunked", "Chunked", " chunked "] {
+            assert_eq!(follow(head(&format!("Transfer-Encoding:{coding}")).as_bytes()), Ok(()), "{coding:?}");
+        }
     }
 
     #[test]

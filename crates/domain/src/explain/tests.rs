@@ -18,6 +18,7 @@ struct Failed {
     bytes: usize,
     look_alike: Option<(&'static str, &'static str)>,
     ended: bool,
+    reason: Reason,
 }
 
 const PLAIN: Failed = Failed {
@@ -29,6 +30,7 @@ const PLAIN: Failed = Failed {
     bytes: 600,
     look_alike: None,
     ended: false,
+    reason: Reason::First,
 };
 
 const DELIVERY: DeliveryId = DeliveryId { event: EventId(7), place: 0 };
@@ -41,7 +43,7 @@ fn explained(failed: &Failed) -> Explanation {
     let failure = Failure { code: failed.code, detail: failed.detail.to_owned() };
     let attempt = Attempt {
         number: 1,
-        reason: Reason::First,
+        reason: failed.reason,
         started_at: at("2026-11-23T14:02:11Z"),
         duration: Duration::from_millis(12),
         timing: Timing::default(),
@@ -211,6 +213,11 @@ fn refusals_of_the_receiver() {
         &refused(410, &[], ""),
         "410 Gone: it asks us to stop. The webhook is paused, events are held.",
         "Resume when ready.",
+    );
+    check(
+        &Failed { reason: Reason::Test, ..refused(410, &[], "") },
+        "410 Gone: it asks us to stop. A test pauses nothing: the first event that is answered so does.",
+        "Answer 2xx if the events are wanted.",
     );
     check(&refused(413, &[], ""), "The body (82 KiB) is too big for your server.", "nginx: `client_max_body_size`.");
     check(

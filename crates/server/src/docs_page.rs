@@ -132,6 +132,8 @@ fn write_schema_name(out: &mut String, schema: &Value) {
         let _in_memory = write!(out, "<a href=\"#schema-{0}\">{0}</a>", escape(&name));
     } else if let Some(name) = reference(listed) {
         let _in_memory = write!(out, "a page of <a href=\"#schema-{0}\">{0}</a>", escape(&name));
+    } else if let Some(name) = reference(&schema["oneOf"][0]) {
+        let _in_memory = write!(out, "<a href=\"#schema-{0}\">{0}</a>, or an array of them", escape(&name));
     } else if schema["properties"].is_object() {
         write_json(out, schema);
     }

@@ -6,7 +6,7 @@ use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use domain::key::Scope;
 use http::Method;
-use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -86,6 +86,13 @@ pub(crate) fn shape<T: ToSchema>() -> Shape {
     Shape { schema, named, media: "application/json" }
 }
 
+/// The shape of a `T`, or of an array of them.
+pub(crate) fn one_or_more<T: ToSchema>() -> Shape {
+    let one = shape::<T>();
+    let either = OneOfBuilder::new().item(one.schema.clone()).item(ArrayBuilder::new().items(one.schema));
+    Shape { schema: Schema::from(either).into(), ..one }
+}
+
 /// The shape of a page of `T`s.
 pub(crate) fn page<T: ToSchema>() -> Shape {
     let one = shape::<T>();
@@ -130,7 +137,11 @@ pub(crate) struct Operation {
     pub(crate) access: Access,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) body: Option<(Shape, bool)>,
+    /// What else the body may be, by its media type.
+    pub(crate) other_body: Option<Shape>,
     pub(crate) answer: (u16, &'static str, Option<Shape>),
+    /// What it answers to another kind of request when all is well.
+    pub(crate) other_answer: Option<(u16, &'static str, Shape)>,
     /// Further statuses than those that every operation can answer.
     pub(crate) refusals: Vec<(u16, &'static str)>,
 }
@@ -161,7 +172,9 @@ impl Operation {
             access: Access::Scope(Scope::Account),
             parameters: Vec::new(),
             body: None,
+            other_body: None,
             answer: (status, "Done.", None),
+            other_answer: None,
             refusals: Vec::new(),
         }
     }
@@ -239,6 +252,16 @@ impl Operation {
     /// It takes a body, or none.
     pub(crate) fn may_take(self, shape: Shape) -> Self {
         Self { body: Some((shape, false)), ..self }
+    }
+
+    /// Its body may be this too, under another media type.
+    pub(crate) fn or_takes(self, shape: Shape) -> Self {
+        Self { other_body: Some(shape), ..self }
+    }
+
+    /// What it answers to another kind of request when all is well.
+    pub(crate) fn or_answers(self, status: u16, about: &'static str, shape: Shape) -> Self {
+        Self { other_answer: Some((status, about, shape)), ..self }
     }
 
     /// What it answers when all is well.

@@ -22,7 +22,7 @@ use crate::auth::{self, Caller};
 use crate::body::{self, EVENTS_BODY_MAX, Kind};
 use crate::json_input::{Given, Input};
 use crate::limits::Left;
-use crate::operation::{Operation, shape};
+use crate::operation::{Operation, one_or_more, shape, text};
 use crate::problem::Problem;
 use crate::{idempotency, json, json_input};
 
@@ -73,8 +73,10 @@ pub(super) fn operations() -> Vec<Operation> {
                  {\"results\":[…]} in order, each with its own status.",
             )
             .scope(Scope::EventsWrite)
-            .takes(shape::<EventInput>())
-            .answers(202, "Accepted, and on disk.", Some(shape::<AcceptedAnswer>()))
+            .takes(one_or_more::<EventInput>())
+            .or_takes(text("application/x-ndjson"))
+            .answers(202, "One event: accepted, and on disk.", Some(shape::<AcceptedAnswer>()))
+            .or_answers(200, "A batch: what has become of each event, in their order.", shape::<event_batch::BatchAnswer>())
             .refuses(413, "The data of an event is over 256 KiB, or the batch over 1,000 events or 16 MiB.")
             .idempotent(),
     ]

@@ -12,11 +12,12 @@ use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
 use super::accept_events::{commit, give_back, prepare, refusal, take, trace, write_accepted};
 use crate::app::Api;
 use crate::auth::Caller;
-use crate::problem::Problem;
+use crate::problem::{FaultSchema, Problem};
 use crate::{idempotency, json, json_input};
 
 /// The most events of a batch.
@@ -75,6 +76,41 @@ pub(super) fn read_lines(text: &str) -> Result<Vec<&str>, Problem> {
 
 fn too_many() -> Problem {
     Problem::too_large("batch_too_large", "A batch has at most 1,000 events; nothing of this one was accepted.")
+}
+
+/// What has become of a batch.
+#[derive(ToSchema)]
+#[schema(as = BatchAnswer)]
+#[expect(dead_code, reason = "describes what `write_results` writes by hand")]
+pub(super) struct BatchAnswer {
+    /// One for each event, in their order.
+    results: Vec<ResultJson>,
+}
+
+/// What has become of an event of a batch: accepted with an id, or refused with a code.
+#[derive(ToSchema)]
+#[schema(as = BatchResult)]
+#[expect(dead_code, reason = "describes what `write_results` writes by hand")]
+struct ResultJson {
+    /// The status that the event would have got by itself: 202 if it was accepted.
+    #[schema(example = 202)]
+    status: u16,
+    /// The event's id.
+    #[schema(example = "evt_01k9x5m2q7a3b")]
+    id: Option<String>,
+    /// The event's timestamp.
+    #[schema(example = "2026-03-18T14:30:00.000000Z")]
+    timestamp: Option<String>,
+    /// How many webhooks it goes to.
+    #[schema(example = 2)]
+    deliveries: Option<u32>,
+    /// The kind of the problem.
+    #[schema(example = "event_type_unknown")]
+    code: Option<String>,
+    /// What is wrong, and the way out.
+    detail: Option<String>,
+    /// Every fault of the event, each with its place.
+    errors: Option<Vec<FaultSchema>>,
 }
 
 /// A refused event of a batch.

@@ -70,6 +70,9 @@ fn describe(operation: &Operation, schemas: &mut BTreeMap<String, Value>) -> Val
     let (status, about, answer) = &operation.answer;
     let mut responses = Map::new();
     responses.insert(status.to_string(), content(about, answer.as_ref(), schemas));
+    if let Some((status, about, answer)) = &operation.other_answer {
+        responses.insert(status.to_string(), content(about, Some(answer), schemas));
+    }
     for (status, about) in refusals(operation) {
         let document = json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
         responses.insert(status.to_string(), json!({"description": about, "content": document}));
@@ -87,6 +90,9 @@ fn describe(operation: &Operation, schemas: &mut BTreeMap<String, Value>) -> Val
     if let Some((shape, required)) = &operation.body {
         let mut body = content("", Some(shape), schemas);
         body["required"] = json!(required);
+        if let Some(other) = &operation.other_body {
+            body["content"][other.media] = content("", Some(other), schemas)["content"][other.media].take();
+        }
         described["requestBody"] = json!({"required": required, "content": body["content"]});
     }
     match operation.access {

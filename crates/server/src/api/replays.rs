@@ -82,7 +82,8 @@ pub(super) fn operations() -> Vec<Operation> {
         .scope(KeyScope::DeliveriesWrite)
         .about("What it covers is decided now, exactly as a dry run counts it, and survives restarts. Deliveries go out oldest first, beside what is new. It pauses itself after 20 failures in a row (a setting). For each webhook one replay goes at a time, others are queued.")
         .takes(shape::<ReplayInput>())
-        .answers(202, "It is started. With `dry_run`: 200, and what it would cover.", Some(shape::<ReplayJson>()))
+        .answers(202, "It is started.", Some(shape::<ReplayJson>()))
+        .or_answers(200, "With `dry_run`: what it would cover.", shape::<DryRunJson>())
         .refuses(404, "There is no such webhook.")
         .refuses(409, "Its webhook is paused, or too many replays are not over.")
         .idempotent();

@@ -9,12 +9,8 @@ export type PassedOver = Schema<"PassedOver">;
 /** The states that a replay takes where none is named: those that have ended. */
 export const ENDED = "delivered,failed,cancelled";
 
-/** What a dry run answers. */
-export interface DryRun {
-  total: number;
-  left_out: PassedOver;
-  deliveries: Schema<"Delivery">[];
-}
+/** What a dry run answers, in a replay's place. */
+export type DryRun = Schema<"ReplayDryRun">;
 
 /** A replay's state. */
 export function replayLook({ status }: Pick<Replay, "status">): Look {

@@ -136,8 +136,10 @@ fn mismatch(body: &[u8]) -> String {
 fn changed(body: &[u8]) -> Option<&'static str> {
     if body.ends_with(b"\n") {
         Some("the file ends with a line break, which bodies that we send do not: an editor may have added it")
-    } else if difference::is_respaced(body) {
-        Some("the file has spaces between its parts, which bodies that we send do not: it was parsed and written again")
+    } else if difference::is_rewritten(body) {
+        Some(
+            "the file has spaces around `data`, or its parts in another order, which bodies that we send do not: it was parsed and written again",
+        )
     } else {
         None
     }

@@ -3,6 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
+use domain::brand::Brand;
+use domain::id::{DeliveryId, EventId, WebhookId};
+use domain::secret::SigningSecret;
+use domain::signature::{self, SentRequest, SigningSecrets, ToSign};
+use domain::time::Timestamp;
 use serde_json::Value;
 
 use crate::running::{Running, run};
@@ -99,4 +104,46 @@ fn a_public_key_checks_and_explains() {
     let (code, _, err) = run(folder, &["verify", "--body", "body.json", "--public-key", key]);
     assert!(code == Some(2) && err.contains("--id DLV --timestamp SECONDS"), "{err}");
     assert_eq!(dev.end("-INT").0.code(), Some(0));
+}
+
+#[test]
+fn spaces_that_the_producer_wrote_are_nobody_s_fault() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let folder = directory.path();
+    let secret = |byte| format!("whsec_{}", data_encoding::BASE64.encode(&[byte; 32]));
+    let (right, wrong) = (secret(1), secret(2));
+    let webhook: WebhookId = "wh_crm".parse().expect("an id");
+    let data = br#"{"domain": "example.com", "changes": []}"#;
+    let body = signature::body("watchlist.domain_changed", &webhook, Timestamp(1_795_464_000_123_456), data);
+    let current = SigningSecret::parse(&right).expect("a secret");
+    let sent = SentRequest::sign(&ToSign {
+        delivery: DeliveryId { event: EventId::first_at(0), place: 0 },
+        body: &body,
+        now: Timestamp(1_795_464_000_200_000),
+        secrets: &SigningSecrets { current, previous: None, pairs: None },
+        url: "https://example.com/",
+        brand: &Brand::default(),
+        custom: &[],
+    });
+    let header = format!("sha256={}", data_encoding::HEXLOWER.encode(&sent.signature));
+    let text = std::str::from_utf8(&body).expect("text");
+    std::fs::write(folder.join("body.json"), &body).expect("it is written");
+    std::fs::write(folder.join("again.json"), text.replace(",\"", ", \"")).expect("it is written");
+    let check = |file: &str, how: &[&str], code, words: &str| {
+        let (ended, out, err) = run(folder, &[&["verify", "--body", file], how].concat());
+        assert!(ended == Some(code) && out.contains(words), "{file} {how:?}: {ended:?} {words:?} {out}{err}");
+        assert_eq!(out.contains("written again"), file == "again.json", "{out}");
+    };
+    check("body.json", &["--signature", &header, "--secret", &right], 0, "✓ The signature fits");
+    check("body.json", &["--signature", &header, "--secret", &wrong], 1, "→ Likely: another secret");
+    check(
+        "again.json",
+        &["--signature", &header, "--secret", &right],
+        1,
+        "→ Likely: the file has spaces around `data`",
+    );
+    let key = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+    let v1a = format!("v1a,{}", data_encoding::BASE64.encode(&[1; 64]));
+    let by_key = ["--public-key", key, "--id", "dlv_1", "--timestamp", "1", "--signature", &v1a];
+    check("body.json", &by_key, 1, "or id and time of another request");
 }

@@ -1,6 +1,8 @@
 //! How a received body differs from the one that was sent.
 
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// What happened to a body on its way into the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,9 +64,27 @@ impl Difference {
     }
 }
 
-/// Whether JSON has white space between its parts, which bodies of ours have not.
-pub(super) fn is_respaced(body: &[u8]) -> bool {
-    without_space(body).len() != body.len()
+/// The parts of a body of ours, each as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parts<'a> {
+    #[serde(borrow)]
+    event: &'a RawValue,
+    #[serde(borrow)]
+    webhook_id: &'a RawValue,
+    #[serde(borrow)]
+    timestamp: &'a RawValue,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+/// Whether it has the parts of a body of ours, and not as we put them together: with spaces between them, or in another
+/// order. What stands in `data` tells nothing: that is the producer's own, spaces included.
+pub(super) fn is_rewritten(body: &[u8]) -> bool {
+    serde_json::from_slice(body).is_ok_and(|Parts { event, webhook_id, timestamp, data }| {
+        let ours = format!(r#"{{"event":{event},"webhook_id":{webhook_id},"timestamp":{timestamp},"data":{data}}}"#);
+        ours.as_bytes() != body
+    })
 }
 
 /// The bytes without the white space outside of strings.
@@ -108,6 +128,29 @@ mod tests {
         check(r#"{"event":"a.b","data":{"#, Difference::Cut);
         check(r#"{"event":"a.c","data":{"n":1.50,"s":"x \" y"}}"#, Difference::Other { at: 12 });
         check(r#"{"event":"a.b","data":{"n":1.50,"s":"x\" y"}}"#, Difference::Other { at: 38 });
-        assert!(is_respaced(b"{\"a\": 1}") && !is_respaced(b"{\"a\":\"x y\"}"));
+    }
+
+    #[test]
+    fn a_body_that_was_written_again_is_told_by_what_is_around_its_data() {
+        use domain::id::WebhookId;
+        use domain::time::Timestamp;
+        let webhook: WebhookId = "wh_crm".parse().expect("an id");
+        let data = br#"{ "s": "x \" } y",  "n": [1.50, 2] }"#;
+        let ours = domain::signature::body("alert.rule_created", &webhook, Timestamp(1_795_464_000_123_456), data);
+        let ours = std::str::from_utf8(&ours).expect("text");
+        assert!(!is_rewritten(ours.as_bytes()), "the spaces are the producer's: {ours}");
+        let (before, data) = ours.split_once(r#","data":"#).expect("it has data");
+        for other in [
+            ours.replacen(':', ": ", 1),
+            format!(" {ours}"),
+            format!("{before},\n\"data\":{data}"),
+            format!(r#"{{"data":{},{}}}"#, data.strip_suffix('}').expect("its end"), &before[1..]),
+        ] {
+            assert!(is_rewritten(other.as_bytes()), "{other}");
+        }
+        // Of what is no body of ours nothing is known.
+        for other in [r#"{"domain": "a"}"#, "a b", &ours[..ours.len() - 1], r#"{ "event": "a", "extra": 1 }"#, ""] {
+            assert!(!is_rewritten(other.as_bytes()), "{other}");
+        }
     }
 }

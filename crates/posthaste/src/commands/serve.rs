@@ -87,6 +87,11 @@ async fn start(
         Place::Directory(data) => encryption_key::find(settings, data)?,
         Place::Database(_) => encryption_key::given(settings)?,
     };
+    // At once: the next start finds it and says nothing of it, whatever becomes of this one.
+    if let Some(file) = found.made {
+        let warning = "keep a copy elsewhere: without it the store cannot be opened";
+        console.complain(&format!("encryption key made: {} ({warning})", file.display()));
+    }
     let service = wiring::start(wiring::Start {
         settings,
         place,
@@ -99,10 +104,6 @@ async fn start(
         inbox: None,
     })
     .await?;
-    if let Some(file) = found.made {
-        let warning = "keep a copy elsewhere: without it the store cannot be opened";
-        console.complain(&format!("encryption key made: {} ({warning})", file.display()));
-    }
     match &settings.platform_key {
         Some(key) if key.len() < KEY_WISE => {
             tracing::warn!("the platform key is short: {KEY_WISE} characters or more are wise")

@@ -96,3 +96,20 @@ fn serve_makes_its_keys_once_and_says_so_once() {
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(!said.contains("phk_") && !said.contains("encryption key made"), "{said}");
 }
+
+#[test]
+fn a_first_start_that_fails_says_where_the_key_is_that_it_made() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let metrics = taken.local_addr().expect("an address").to_string();
+    let serve = ["serve", "--data", "data", "--listen", "127.0.0.1:0"];
+    let (code, out, err) = run(directory.path(), &[&serve[..], &["--metrics-listen", &metrics]].concat());
+    assert!(code == Some(2) && out.is_empty() && err.contains("Setting metrics-listen"), "{code:?} {out}{err}");
+    assert!(directory.path().join("data/encryption.key").exists());
+    assert!(err.contains("encryption key made: data/encryption.key"), "{err}");
+    let second = Running::start(directory.path(), &serve);
+    second.until(&["listening on http://127.0.0.1:"]);
+    let (status, said) = second.end("-TERM");
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("platform key made") && !said.contains("encryption key made"), "{said}");
+}

@@ -20,6 +20,9 @@ const OLD: &str = "encryption.key.old";
 const DATABASE: &str = "posthaste.db";
 /// The setting that a refusal names.
 const SETTING: &str = "encryption-key";
+/// What to do where many nodes need the same key, and none is given.
+pub(crate) const GIVE: &str = "with --database it has to be given, the same to every node: 32 bytes as base64, for example from \
+                               `openssl rand -base64 32`";
 
 /// A key, and the file that was made for it if one was.
 #[derive(Debug)]
@@ -52,11 +55,7 @@ pub(crate) fn find(settings: &Settings, data: &Path) -> Result<Found, BadSetting
 /// # Errors
 /// When none is given.
 pub(crate) fn given(settings: &Settings) -> Result<Found, BadSetting> {
-    let key = settings.encryption_key.clone().ok_or_else(|| {
-        let said = "with --database it has to be given, the same to every node: 32 bytes as base64, for example from \
-                    `openssl rand -base64 32`";
-        BadSetting::new(SETTING, said)
-    })?;
+    let key = settings.encryption_key.clone().ok_or_else(|| BadSetting::new(SETTING, GIVE))?;
     Ok(Found { key, made: None })
 }
 

@@ -13,7 +13,7 @@ use crate::client::known::Server;
 use crate::exit::{Ended, Exit};
 use crate::output::{Tone, visible};
 use crate::settings::{self, Mode, Typed};
-use crate::wiring;
+use crate::{encryption_key, wiring};
 
 /// What to look at.
 #[derive(Debug, Args)]
@@ -96,7 +96,10 @@ async fn database(address: &Address, key: Option<&[u8; 32]>) -> Result<String, S
     let found = found.map_err(|error| format!("{hosts}: {error}"))?;
     let encrypted = if found.encrypted { "encrypted" } else { "not encrypted" };
     let holds = match (found.layout, key) {
-        (None | Some(0), _) => "it is empty: tables will be made at the first start".to_owned(),
+        (None | Some(0), Some(_)) => "it is empty: tables will be made at the first start".to_owned(),
+        (None | Some(0), None) => {
+            return Err(format!("{hosts}: it is empty, and there is no key to seal with: {}", encryption_key::GIVE));
+        }
         (Some(layout), Some(_)) => format!("layout {layout}, the key opens it, {} nodes live", found.nodes),
         (Some(layout), None) => {
             return Err(format!("{hosts}: layout {layout}, and no key to open it: give POSTHASTE_ENCRYPTION_KEY"));

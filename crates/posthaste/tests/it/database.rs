@@ -165,7 +165,18 @@ async fn what_it_must_be_is_said() {
 
     let database = cluster.database();
     let name = database.rsplit('/').next().expect("a name");
+    let keyless = || {
+        // An empty variable counts as not given.
+        let (ok, said) = looks(&folder, "", &database);
+        let (code, refused) = posthaste(&folder, "", &["serve", "--listen", "127.0.0.1:0", "--database", &database]);
+        assert!(!ok && code == Some(2) && refused.contains("Setting encryption-key"), "{ok} {said} {code:?} {refused}");
+        said
+    };
+    let said = keyless();
+    assert!(said.contains("it is empty, and there is no key"), "{said}");
     let server = start(Launch::new().on(&database)).await;
+    let said = keyless();
+    assert!(said.contains("no key to open it: give POSTHASTE_ENCRYPTION_KEY"), "{said}");
     let other = data_encoding::BASE64.encode(&[9; 32]);
     let (ok, said) = looks(&folder, &other, &database);
     assert!(!ok && said.contains("made with another encryption key"), "{said}");

@@ -6,7 +6,8 @@ use serde_json::Value;
 use crate::cli::Session;
 use crate::client::known::Server;
 use crate::client::list::{self, Paging};
-use crate::exit::{Ended, Exit, Stop};
+use crate::commands::deliveries::pairs;
+use crate::exit::{Ended, Exit};
 use crate::output::table::Table;
 use crate::output::value::{instant, text};
 
@@ -25,14 +26,13 @@ pub(crate) struct Options {
     pub(crate) server: Server,
 }
 
+/// The keys of the filter of the audit log.
+const KEYS: [&str; 5] = ["action", "actor", "target", "since", "until"];
+
 /// Lists what was changed, newest first.
 pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     let Session { console, client, account, .. } = session;
-    let pair = |word: &String| match word.split_once('=') {
-        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-        None => Err(Stop::usage(format!("{word:?} is no KEY=VALUE, such as action=webhook.*"))),
-    };
-    let filter = options.filter.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+    let filter = pairs(&options.filter, &KEYS)?;
     let parts = if options.all { vec!["audit"] } else { vec!["accounts", account, "audit"] };
     let entries = list::fetch(client, &parts, filter, &options.paging).await?;
     entries.show(console, table, "There is nothing in the audit log that this asks for.");
@@ -73,8 +73,17 @@ fn particulars(detail: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use domain::audit::AuditFilter;
+    use domain::time::Timestamp;
     use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_keys_are_those_of_the_filter() {
+        let known = AuditFilter::parse([("none", "x")], Timestamp(0)).expect_err("no key");
+        assert!(known[0].detail.ends_with(&format!("those are {}.", KEYS.join(", "))), "{}", known[0].detail);
+    }
 
     #[test]
     fn particulars_are_one_line() {

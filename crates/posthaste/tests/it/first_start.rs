@@ -72,6 +72,10 @@ fn client_commands_find_what_dev_left() {
         (&["webhooks", "create", "Bad", "https://10.0.0.1/"], 5),
         (&["webhooks", "list", "--server", "http://127.0.0.1:1"], 6),
         (&["webhooks"], 2),
+        (&["deliveries", "list", "foo=1"], 2),
+        (&["audit", "foo=1"], 2),
+        (&["audit", "--all", "webhook.created"], 2),
+        (&["audit", "action=nope"], 5),
     ] {
         let (code, out, err) = run(arguments);
         assert_eq!(code, Some(expected), "{arguments:?}: {out}{err}");

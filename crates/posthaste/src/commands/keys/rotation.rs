@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use domain::vault::Vault;
 use serde_json::json;
+use store::sqlite::OpenError;
 use zeroize::Zeroizing;
 
 use crate::commands::backup::Place;
@@ -78,7 +79,16 @@ fn rotate(settings: &Settings, data: &Path, new_file: Option<&Path>) -> Result<V
     let vault = |key: &Zeroizing<[u8; 32]>| Vault::new(key);
     let mut chance: store::sqlite::Chance = Box::new(chance::fill);
     let done = store::sqlite::rotate(data, &vault(&old), &vault(&new), &mut chance, keep);
-    let done = done.map_err(|error| Stop::failure(format!("Nothing was changed: {error}.")))?;
+    let done = done.map_err(|error| match error {
+        OpenError::Locked(_) => {
+            Stop::new(Exit::Refused, format!("Nothing was changed: {error}: stop the server first."))
+        }
+        OpenError::Newer { .. }
+        | OpenError::OtherKey(_)
+        | OpenError::Moved(_)
+        | OpenError::Damaged { .. }
+        | OpenError::Unusable { .. } => Stop::failure(format!("Nothing was changed: {error}.")),
+    })?;
     if new_file.is_none() {
         encryption_key::finish_rotation(data)?;
     }

@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and which file carries it out.
 
+use std::ffi::OsString;
+
 use clap::{Parser, Subcommand};
 
 use crate::bench;
@@ -100,6 +102,18 @@ pub(crate) struct Session<'a> {
     pub(crate) account: String,
     /// The process's variables.
     pub(crate) environment: &'a Environment,
+}
+
+/// Whether results, and so faults, are wanted as JSON by arguments that could not be understood as a whole.
+pub(crate) fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    arguments.take_while(|argument| argument != "--").any(|argument| argument == "--json")
+}
+
+/// What is wrong with the arguments, as any other fault is told.
+pub(crate) fn misused(error: &clap::Error) -> Stop {
+    let said = error.render().to_string();
+    let said = said.strip_prefix("error: ").unwrap_or(&said).trim_end();
+    Stop::usage(said)
 }
 
 /// Carries a command out.
@@ -221,5 +235,12 @@ mod tests {
         let parsed =
             Cli::try_parse_from(["posthaste", "deliveries", "list", "status=failed", "event=alert.*", "--json"]);
         assert!(parsed.is_ok_and(|cli| cli.json));
+    }
+
+    #[test]
+    fn json_is_asked_for_before_the_words_that_are_no_options() {
+        let wants = |words: &str| wants_json(words.split(' ').map(OsString::from));
+        assert!(wants("posthaste webhooks list --nope --json") && wants("posthaste --json nope"));
+        assert!(!wants("posthaste webhooks list --nope") && !wants("posthaste send -- --json"));
     }
 }

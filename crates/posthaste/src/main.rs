@@ -43,6 +43,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         // Help and version are asked for, and go to stdout; everything else is a fault of usage.
         Err(error) => {
+            if error.use_stderr() && cli::wants_json(std::env::args_os()) {
+                let stop = cli::misused(&error);
+                Console::new(true, true).stop(&stop);
+                return stop.exit.into();
+            }
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
             let _nobody_to_tell = error.print();
             return exit.into();

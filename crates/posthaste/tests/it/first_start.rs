@@ -1,6 +1,8 @@
 //! The first start of the shipped binary: what `dev` and `serve` say when nobody has run them before, piped, as a script
 //! would read it.
 
+use serde_json::Value;
+
 use crate::running::{Running, run};
 
 const DEV: [&str; 7] =
@@ -116,4 +118,32 @@ fn a_first_start_that_fails_says_where_the_key_is_that_it_made() {
     let (status, said) = second.end("-TERM");
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(said.contains("platform key made") && !said.contains("encryption key made"), "{said}");
+}
+
+#[test]
+fn faults_of_usage_are_json_where_results_are() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (arguments, words) in [
+        (&["webhooks", "list", "--nope"][..], "unexpected argument '--nope'"),
+        (&["send"], "<EVENT>"),
+        (&["nope"], "unrecognized subcommand 'nope'"),
+        (&["webhooks"], "requires a subcommand"),
+        (&["webhooks", "list", "--limit", "many"], "invalid value 'many'"),
+        // Not clap's, but ours.
+        (&["verify"], "--body FILE"),
+    ] {
+        let (code, out, err) = run(directory.path(), &[arguments, &["--json"]].concat());
+        let said: Value = serde_json::from_str(&err).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {err}"));
+        assert!(code == Some(2) && out.is_empty(), "{arguments:?}: {code:?} {out}");
+        assert_eq!(said["exit"], 2, "{said}");
+        let error = said["error"].as_str().expect("a sentence");
+        assert!(error.contains(words) && !error.starts_with("error:"), "{words:?} is not in {error:?}");
+        let (code, _, err) = run(directory.path(), arguments);
+        assert!(code == Some(2) && !err.starts_with('{') && !err.is_empty(), "{arguments:?}: {code:?} {err}");
+    }
+    for asked in ["--help", "--version"] {
+        let (code, out, err) = run(directory.path(), &["--json", asked]);
+        assert!(code == Some(0) && err.is_empty() && out.contains("posthaste"), "{code:?} {out}{err}");
+        assert!(!out.starts_with('{'), "{out}");
+    }
 }

@@ -62,8 +62,11 @@ pub(crate) fn given(settings: &Settings) -> Result<Found, BadSetting> {
 /// As [`find`], for a store that is there: no key is made.
 ///
 /// # Errors
-/// When there is no key, or it cannot be read.
+/// When there is no directory, or no key in it, or it cannot be read.
 pub(crate) fn existing(settings: &Settings, data: &Path) -> Result<Found, BadSetting> {
+    if !data.is_dir() {
+        return Err(BadSetting::new("data", format!("there is no directory {}", data.display())));
+    }
     if settings.encryption_key.is_none() && !data.join(FILE).exists() && !data.join(NEW).exists() {
         let said = format!("there is no {FILE} in {}, and no POSTHASTE_ENCRYPTION_KEY", data.display());
         return Err(BadSetting::new(SETTING, said));
@@ -197,5 +200,18 @@ mod tests {
         assert_eq!(*found.key, [9; 32]);
         std::fs::write(directory.path().join(FILE), "short").expect("a file");
         assert_eq!(find(&settings(&[]), directory.path()).expect_err("it holds no key").name, SETTING);
+    }
+
+    #[test]
+    fn a_store_that_is_not_there_is_told_from_one_without_its_key() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let nowhere = directory.path().join("nowhere");
+        let given = BASE64.encode(&[9; 32]);
+        for settings in [settings(&[]), settings(&[("POSTHASTE_ENCRYPTION_KEY", &given)])] {
+            let bad = existing(&settings, &nowhere).expect_err("there is none");
+            assert!(bad.name == "data" && bad.said.contains("there is no directory"), "{bad}");
+        }
+        let bad = existing(&settings(&[]), directory.path()).expect_err("there is no key");
+        assert!(bad.name == SETTING && bad.said.contains("there is no encryption.key in"), "{bad}");
     }
 }

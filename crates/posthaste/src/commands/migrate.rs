@@ -16,7 +16,7 @@ use crate::clock::SystemClock;
 use crate::commands::progress::Progress;
 use crate::exit::{Ended, Exit, Stop};
 use crate::output::Console;
-use crate::settings::source::Environment;
+use crate::settings::source::{Environment, Origin};
 use crate::settings::{self, BadSetting, Mode, Typed};
 use crate::{chance, encryption_key};
 
@@ -39,11 +39,11 @@ pub(crate) async fn run(options: Options, console: &Console, environment: &Envir
     let Options { from, to, config } = options;
     let mut typed = Typed { config, ..Typed::default() };
     typed.texts.extend(to.map(|url| ("database", vec![url])));
-    let settings = settings::resolve(&typed, environment, Mode::Serve)?;
+    let settings = settings::resolve(&typed, environment, Mode::Serve).map_err(as_typed)?;
     let to = settings.database.clone().ok_or_else(|| {
         BadSetting::new("database", "say which database everything goes into: --to postgres://user@host/database")
     })?;
-    let key = encryption_key::existing(&settings, &from)?.key;
+    let key = encryption_key::existing(&settings, &from).map_err(as_typed)?.key;
     let (steps, mut told) = mpsc::unbounded_channel();
     let work = {
         let (from, to) = (from.clone(), to.clone());
@@ -83,6 +83,16 @@ pub(crate) async fn run(options: Options, console: &Console, environment: &Envir
         ));
     }
     Ok(Exit::Ok)
+}
+
+/// A bad setting by the options that this command has for the two places.
+fn as_typed(bad: BadSetting) -> BadSetting {
+    let origin = match (&*bad.name, bad.origin) {
+        ("database", Some(Origin::Flag(_))) => Some(Origin::Flag("to")),
+        ("data", None) => Some(Origin::Flag("from")),
+        (_, origin) => origin,
+    };
+    BadSetting { origin, ..bad }
 }
 
 fn show(console: &Console, progress: &Progress, before: Option<Step>, step: Step) {

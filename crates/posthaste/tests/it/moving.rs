@@ -15,7 +15,7 @@ use store::postgres::{Address, migrate};
 use crate::api::Api;
 use crate::receiver::{Receiver, Request, Script, status};
 use crate::room::start;
-use crate::running::Running;
+use crate::running::{self, Running};
 use crate::server::{ENCRYPTION_KEY, Launch};
 use crate::wait;
 
@@ -192,4 +192,21 @@ async fn a_store_moves_into_a_database_over_two_kills() {
     let waits = listed(api, &format!("&status=pending&webhook={retried}")).await;
     assert_eq!(waits.len(), EVENTS, "their retries are an hour away");
     assert!(server.terminate().success(), "SIGTERM ends it well");
+}
+
+#[test]
+fn what_is_wrong_is_told_by_the_options_that_there_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let says = |from: &str, to: &str, words: &[&str]| {
+        let (code, out, err) = running::run(folder.path(), &["migrate", "--from", from, "--to", to]);
+        assert!(code == Some(2) && out.is_empty(), "{code:?} {out}{err}");
+        assert!(words.iter().all(|word| err.contains(word)), "{words:?}: {err}");
+    };
+    let nobody = "postgres://posthaste@127.0.0.1:1/x";
+    says(".", "foo", &["Setting database: ", "given by: --to"]);
+    says("nope", nobody, &["there is no directory nope", "given by: --from"]);
+    says(".", nobody, &["there is no encryption.key in ."]);
+    assert!(!folder.path().join("nope").exists(), "nothing was made");
+    let (code, _, err) = running::run(folder.path(), &["keys", "rotate-encryption", "--data", "nope"]);
+    assert!(code == Some(2) && err.contains("there is no directory nope"), "{code:?} {err}");
 }

@@ -94,6 +94,20 @@ fn sql_stays_in_the_store_and_the_wall_clock_in_the_binary() {
 }
 
 #[test]
+fn the_guide_names_all_that_a_stream_tells() {
+    let guide = include_str!("../../../../docs/guides/live.md");
+    let description = include_str!("../../../server/openapi.json");
+    let mut texts = description.split('"').filter_map(|text| text.strip_prefix("Which of "));
+    let types = texts.find_map(|text| text.strip_suffix(", separated by commas; all if not given."));
+    let types = types.expect("the parameter `types`");
+    let types: Vec<&str> = types.split(", ").flat_map(|part| part.split(" and ")).collect();
+    assert!(types.len() > 2, "{types:?}");
+    for name in types {
+        assert!(guide.contains(&format!("\n| `{name}` |")), "{name} is not in the guide's table");
+    }
+}
+
+#[test]
 fn documents_link_to_files_that_exist() {
     let mut faults = Vec::new();
     for file in files(&root(), ".md") {

@@ -77,7 +77,9 @@ pub fn explain(case: &Case<'_>) -> Explanation {
         ErrorCode::ConnectionReset => {
             ("The server closed the connection before answering.".to_owned(), reset_hint(case.request_bytes))
         }
-        ErrorCode::BadHttp => ("The answer was not valid HTTP.".to_owned(), sentence("See Raw", &case.failure.detail)),
+        ErrorCode::BadHttp => {
+            ("The answer was not valid HTTP.".to_owned(), sentence("Look at it with `curl -v`", &case.failure.detail))
+        }
         ErrorCode::Http3xx => redirect(case),
         ErrorCode::Http4xx => client_error(case),
         ErrorCode::Http5xx => server_error(case),

@@ -109,7 +109,12 @@ impl<'a> Input<'a> {
         let mut input = Self { members, faults: Vec::new() };
         for (i, (name, _)) in input.members.0.iter().enumerate() {
             if !names.contains(&name.as_ref()) {
-                let detail = format!("There is no field {name:?} here. Known fields: {}.", names.join(", "));
+                let known = if names.is_empty() {
+                    "The body is to be empty, or {}".to_owned()
+                } else {
+                    format!("Known fields: {}", names.join(", "))
+                };
+                let detail = format!("There is no field {name:?} here. {known}.");
                 input.faults.push(Refusal::new(pointer(name), "unknown_field", detail));
             } else if input.members.0[..i].iter().any(|(earlier, _)| earlier == name) {
                 let detail = format!("The field {name:?} is given more than once.");
@@ -223,6 +228,8 @@ mod tests {
         let input = Input::parse(r#"{"name":1,"URL":2,"name":3,"a/b~":null}"#, &["name", "url"]).expect("an object");
         let faults: Vec<_> = input.faults.iter().map(|fault| (fault.pointer.as_str(), fault.code)).collect();
         assert_eq!(faults, [("/URL", "unknown_field"), ("/name", "duplicate_field"), ("/a~1b~0", "unknown_field")]);
+        let none = Input::parse(r#"{"a":1}"#, &[]).expect("an object");
+        assert!(none.faults[0].detail.ends_with("The body is to be empty, or {}."), "{:?}", none.faults);
     }
 
     #[test]

@@ -135,7 +135,7 @@ fn connections() {
     check(
         &Failed { code: ErrorCode::BadHttp, detail: "the status is 600", ..PLAIN },
         "The answer was not valid HTTP.",
-        "See Raw: the status is 600.",
+        "Look at it with `curl -v`: the status is 600.",
     );
 }
 

@@ -22,7 +22,7 @@ pub(super) fn database(dir: &Path) -> PathBuf {
 pub(super) struct DataDir {
     /// The database file.
     pub(super) database: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl DataDir {
@@ -42,7 +42,14 @@ impl DataDir {
         private(&database).map_err(|error| unusable(&database, &error))?;
         // The new names must outlive a power cut, as the rows in them do.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| unusable(dir, &error))?;
-        Ok(Self { database, _lock: lock })
+        Ok(Self { database, lock })
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // To close the file is not enough: a child that was forked and has not come to its program yet holds it too.
+        let _closed_now = self.lock.unlock();
     }
 }
 
@@ -55,4 +62,21 @@ fn private(path: &Path) -> io::Result<File> {
         file.set_permissions(permissions)?;
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_free_once_it_is_dropped_whoever_else_holds_the_file() {
+        let dir = std::env::temp_dir().join(format!("posthaste-lock-{}", std::process::id()));
+        let held = DataDir::open(&dir).expect("it is free");
+        assert!(matches!(DataDir::open(&dir), Err(OpenError::Locked(_))));
+        // What a fork does.
+        let _child_s = held.lock.try_clone().expect("another descriptor");
+        drop(held);
+        drop(DataDir::open(&dir).expect("it is free again"));
+        fs::remove_dir_all(&dir).expect("it is ours");
+    }
 }

@@ -107,7 +107,9 @@ impl<'a> Listening<'a> {
                     }
                 }
                 // Before the first connection there is nothing to go on with: say what is wrong. So where it stays wrong.
-                Err(stop) if self.carrier.is_none() || !stop.exit.may_pass() => return Err(self.why(stop)),
+                Err(stop) if self.carrier.is_none() || !(stop.exit.may_pass() || is_elsewhere(&stop)) => {
+                    return Err(self.why(stop));
+                }
                 Err(_) => {}
             }
             let console = self.session.console;
@@ -230,6 +232,12 @@ impl<'a> Listening<'a> {
             tracing::debug!(webhook = id, "the server takes the webhook away by itself");
         }
     }
+}
+
+/// Whether another node sends this webhook's requests, as far as the one that was asked knows. A node that died holds what it held for
+/// some seconds, and one that has just come takes more.
+fn is_elsewhere(stop: &Stop) -> bool {
+    stop.problem.as_ref().is_some_and(|problem| problem["code"] == "carried_elsewhere")
 }
 
 async fn greeting(requests: &mut Events) -> Result<Value, Stop> {

@@ -2,6 +2,8 @@
 //! starts a node, and the three share the work.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,7 +11,7 @@ use std::time::Duration;
 use store::conformance::cluster::Cluster;
 
 use crate::api::Api;
-use crate::server::{ENCRYPTION_KEY, PLATFORM_KEY};
+use crate::server::{ENCRYPTION_KEY, PLATFORM_KEY, READY};
 use crate::wait;
 
 fn read(path: &str) -> String {
@@ -58,6 +60,16 @@ fn environment(compose: &str) -> BTreeMap<String, String> {
 
 struct Node(Child);
 
+impl Node {
+    /// Where it listens, once it says so.
+    fn address(&mut self) -> SocketAddr {
+        let said = BufReader::new(self.0.stdout.take().expect("it is piped"));
+        let mut lines = said.lines().map(|line| line.expect("text"));
+        let address = lines.find_map(|line| Some(line.split_once(READY)?.1.to_owned()));
+        address.expect("it has not ended").parse().expect("an address")
+    }
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
         let _ended = self.0.kill();
@@ -96,22 +108,20 @@ async fn what_the_compose_file_gives_to_its_nodes_starts_them() {
     let names: Vec<&str> = services.lines().filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':')).collect();
     let names: Vec<&str> = names.into_iter().filter(|name| !name.starts_with(' ') && *name != "database").collect();
     assert_eq!(names, ["a", "b", "c"]);
-    let (folder, mut nodes, mut addresses) = (tempfile::tempdir().expect("a folder"), Vec::new(), Vec::new());
+    // Each takes a free port by itself: one that was free a moment ago may be another test's by now.
+    given.insert("POSTHASTE_LISTEN".to_owned(), "127.0.0.1:0".to_owned());
+    let (folder, mut nodes) = (tempfile::tempdir().expect("a folder"), Vec::new());
     for name in names {
         let service = below(&services, name).1.join("\n");
         assert!(service.contains("<<: *node"), "{service}");
         let ports = words(below(&service, "ports").0);
         assert!(ports[0].ends_with(":8400"), "{ports:?}");
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
-        drop(listener);
-        given.insert("POSTHASTE_LISTEN".to_owned(), address.to_string());
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]).current_dir(folder.path()).env_clear().envs(&given);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         nodes.push(Node(child.expect("it starts")));
-        addresses.push(address);
     }
+    let addresses: Vec<SocketAddr> = nodes.iter_mut().map(Node::address).collect();
     let healthy = format!("http://{}", addresses[0]);
     for address in addresses {
         let api = Api::new(address, PLATFORM_KEY);

@@ -20,7 +20,7 @@ pub(crate) const ENCRYPTION_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc
 /// Set to `postgres`, servers keep everything in a database of their own there, and not in a folder.
 const STORE: &str = "POSTHASTE_TESTS_STORE";
 /// What a server prints on stdout once it is ready.
-const READY: &str = "listening on http://";
+pub(crate) const READY: &str = "listening on http://";
 /// For a start on a machine that does much else.
 const START_MAX: Duration = Duration::from_secs(60);
 /// For an end that was asked for.

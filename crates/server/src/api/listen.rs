@@ -186,8 +186,9 @@ fn check_here(api: &Api, webhook: &Webhook) -> Result<(), Problem> {
     if api.carrier.serves(webhook) {
         return Ok(());
     }
-    let detail = "Another node sends this webhook's requests, and only there they can be carried to you. Connect to that \
-                  one, or start without `webhook`: a new one is placed at the node that you are connected to.";
+    let detail = "Another node sends this webhook's requests, or did until it died some seconds ago, and only there they can be \
+                  carried to you. Connect to that one, or start without `webhook`: a new one is placed at the node that \
+                  you are connected to.";
     Err(Problem::conflict("carried_elsewhere", detail))
 }
 

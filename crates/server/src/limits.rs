@@ -124,18 +124,17 @@ impl EventRates {
         if even_at.len() >= REMEMBERED_MAX {
             even_at.retain(|_, at| *at > now);
         }
-        let cost = |number| cost(number, rate);
         // A clock that stepped back must not keep anybody waiting for more than a batch's worth.
-        let ahead = even_at.get(&account).map_or(Duration::ZERO, |at| at.since(now)).min(AHEAD + cost(1_000));
+        let ahead = even_at.get(&account).map_or(Duration::ZERO, |at| at.since(now)).min(AHEAD + cost(1_000, rate));
         let left = |ahead: Duration, wait| {
             let spare = AHEAD.saturating_sub(ahead).as_micros() * u128::from(rate) / 1_000_000;
             let left = u32::try_from(spare).unwrap_or(u32::MAX);
             Left { name: "events", quota: rate, window: AHEAD, left, wait }
         };
-        if ahead + cost(1) > AHEAD {
-            return Err(Left { left: 0, ..left(ahead, (ahead + cost(1)).saturating_sub(AHEAD)) });
+        if ahead + cost(1, rate) > AHEAD {
+            return Err(Left { left: 0, ..left(ahead, (ahead + cost(1, rate)).saturating_sub(AHEAD)) });
         }
-        let ahead = ahead + cost(number as u64);
+        let ahead = ahead + cost(number as u64, rate);
         even_at.insert(account, now.plus(ahead));
         Ok(left(ahead, Duration::ZERO))
     }

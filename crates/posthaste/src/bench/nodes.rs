@@ -201,10 +201,7 @@ async fn of_nodes(plan: &Plan<'_>, number: usize) -> Result<Nodes, Failed> {
 
     let per_event = |spent: f64| spent / answered.max(1) as f64;
     let node_cpu_us = per_event((cpu_of(&nodes)? - cpu).as_micros() as f64);
-    let database_cpu_us = match (database_cpu, self::database_cpu(&scratch).await?) {
-        (Some(before), Some(after)) => Some(per_event(after.saturating_sub(before).as_micros() as f64)),
-        _ => None,
-    };
+    let database_cpu_us = database_cpu_per_event(database_cpu, &scratch, answered).await?;
     tokio::time::sleep(COUNTED_WITHIN).await;
     let after = scratch.counts().await?;
     for node in nodes {
@@ -292,6 +289,17 @@ pub(super) async fn database_cpu(scratch: &Scratch) -> Result<Option<Duration>, 
         }
     }
     Ok(sum)
+}
+
+/// The processor time that the server's processes have taken for an event since they had taken `before`, in microseconds.
+pub(super) async fn database_cpu_per_event(
+    before: Option<Duration>,
+    scratch: &Scratch,
+    events: u64,
+) -> Result<Option<f64>, Failed> {
+    let after = database_cpu(scratch).await?;
+    let spent = before.zip(after).map(|(before, after)| after.saturating_sub(before).as_micros() as f64);
+    Ok(spent.map(|spent| spent / events.max(1) as f64))
 }
 
 /// The processor time of a process, its threads' included.

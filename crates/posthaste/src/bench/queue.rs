@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::load::{Connection, Target, flat_out};
-use super::nodes::{Plan, arrive, database_cpu, name, receiver};
+use super::nodes::{Plan, arrive, database_cpu, database_cpu_per_event, name, receiver};
 use super::{Failed, bare, event};
 
 /// Connections that put jobs into the queue, and as many again that claim them.
@@ -84,10 +84,7 @@ pub(super) async fn under_the_load(plan: &Plan<'_>) -> Result<Queue, Failed> {
     let answered = flat_out(&target, plan.connections, plan.during, move |n| event(&samples, n)).await?.answered;
     arrive(&arrived, answered).await?;
     let took = start.elapsed();
-    let database_cpu_us = match (cpu, database_cpu(&scratch).await?) {
-        (Some(before), Some(after)) => Some(after.saturating_sub(before).as_micros() as f64 / answered.max(1) as f64),
-        _ => None,
-    };
+    let database_cpu_us = database_cpu_per_event(cpu, &scratch, answered).await?;
     workers.shutdown().await;
     scratch.drop().await?;
     Ok(Queue { per_second: answered as f64 / took.as_secs_f64(), database_cpu_us })

@@ -3,6 +3,7 @@
 //! An event's day is that of its key. Whatever comes of it, later attempts and replays too, is kept with it.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use domain::id::{EVENT_RESIDUE_BITS, EventId};
 use domain::time::Timestamp;
@@ -31,8 +32,12 @@ impl Day {
         Self(at.0.div_euclid(DAY))
     }
 
-    /// The first key of the day.
-    pub(super) const fn first_key(self) -> i64 {
+    /// The keys of the day.
+    pub(super) const fn keys(self) -> Range<i64> {
+        self.first_key()..Self(self.0 + 1).first_key()
+    }
+
+    const fn first_key(self) -> i64 {
         EventId::first_at(self.0 * DAY).0 as i64
     }
 
@@ -84,7 +89,7 @@ async fn make(link: &Link, day: Day) -> Result<(), Fault> {
     link.batch(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})")).await?;
     for table in DAILY {
         let key = if table == "events" { "key" } else { "event" };
-        let (name, from, until) = (format!("{table}_{}", day.0), day.first_key(), Day(day.0 + 1).first_key());
+        let (name, Range { start: from, end: until }) = (format!("{table}_{}", day.0), day.keys());
         if there(link, &name).await? {
             continue;
         }

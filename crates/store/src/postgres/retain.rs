@@ -111,8 +111,8 @@ pub(super) async fn drop_day(link: &Link, day: Day, until: Timestamp) -> Result<
 
 /// How many events a day has.
 async fn count(link: &Link, day: Day) -> Result<u64, Fault> {
-    let (from, end) = (day.first_key(), Day(day.0 + 1).first_key());
-    let row = link.row("SELECT count(*) FROM events WHERE key >= $1 AND key < $2", &[&from, &end]).await?;
+    let keys = day.keys();
+    let row = link.row("SELECT count(*) FROM events WHERE key >= $1 AND key < $2", &[&keys.start, &keys.end]).await?;
     Ok(row.map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()))
 }
 
@@ -127,7 +127,7 @@ async fn drop_locked(link: &Link, day: Day, since: i64) -> Result<bool, Fault> {
     ))
     .await?;
     // What was under way is committed now, and nothing more comes.
-    if feed::was_replayed(link, since, day.first_key()..Day(day.0 + 1).first_key()).await? {
+    if feed::was_replayed(link, since, day.keys()).await? {
         return Ok(false);
     }
     let drop =
@@ -140,12 +140,12 @@ async fn drop_locked(link: &Link, day: Day, since: i64) -> Result<bool, Fault> {
 
 /// Whether something of a day is unfinished, or ended after `until`.
 async fn must_stay(link: &Link, day: Day, until: Timestamp) -> Result<bool, Fault> {
-    let (from, end) = (day.first_key(), Day(day.0 + 1).first_key());
+    let keys = day.keys();
     let stays = link
         .row(
             "SELECT EXISTS (SELECT FROM hot WHERE event >= $1 AND event < $2)
                  OR EXISTS (SELECT FROM deliveries WHERE event >= $1 AND event < $2 AND ended_at >= $3)",
-            &[&from, &end, &until.0],
+            &[&keys.start, &keys.end, &until.0],
         )
         .await?;
     Ok(stays.is_none_or(|row| row.get(0)))

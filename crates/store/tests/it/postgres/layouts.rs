@@ -11,10 +11,9 @@ use domain::store::{AcceptError, Accepted, Change, ChangeError, Changed, Deliver
 use domain::time::{Clock as _, Timestamp};
 use domain::webhook::Webhook;
 use store::conformance::ManualClock;
-use store::conformance::cluster::Cluster;
 use store::postgres::{Address, OpenError, migrate};
 
-use super::support::{Node, eventually, settlement};
+use super::support::{Base, Node, eventually, settlement};
 
 /// What layout 3 has other keys for, and the columns of it that layouts 1 and 2 had, as they had them.
 const TABLES: [(&str, &str); 7] = [
@@ -30,18 +29,7 @@ const TABLES: [(&str, &str); 7] = [
     ("idempotency", "key, request, at, event, lead, deliveries, answer, crc"),
 ];
 
-/// A database of its own.
-struct Base(String);
-
 impl Base {
-    fn new() -> Self {
-        Self(Cluster::shared().database())
-    }
-
-    fn sql(&self, sql: &str) -> String {
-        Cluster::shared().run_sql(self.0.rsplit('/').next().expect("a name"), sql)
-    }
-
     async fn bring_up(&self, now: Timestamp) -> Result<(), OpenError> {
         migrate(&Address::parse(&self.0).expect("an address"), now).await
     }

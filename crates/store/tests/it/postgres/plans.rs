@@ -18,15 +18,18 @@ use store::conformance::cluster::Cluster;
 
 use super::support::{Node, eventually, settlement};
 
+/// With these the server logs the plan of every statement.
+const EXPLAINED: [&str; 3] = [
+    "session_preload_libraries = 'auto_explain'",
+    "auto_explain.log_min_duration = 0",
+    "auto_explain.log_analyze = off",
+];
+
 /// A million deliveries wait, and much has happened in accounts that are followed; no statement of acceptance, settling, loading or
 /// following reads more than it is about.
 #[tokio::test(flavor = "multi_thread")]
 async fn hot_statements_go_by_indexes() {
-    let cluster = Cluster::start(&[
-        "session_preload_libraries = 'auto_explain'",
-        "auto_explain.log_min_duration = 0",
-        "auto_explain.log_analyze = off",
-    ]);
+    let cluster = Cluster::start(&EXPLAINED);
     let (database, clock) = (cluster.database(), ManualClock::default());
     let name = database.rsplit('/').next().expect("a name").to_owned();
     let node = Node::start(&database, &clock).await;
@@ -84,11 +87,7 @@ async fn hot_statements_go_by_indexes() {
 /// that many accounts have filled.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_an_account_go_by_keys_that_begin_with_it() {
-    let cluster = Cluster::start(&[
-        "session_preload_libraries = 'auto_explain'",
-        "auto_explain.log_min_duration = 0",
-        "auto_explain.log_analyze = off",
-    ]);
+    let cluster = Cluster::start(&EXPLAINED);
     let (database, clock) = (cluster.database(), ManualClock::default());
     let name = database.rsplit('/').next().expect("a name").to_owned();
     let node = Node::keeping(&database, &clock, Some(Duration::from_secs(3_600)), None).await;

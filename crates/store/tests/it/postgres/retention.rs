@@ -15,9 +15,8 @@ use domain::stats::{HOURS_KEPT, MINUTES_KEPT, StatsQuery, Step, Subjects, Window
 use domain::store::{Change, Store as _};
 use domain::time::Clock as _;
 use store::conformance::ManualClock;
-use store::conformance::cluster::Cluster;
 
-use super::support::{Node, eventually, retry, settlement};
+use super::support::{Base, Node, eventually, retry, settlement};
 
 const HOUR: i64 = 3_600_000_000;
 const DAY: i64 = 24 * HOUR;
@@ -26,18 +25,7 @@ const fn hours(hours: u64) -> Duration {
     Duration::from_secs(hours * 3_600)
 }
 
-/// A database of its own, and what psql says of it.
-struct Base(String);
-
 impl Base {
-    fn new() -> Self {
-        Self(Cluster::shared().database())
-    }
-
-    fn sql(&self, sql: &str) -> String {
-        Cluster::shared().run_sql(self.0.rsplit('/').next().expect("a name"), sql)
-    }
-
     /// The days that have tables, as numbers.
     fn days(&self) -> Vec<i64> {
         let sql = "SELECT substring(relname FROM 8) FROM pg_class WHERE relname ~ '^events_[0-9]+$' AND relkind = 'r' ORDER BY 1";

@@ -20,8 +20,22 @@ use domain::store::{Accepted, Change, ChangeError, Changed, Store as _, StoreErr
 use domain::time::{Clock as _, Timestamp};
 use domain::vault::Vault;
 use domain::webhook::Webhook;
+use store::conformance::cluster::Cluster;
 use store::conformance::{ManualClock, Told};
 use store::postgres::{Address, Limits, PostgresStore, Settings};
+
+/// A database of its own, by its address, and what psql says of it.
+pub(crate) struct Base(pub(crate) String);
+
+impl Base {
+    pub(crate) fn new() -> Self {
+        Self(Cluster::shared().database())
+    }
+
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        Cluster::shared().run_sql(self.0.rsplit('/').next().expect("a name"), sql)
+    }
+}
 
 /// For what comes by itself.
 const WITHIN: Duration = Duration::from_secs(60);

@@ -282,6 +282,8 @@ impl Engine {
     /// Undoes the transaction. A connection that cannot even do that is let go.
     pub(super) async fn rollback(&mut self) {
         self.staged = Staged::default();
+        // A mark that it was to write is not there.
+        self.stamps.reload(0);
         let Some(link) = self.link.clone() else { return };
         if link.batch("ROLLBACK").await.is_err() {
             self.disconnect();

@@ -106,7 +106,7 @@ impl Stamps {
         }
     }
 
-    /// The mark as the store has it: nothing beyond it counts as reserved.
+    /// The mark as the store has it, 0 where nobody has looked: nothing beyond it counts as reserved.
     pub(crate) const fn reload(&mut self, reserved: i64) {
         self.reserved = reserved;
     }

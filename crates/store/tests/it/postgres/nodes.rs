@@ -101,11 +101,13 @@ async fn a_transaction_of_which_a_part_fails_leaves_nothing() {
         assert!(matches!(refused, Err(AcceptError::Store(_))), "{refused:?}");
         assert_eq!(number("SELECT count(*) FROM events"), accepted, "an event without its delivery would be lost");
         cluster.run_sql(name, "ALTER TABLE hot DROP CONSTRAINT none");
-        node.accept().await;
+        let at = node.accept().await.timestamp;
         assert_eq!(
             (number("SELECT count(*) FROM events"), number("SELECT count(*) FROM hot")),
             (accepted + 1, accepted + 1)
         );
+        let behind = number(&format!("SELECT count(*) FROM slots WHERE reserved > {}", at.0));
+        assert_eq!(behind, 1, "timestamps that were given could be given again after a crash");
     }
     node.store.stop().await;
 }

@@ -1,5 +1,6 @@
 //! The stores behind [`domain::store::Store`]: where everything is kept that must not be lost.
 
+mod accepting;
 mod batch;
 pub mod conformance;
 mod figures;

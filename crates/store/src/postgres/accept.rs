@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use domain::attempt::Reason;
 use domain::directory::Directory;
-use domain::event::{Event, NewEvent, fan_out};
+use domain::event::{Event, NewEvent};
 use domain::id::DeliveryId;
 use domain::shard::Shard;
-use domain::store::{AcceptError, Accepted, Fact, StoreError};
+use domain::store::{AcceptError, Fact, StoreError};
 use domain::time::Timestamp;
 
 use super::connection::Link;
@@ -17,6 +17,7 @@ use super::fault::Fault;
 use super::hot::Waiting;
 use super::idempotency::{Answers, Found, Kept};
 use super::{directory, event_types, idempotency};
+use crate::accepting;
 use crate::batch::Answered;
 use crate::rows::damaged::Damaged;
 use crate::rows::delivery::{DeliveryRow, State};
@@ -124,33 +125,25 @@ impl Engine {
             if let Some(key) = &new.idempotency {
                 // One of this very batch may have been first.
                 let known = match before.get(&key.key) {
-                    Some((request, ..)) if *request != key.request => Ok(Found::OtherRequest),
-                    Some((_, stamp, deliveries)) => Ok(Found::Same(Kept::Event(*stamp, *deliveries))),
-                    None => Ok(Found::New),
+                    Some((request, ..)) if *request != key.request => Found::OtherRequest,
+                    Some((_, stamp, deliveries)) => Found::Same(Kept::Event(*stamp, *deliveries)),
+                    None => Found::New,
                 };
                 let kept = found.next().unwrap_or(Ok(Found::New));
-                match if matches!(known, Ok(Found::New)) { kept } else { known } {
-                    Ok(Found::New) => {}
-                    Err(damaged) => {
-                        answers.push(Err(StoreError::from(damaged).into()));
-                        continue;
-                    }
-                    Ok(Found::Same(Kept::Event(stamp, deliveries))) => {
-                        answers.push(Ok(accepted(stamp, deliveries, true)));
-                        continue;
-                    }
-                    // The request's hash covers the route, so a change is never the same request as an event.
-                    Ok(Found::OtherRequest | Found::Same(Kept::Answer(_))) => {
-                        answers.push(Err(AcceptError::OtherRequest));
-                        continue;
-                    }
+                let before = match if matches!(known, Found::New) { kept } else { Ok(known) } {
+                    Err(damaged) => Some(Err(StoreError::from(damaged).into())),
+                    Ok(found) => accepting::before(&found),
+                };
+                if let Some(answer) = before {
+                    answers.push(answer);
+                    continue;
                 }
             }
             if new.only_repeated {
                 answers.push(Err(AcceptError::NotRepeated));
                 continue;
             }
-            let Some(targets) = targets(&directory, new) else {
+            let Some(targets) = accepting::targets(&directory, new) else {
                 answers.push(Err(AcceptError::Gone));
                 continue;
             };
@@ -160,7 +153,7 @@ impl Engine {
                 written.keys.event(key, now, stamp, deliveries);
                 before.insert(key.key, (key.request, stamp, deliveries));
             }
-            answers.push(Ok(accepted(stamp, deliveries, false)));
+            answers.push(Ok(accepting::accepted(stamp, deliveries, false)));
         }
         Ok((answers, written))
     }
@@ -177,17 +170,7 @@ impl Engine {
         let number = self.shared.types().number(&new.event_type);
         let number = number.ok_or_else(|| Fault::Conflict("an event's type has no number yet".to_owned()))?;
         let stamp = self.stamps.next(now, new.account);
-        let event = Arc::new(Event {
-            id: stamp.key,
-            account: new.account,
-            event_type: Arc::clone(&new.event_type),
-            timestamp: stamp.timestamp(),
-            data: new.data.clone(),
-            targets,
-            test: new.test_for.is_some(),
-            flagged: new.flagged,
-            trace: new.trace,
-        });
+        let event = accepting::event(new, stamp, targets);
         let share = (event.data.len() / event.targets.len().max(1)) as u64;
         let mut on_disk = vec![false; event.targets.len()];
         for (place, (&webhook, on_disk)) in (0u16..).zip(event.targets.iter().zip(&mut on_disk)) {
@@ -226,19 +209,4 @@ impl Engine {
         self.staged.facts.push(Fact::Accepted { event, on_disk });
         Ok(stamp)
     }
-}
-
-/// The webhooks that a new event goes to; `None` if its account or webhook is gone.
-fn targets(directory: &Directory, new: &NewEvent) -> Option<Vec<u32>> {
-    directory.account_numbered(new.account)?;
-    match new.test_for {
-        None => Some(fan_out(&new.event_type, directory.webhooks_of(new.account))),
-        Some(number) => {
-            directory.webhook_numbered(number).filter(|webhook| webhook.account == new.account).map(|_| vec![number])
-        }
-    }
-}
-
-fn accepted(stamp: Stamp, deliveries: usize, repeated: bool) -> Accepted {
-    Accepted { id: stamp.key, timestamp: stamp.timestamp(), deliveries, repeated }
 }

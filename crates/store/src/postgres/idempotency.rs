@@ -1,7 +1,6 @@
 //! What idempotency keys were answered.
 
 use domain::event::Idempotency;
-use domain::id::EventId;
 use domain::key::IDEMPOTENCY_KEPT;
 use domain::time::Timestamp;
 use domain::vault::Vault;
@@ -52,29 +51,9 @@ pub(super) async fn find(
         let (Some(key), Some(answer)) = (keys.get(place), found.get_mut(place)) else { continue };
         let columns =
             Columns { at: row.get(2), event: row.get(3), lead: row.get(4), deliveries: row.get(5), answer: row.get(6) };
-        *answer = read(&shared.vault, key, row.get(1), &columns, row.get(7));
+        *answer = columns.read(&shared.vault, key, row.get(1), row.get(7));
     }
     Ok(found)
-}
-
-fn read(
-    vault: &Vault,
-    key: &Idempotency,
-    request: &[u8],
-    columns: &Columns<'_>,
-    stored: i64,
-) -> Result<Found, Damaged> {
-    let damaged = || Damaged("answer of an idempotency key".to_owned());
-    let request: [u8; 32] = request.try_into().map_err(|_| damaged())?;
-    columns.sum(&key.key, &request).verify(stored, || "answer of an idempotency key".to_owned())?;
-    if request != key.request {
-        return Ok(Found::OtherRequest);
-    }
-    if let (Some(event), Some(lead), Some(deliveries)) = (columns.event, columns.lead, columns.deliveries) {
-        return Ok(Found::Same(Kept::Event(Stamp { key: EventId(event as u64), lead }, deliveries as usize)));
-    }
-    let plain = vault.open(&context(&key.key), columns.answer.ok_or_else(damaged)?)?;
-    Ok(Found::Same(Kept::Answer(plain.to_vec())))
 }
 
 /// What keys are answered, as arrays.

@@ -1,6 +1,11 @@
 //! What idempotency keys were answered, as every store keeps it.
 
+use domain::event::Idempotency;
+use domain::id::EventId;
+use domain::vault::Vault;
+
 use super::checksum::Checksum;
+use super::damaged::Damaged;
 use super::stamps::Stamp;
 
 /// What a key was answered.
@@ -33,6 +38,24 @@ pub(crate) struct Columns<'a> {
 }
 
 impl Columns<'_> {
+    /// What a row of a key says to a request that comes with it: `request` and `sum` are the row's own.
+    ///
+    /// # Errors
+    /// [`Damaged`]: its checksum does not fit, or it cannot be opened.
+    pub(crate) fn read(&self, vault: &Vault, key: &Idempotency, request: &[u8], sum: i64) -> Result<Found, Damaged> {
+        let damaged = || Damaged("answer of an idempotency key".to_owned());
+        let request: [u8; 32] = request.try_into().map_err(|_| damaged())?;
+        self.sum(&key.key, &request).verify(sum, || "answer of an idempotency key".to_owned())?;
+        if request != key.request {
+            return Ok(Found::OtherRequest);
+        }
+        if let (Some(event), Some(lead), Some(deliveries)) = (self.event, self.lead, self.deliveries) {
+            return Ok(Found::Same(Kept::Event(Stamp { key: EventId(event as u64), lead }, deliveries as usize)));
+        }
+        let plain = vault.open(&context(&key.key), self.answer.ok_or_else(damaged)?)?;
+        Ok(Found::Same(Kept::Answer(plain.to_vec())))
+    }
+
     /// The checksum of the row of this key and request.
     pub(crate) fn sum(&self, key: &[u8; 32], request: &[u8; 32]) -> Checksum {
         let or = |number: Option<i64>| number.unwrap_or(i64::MIN);

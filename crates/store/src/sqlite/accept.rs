@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use domain::attempt::Reason;
 use domain::delivery::Due;
-use domain::directory::Directory;
-use domain::event::{Event, NewEvent, fan_out};
-use domain::id::{DeliveryId, EventId};
+use domain::event::NewEvent;
+use domain::id::DeliveryId;
 use domain::store::{AcceptError, Accepted, Fact, StoreError};
 use domain::time::Timestamp;
 use rusqlite::CachedStatement;
@@ -16,9 +15,8 @@ use super::deliveries::DeliveryRow;
 use super::engine::{Engine, fresh_delivery};
 use super::fault::Fault;
 use super::fresh::FreshDelivery;
-use super::idempotency::{self, Found, Kept};
-use super::stamps::Stamp;
-use super::{deliveries, due, event_types, events, marks, sizes};
+use super::{deliveries, due, event_types, events, idempotency, marks, sizes};
+use crate::accepting;
 
 /// How many of the oldest deliveries without a row get theirs in one transaction, when they are too far behind.
 const SPILLED_AT_ONCE: usize = 512;
@@ -31,12 +29,6 @@ struct Statements<'c> {
     delivery: deliveries::Insert<'c>,
     due: CachedStatement<'c>,
     idempotency: CachedStatement<'c>,
-}
-
-/// Where a new event goes, or why it does not.
-enum Targets {
-    Gone,
-    These(Vec<u32>),
 }
 
 impl Engine {
@@ -58,33 +50,20 @@ impl Engine {
         let mut answers = Vec::with_capacity(new.len());
         for new in new {
             if let Some(key) = &new.idempotency {
-                match idempotency::find(conn, &shared.vault, key, now) {
-                    Err(Fault::Damaged(row)) => {
-                        answers.push(Err(Fault::Damaged(row).into()));
-                        continue;
-                    }
-                    Err(fault) => return Err(fault),
-                    Ok(Found::New) => {}
-                    Ok(Found::OtherRequest) => {
-                        answers.push(Err(AcceptError::OtherRequest));
-                        continue;
-                    }
-                    Ok(Found::Same(Kept::Event(stamp, deliveries))) => {
-                        answers.push(Ok(accepted(stamp, deliveries, true)));
-                        continue;
-                    }
-                    Ok(Found::Same(Kept::Answer(_))) => {
-                        // The request's hash covers the route, so a change is never the same request as an event.
-                        answers.push(Err(AcceptError::OtherRequest));
-                        continue;
-                    }
+                let before = match idempotency::find(conn, &shared.vault, key, now) {
+                    Err(Fault::Damaged(row)) => Some(Err(Fault::Damaged(row).into())),
+                    found => accepting::before(&found?),
+                };
+                if let Some(answer) = before {
+                    answers.push(answer);
+                    continue;
                 }
             }
             if new.only_repeated {
                 answers.push(Err(AcceptError::NotRepeated));
                 continue;
             }
-            let Targets::These(targets) = targets(&directory, new) else {
+            let Some(targets) = accepting::targets(&directory, new) else {
                 answers.push(Err(AcceptError::Gone));
                 continue;
             };
@@ -99,17 +78,7 @@ impl Engine {
             };
             let stamp = stamps.next(now, new.account);
             *turn += 1;
-            let event = Arc::new(Event {
-                id: stamp.key,
-                account: new.account,
-                event_type: Arc::clone(&new.event_type),
-                timestamp: stamp.timestamp(),
-                data: new.data.clone(),
-                targets,
-                test: new.test_for.is_some(),
-                flagged: new.flagged,
-                trace: new.trace,
-            });
+            let event = accepting::event(new, stamp, targets);
             *staged.sizes.entry(event.account).or_default() += sizes::of_event(event.data.len(), event.targets.len());
             events::insert(&mut statements.event, &event, event_type, stamp.lead, buffer)?;
             staged.events += 1;
@@ -140,7 +109,7 @@ impl Engine {
                 idempotency::put_event(&mut statements.idempotency, key, now, stamp, event.targets.len())?;
             }
             staged.last_given = Some(staged.last_given.map_or(event.timestamp, |last| last.max(event.timestamp)));
-            answers.push(Ok(accepted(stamp, event.targets.len(), false)));
+            answers.push(Ok(accepting::accepted(stamp, event.targets.len(), false)));
             staged.facts.push(Fact::Accepted { event, on_disk });
         }
         Ok(answers)
@@ -213,21 +182,4 @@ pub(super) fn write_waiting(
 /// Why a delivery without a row is tried.
 pub(super) const fn first(delivery: &FreshDelivery) -> Reason {
     if delivery.test { Reason::Test } else { Reason::First }
-}
-
-fn targets(directory: &Directory, new: &NewEvent) -> Targets {
-    if directory.account_numbered(new.account).is_none() {
-        return Targets::Gone;
-    }
-    match new.test_for {
-        None => Targets::These(fan_out(&new.event_type, directory.webhooks_of(new.account))),
-        Some(number) => match directory.webhook_numbered(number) {
-            Some(webhook) if webhook.account == new.account => Targets::These(vec![number]),
-            Some(_) | None => Targets::Gone,
-        },
-    }
-}
-
-fn accepted(stamp: Stamp, deliveries: usize, repeated: bool) -> Accepted {
-    Accepted { id: EventId(stamp.key.0), timestamp: stamp.timestamp(), deliveries, repeated }
 }

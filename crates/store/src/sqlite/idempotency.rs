@@ -1,7 +1,6 @@
 //! What idempotency keys were answered: with an event, or with bytes that are sealed, since they may hold a secret.
 
 use domain::event::Idempotency;
-use domain::id::EventId;
 use domain::key::IDEMPOTENCY_KEPT;
 use domain::time::Timestamp;
 use domain::vault::Vault;
@@ -26,7 +25,6 @@ pub(super) fn find(
     let mut rows = statement.query(params![&idempotency.key[..], now.minus(IDEMPOTENCY_KEPT).0])?;
     let Some(row) = rows.next()? else { return Ok(Found::New) };
     let damaged = || Fault::Damaged("answer of an idempotency key".to_owned());
-    let request: [u8; 32] = row.get(0)?;
     let columns = Columns {
         at: row.get(1)?,
         event: row.get(2)?,
@@ -34,15 +32,8 @@ pub(super) fn find(
         deliveries: row.get(4)?,
         answer: row.get_ref(5)?.as_blob_or_null().map_err(|_| damaged())?,
     };
-    columns.sum(&idempotency.key, &request).verify(row.get(6)?, || "answer of an idempotency key".to_owned())?;
-    if request != idempotency.request {
-        return Ok(Found::OtherRequest);
-    }
-    if let (Some(event), Some(lead), Some(deliveries)) = (columns.event, columns.lead, columns.deliveries) {
-        return Ok(Found::Same(Kept::Event(Stamp { key: EventId(event as u64), lead }, deliveries as usize)));
-    }
-    let plain = vault.open(&context(&idempotency.key), columns.answer.ok_or_else(damaged)?)?;
-    Ok(Found::Same(Kept::Answer(plain.to_vec())))
+    let request = row.get_ref(0)?.as_blob().map_err(|_| damaged())?;
+    Ok(columns.read(vault, idempotency, request, row.get(6)?)?)
 }
 
 /// The statement for [`put_event`] and [`put_answer`].

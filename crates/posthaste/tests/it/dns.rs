@@ -199,6 +199,13 @@ impl Dns {
     }
 }
 
+/// The name that a message asks for, and a sound reply to it with an address of each kind; `None` if it is no question.
+pub(crate) fn reply_of_addresses(message: &[u8]) -> Option<(String, Vec<u8>)> {
+    let question = Question::read(message)?;
+    let reply = question.answer(&addresses("127.0.0.2 ::1"), 60, 0, false);
+    Some((question.name, reply))
+}
+
 /// A question, and what of it goes into the answer.
 #[derive(Debug, Clone)]
 struct Question {

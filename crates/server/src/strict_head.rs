@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::framing::Framing;
+use crate::framing::{Fault, Framing};
 
 /// How long a head may take from its first byte.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -17,13 +17,14 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const IDLE_TIME: Duration = Duration::from_secs(75);
 /// What the parser's own refusal, which has no body, is replaced by: a status line, and this.
 const REFUSAL: &str = concat!(
-    r#"{"type":"urn:posthaste:problem:http_invalid","title":"Refused","status":STATUS,"detail":"The request's head is not "#,
-    r#"valid HTTP, is too large, or could be read in two ways. The connection is closed.","code":"http_invalid","#,
-    r#""request_id":"req_unread"}"#
+    r#"{"type":"urn:posthaste:problem:http_invalid","title":"Refused","status":STATUS,"detail":"DETAIL The connection is "#,
+    r#"closed.","code":"http_invalid","request_id":"req_unread"}"#
 );
+/// What there is to say of what the parser refused by itself.
+const UNKNOWN: &str = "The request's head is not valid HTTP, is too large, or could be read in two ways.";
 
 /// The problem document that goes out in place of a refusal of the parser, with its head; `None` for any other bytes.
-fn refusal(bytes: &[u8]) -> Option<Vec<u8>> {
+fn refusal(bytes: &[u8], fault: Option<Fault>) -> Option<Vec<u8>> {
     if !bytes.starts_with(b"HTTP/1.1 4") && !bytes.starts_with(b"HTTP/1.1 5") {
         return None;
     }
@@ -35,7 +36,7 @@ fn refusal(bytes: &[u8]) -> Option<Vec<u8>> {
     if !is_bare {
         return None;
     }
-    let body = REFUSAL.replace("STATUS", status);
+    let body = REFUSAL.replace("STATUS", status).replace("DETAIL", fault.map_or(UNKNOWN, Fault::detail));
     let head = format!(
         "HTTP/1.1 {status} Refused\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
@@ -86,7 +87,7 @@ impl<S> StrictHead<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for StrictHead<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.framing.is_refused() {
+        if this.framing.fault().is_some() {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -99,11 +100,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictHead<S> {
         }
         this.moved = Instant::now();
         this.silent = false;
-        if let Err(at) = this.framing.follow(&buf.filled()[before..]) {
+        if let Err(refused) = this.framing.follow(&buf.filled()[before..]) {
             // A byte that no head may hold takes the place of the offending one: the parser answers 400 and closes.
-            buf.filled_mut()[before + at] = 0;
-            buf.set_filled(before + at + 1);
-            this.framing.refuse();
+            let at = before + refused.at;
+            buf.filled_mut()[at] = 0;
+            buf.set_filled(at + 1);
         }
         this.head_since = this.framing.in_head().then(|| this.head_since.unwrap_or(this.moved));
         Poll::Ready(Ok(()))
@@ -113,7 +114,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictHead<S> {
 impl<S: AsyncWrite + Unpin> StrictHead<S> {
     /// Takes the parser's own refusal, to write a better one.
     fn takes_refusal(&mut self, bytes: &[u8]) -> bool {
-        match refusal(bytes) {
+        match refusal(bytes, self.framing.fault()) {
             Some(farewell) => {
                 self.farewell = farewell;
                 true
@@ -224,7 +225,7 @@ mod tests {
     async fn a_connection_may_rest_between_requests_and_not_for_ever() {
         let (mut client, server) = duplex(1024);
         let mut stream = StrictHead::new(server);
-        let request = b"GET / HTTP/1.1\r\n\r\n";
+        let request = b"GET / HTTP/1.0\r\n\r\n";
         client.write_all(request).await.expect("room");
         let mut first = [0; 18];
         stream.read_exact(&mut first).await.expect("a request");

@@ -125,6 +125,38 @@ async fn what_could_be_read_in_two_ways_is_refused_and_the_connection_closed() {
     assert_eq!(events, 0, "nothing was accepted");
 }
 
+/// RFC 9112, section 3.2, whatever is asked for; of two hosts one may have been meant by who looked before.
+#[tokio::test]
+async fn a_request_that_does_not_name_its_host_once_is_refused_and_told_why() {
+    let served = serve().await;
+    let head = |path: &str, version: &str, hosts: &str| {
+        format!("GET {path} HTTP/{version}\r\n{hosts}Authorization: Bearer {PLATFORM}\r\n")
+    };
+    let second = "GET /version HTTP/1.1\r\nHost: x\r\n\r\n";
+    for path in ["/livez", "/readyz", "/", "/metrics", "/v1/accounts", "/v1/accounts/default/stream", "/nowhere"] {
+        for (version, hosts, said) in [
+            ("1.1", "", "The header Host is missing"),
+            ("1.1", "Host: x\r\nhost: x\r\n", "The header Host is there more than once"),
+            ("1.0", "Host: x\r\nHost: y\r\n", "The header Host is there more than once"),
+        ] {
+            let request = format!("{}\r\n{second}", head(path, version, hosts));
+            let answer = served.until_closed(request.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 400 ") && answer.matches("HTTP/1.1").count() == 1, "{path}: {answer}");
+            let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+            assert!(head.contains("content-type: application/problem+json"), "{path}: {head}");
+            let body: serde_json::Value = serde_json::from_str(body).expect("a document");
+            assert_eq!(body["code"], "http_invalid", "{path}: {body}");
+            let detail = body["detail"].as_str().expect("words");
+            assert!(detail.starts_with(said) && detail.contains("send it once"), "{path}: {detail}");
+        }
+    }
+    // HTTP/1.0 had no such header.
+    for hosts in ["", "Host: x\r\n"] {
+        let answer = served.until_closed(format!("{}\r\n", head("/livez", "1.0", hosts)).as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_chunked_body_is_taken_and_is_the_connection_s_last() {
     let served = serve().await;

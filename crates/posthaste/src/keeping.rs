@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::chance;
 use crate::clock::SystemClock;
 use crate::exit::Stop;
-use crate::settings::{BadSetting, Settings};
+use crate::settings::{BadSetting, Mode, Settings};
 
 /// Bytes of the disk that are kept back for when it is full.
 const BALLAST: u64 = 64 * 1024 * 1024;
@@ -32,6 +32,26 @@ pub(crate) enum Place {
 }
 
 impl Place {
+    /// Where the settings say that everything is kept; `None` where they do not say.
+    ///
+    /// # Errors
+    /// When they name more than one place, or one that the mode does not have.
+    pub(crate) fn of(settings: &Settings, mode: Mode) -> Result<Option<Self>, BadSetting> {
+        let bad = |said: &str| {
+            let origin = settings.shown.iter().find(|shown| shown.name == "database").map(|shown| shown.origin.clone());
+            Err(BadSetting { origin, ..BadSetting::new("database", said) })
+        };
+        match (mode, &settings.data, &settings.database) {
+            (Mode::Dev, _, Some(_)) => bad("`posthaste dev` keeps everything in a directory: use `posthaste serve`"),
+            (Mode::Serve, Some(_), Some(_)) => {
+                bad("everything is kept in one place, and data names another: leave one of the two out")
+            }
+            (_, Some(data), None) => Ok(Some(Self::Directory(data.clone()))),
+            (Mode::Serve, None, Some(database)) => Ok(Some(Self::Database(Box::new(database.clone())))),
+            (_, None, None) => Ok(None),
+        }
+    }
+
     /// The directory, if it is one.
     pub(crate) fn directory(&self) -> Option<&Path> {
         match self {

@@ -105,14 +105,9 @@ pub(crate) async fn run(options: Options, console: &Console, environment: &Envir
 }
 
 async fn start(options: &Options, mut settings: Settings) -> Result<Running, Stop> {
-    if settings.database.is_some() {
-        return Err(BadSetting::new(
-            "database",
-            "`posthaste dev` keeps everything in a directory: use `posthaste serve`",
-        )
-        .into());
-    }
-    let data = settings.data.clone().ok_or_else(|| BadSetting::new("data", "say where everything is to be kept"))?;
+    let place = Place::of(&settings, Mode::Dev)?;
+    let data = place.as_ref().and_then(Place::directory).map(Path::to_owned);
+    let data = data.ok_or_else(|| BadSetting::new("data", "say where everything is to be kept"))?;
     if options.fresh {
         fresh::empty(&data)?;
     }

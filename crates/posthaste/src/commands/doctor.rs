@@ -11,8 +11,9 @@ use store::postgres::{self, Address};
 use crate::cli::Session;
 use crate::client::known::Server;
 use crate::exit::{Ended, Exit};
+use crate::keeping::Place;
 use crate::output::{Tone, visible};
-use crate::settings::{self, Mode, Typed};
+use crate::settings::{self, Mode, Settings, Typed};
 use crate::{encryption_key, wiring};
 
 /// What to look at.
@@ -48,7 +49,14 @@ impl Finding {
 }
 
 /// Looks, and ends with a failure if anything is wrong.
+///
+/// What could never be served is no finding, but a wrong command line.
 pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
+    let mode = if options.dev { Mode::Dev } else { Mode::Serve };
+    let resolved = settings::resolve(&options.typed, session.environment, mode);
+    if let Ok(settings) = &resolved {
+        Place::of(settings, mode)?;
+    }
     let mut findings = Vec::new();
     if !options.offline {
         findings.push(Finding { name: "server", found: server(session).await });
@@ -56,7 +64,10 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     }
     findings.push(Finding { name: "roots", found: roots() });
     findings.push(machine::descriptors());
-    findings.extend(settings(options, session).await);
+    match resolved {
+        Ok(settings) => findings.extend(of_settings(settings).await),
+        Err(bad) => findings.push(Finding::bad("settings", bad.to_string())),
+    }
     let bad = findings.iter().filter(|finding| finding.found.is_err()).count();
     for finding in &findings {
         say(finding, session);
@@ -116,12 +127,7 @@ fn roots() -> Result<String, String> {
     }
 }
 
-async fn settings(options: &Options, session: &Session<'_>) -> Vec<Finding> {
-    let mode = if options.dev { Mode::Dev } else { Mode::Serve };
-    let settings = match settings::resolve(&options.typed, session.environment, mode) {
-        Ok(settings) => settings,
-        Err(bad) => return vec![Finding::bad("settings", bad.to_string())],
-    };
+async fn of_settings(settings: Settings) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("settings", format!("{} are fine", settings.shown.len()))];
     findings.extend(machine::files(&settings));
     match wiring::network(&settings) {

@@ -64,16 +64,13 @@ pub(super) async fn drain(service: Service, signals: &mut Signals) -> Ended {
 
 /// Where everything is to be kept.
 fn place(settings: &Settings) -> Result<Place, BadSetting> {
-    match (&settings.data, &settings.database) {
-        (Some(data), None) => Ok(Place::Directory(data.clone())),
-        (None, Some(database)) => Ok(Place::Database(Box::new(database.clone()))),
-        (Some(_), Some(_)) => Err(BadSetting::new("database", "everything is kept in one place: leave out --data")),
-        (None, None) => Err(BadSetting::new(
+    Place::of(settings, Mode::Serve)?.ok_or_else(|| {
+        BadSetting::new(
             "data",
             "say where everything is to be kept: --data DIR, POSTHASTE_DATA or data in posthaste.toml; \
              or in PostgreSQL: --database URL",
-        )),
-    }
+        )
+    })
 }
 
 async fn start(

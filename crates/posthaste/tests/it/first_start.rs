@@ -120,6 +120,35 @@ fn a_first_start_that_fails_says_where_the_key_is_that_it_made() {
     assert!(said.contains("platform key made") && !said.contains("encryption key made"), "{said}");
 }
 
+/// A database's address that nobody answers at: it is refused before anybody asks.
+const NOWHERE: &str = "postgres://posthaste@127.0.0.1:1/x";
+
+#[test]
+fn two_places_for_everything_are_a_fault_of_usage_wherever_both_can_be_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let says = |arguments: &[&str], words: &[&str]| {
+        let (code, out, err) = run(directory.path(), arguments);
+        assert!(code == Some(2) && out.is_empty(), "{arguments:?}: {code:?} {out}{err}");
+        assert!(err.contains("Setting database: "), "{arguments:?}: {err}");
+        assert!(words.iter().all(|word| err.contains(word)), "{arguments:?}: {words:?}: {err}");
+    };
+    let both = ["--data", "data", "--database", NOWHERE];
+    for command in [&["serve"][..], &["doctor", "--offline"], &["doctor"]] {
+        says(&[command, &both].concat(), &["leave one of the two out", "given by: --database"]);
+    }
+    // The directory has a default there.
+    for command in [&["dev"][..], &["doctor", "--offline", "--dev"]] {
+        for given in [&both[..], &both[2..]] {
+            says(&[command, given].concat(), &["use `posthaste serve`", "given by: --database"]);
+        }
+    }
+    std::fs::write(directory.path().join("posthaste.toml"), "data = \"data\"").expect("a file");
+    for command in [&["serve"][..], &["doctor", "--offline"]] {
+        says(&[command, &both[2..]].concat(), &["leave one of the two out"]);
+    }
+    assert!(!directory.path().join("data").exists(), "nothing was made");
+}
+
 #[test]
 fn faults_of_usage_are_json_where_results_are() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -7,6 +7,7 @@ mod client;
 mod clock;
 mod commands;
 mod descriptors;
+mod embedded;
 mod encryption_key;
 mod exit;
 mod figures;

@@ -16,7 +16,7 @@ use crate::exit::{Ended, Exit, Stop};
 use crate::output::Console;
 use crate::settings::source::Environment;
 use crate::settings::{self, BadSetting, Mode, Settings, Typed};
-use crate::{encryption_key, private_file};
+use crate::{embedded, encryption_key, private_file};
 use manifest::Manifest;
 pub(crate) use restore::Options as RestoreOptions;
 pub(crate) use restore::run as restore;
@@ -91,6 +91,7 @@ pub(crate) async fn run(options: Options, console: &Console, environment: &Envir
         }
         (None, Some(to)) => {
             let (settings, data) = options.place.find(environment)?;
+            embedded::must_be_there(&data)?;
             let key = options.with_key.then(|| encryption_key::existing(&settings, &data)).transpose()?;
             let progress = Progress::new(console);
             let made_at = SystemClock.now().to_string();

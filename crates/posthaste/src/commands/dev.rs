@@ -38,7 +38,7 @@ use crate::settings::source::Environment;
 use crate::settings::{self, BadSetting, Mode, Settings, Typed};
 use crate::signals::Signals;
 use crate::wiring::{self, Service};
-use crate::{descriptors, encryption_key, logging, platform_key, private_file};
+use crate::{descriptors, embedded, encryption_key, logging, platform_key, private_file};
 
 use banner::Banner;
 use lines::Lines;
@@ -108,6 +108,7 @@ async fn start(options: &Options, mut settings: Settings) -> Result<Running, Sto
     let place = Place::of(&settings, Mode::Dev)?;
     let data = place.as_ref().and_then(Place::directory).map(Path::to_owned);
     let data = data.ok_or_else(|| BadSetting::new("data", "say where everything is to be kept"))?;
+    embedded::may_be_there(&data)?;
     if options.fresh {
         fresh::empty(&data)?;
     }

@@ -18,7 +18,7 @@ use crate::exit::{Ended, Exit, Stop};
 use crate::output::Console;
 use crate::settings::source::{Environment, Origin};
 use crate::settings::{self, BadSetting, Mode, Typed};
-use crate::{chance, encryption_key};
+use crate::{chance, embedded, encryption_key};
 
 /// What is moved, and where to.
 #[derive(Debug, Args)]
@@ -43,6 +43,7 @@ pub(crate) async fn run(options: Options, console: &Console, environment: &Envir
     let to = settings.database.clone().ok_or_else(|| {
         BadSetting::new("database", "say which database everything goes into: --to postgres://user@host/database")
     })?;
+    embedded::must_be_there(&from).map_err(as_typed)?;
     let key = encryption_key::existing(&settings, &from).map_err(as_typed)?.key;
     let (steps, mut told) = mpsc::unbounded_channel();
     let work = {

@@ -15,7 +15,7 @@ use crate::settings::source::Environment;
 use crate::settings::{self, BadSetting, Mode, Settings, Typed};
 use crate::signals::Signals;
 use crate::wiring::{self, Service};
-use crate::{descriptors, encryption_key, logging, platform_key, traces};
+use crate::{descriptors, embedded, encryption_key, logging, platform_key, traces};
 
 /// Keys given by hand that are shorter than this are worth a warning.
 const KEY_WISE: usize = 24;
@@ -79,6 +79,9 @@ async fn start(
     console: &Console,
     manager: &ServiceManager,
 ) -> Result<Service, Stop> {
+    if let Place::Directory(data) = place {
+        embedded::may_be_there(data)?;
+    }
     let listener = listen(settings).await?;
     let found = match place {
         Place::Directory(data) => encryption_key::find(settings, data)?,

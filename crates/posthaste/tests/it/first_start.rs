@@ -150,6 +150,56 @@ fn two_places_for_everything_are_a_fault_of_usage_wherever_both_can_be_named() {
 }
 
 #[test]
+fn what_is_wrong_with_a_data_directory_is_told_in_words_whatever_is_asked_of_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("empty")).expect("a directory");
+    std::fs::write(path("file"), "x").expect("a file");
+    let says = |arguments: &str, code: i32, words: &str| {
+        let listed: Vec<&str> = arguments.split(' ').collect();
+        let (ended, out, err) = run(folder.path(), &listed);
+        let said = format!("{out}{err}");
+        assert_eq!(ended, Some(code), "{arguments}: {said}");
+        assert!(said.contains(words), "{arguments}: {said}");
+        for foreign in ["os error", "unable to open", "database file"] {
+            assert!(!said.contains(foreign), "{arguments}: {said}");
+        }
+    };
+    for (data, words) in [
+        ("nope", "there is no directory nope: name the one"),
+        ("empty", "there is no store in empty: name the directory"),
+        ("file", "file is no directory: name the one"),
+        ("file/below", "file/below is no directory: name the one"),
+    ] {
+        for command in
+            ["backup --to copy --data", "backup --to copy --with-key --data", "keys rotate-encryption --data"]
+        {
+            says(&format!("{command} {data}"), 2, words);
+        }
+        says(&format!("migrate --to {NOWHERE} --from {data}"), 2, words);
+        says(
+            &format!("restore --data new --from {data}"),
+            1,
+            &format!("{data} is no backup: there is no manifest.json"),
+        );
+        says(&format!("backup verify {data}"), 1, &format!("{data} is no backup: there is no manifest.json"));
+    }
+    // Where a store may be made, only what is no directory is in the way.
+    for data in ["file", "file/below"] {
+        let words = format!("{data} is no directory");
+        for command in ["serve --listen 127.0.0.1:0", "dev --listen 127.0.0.1:0", "dev --fresh", "restore --from empty"]
+        {
+            says(&format!("{command} --data {data}"), 2, &words);
+        }
+        says(&format!("doctor --offline --data {data}"), 1, &words);
+    }
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).expect("the folder").flatten().map(|it| it.file_name()).collect();
+    assert_eq!(left.len(), 2, "nothing was made: {left:?}");
+    assert_eq!(std::fs::read_dir(path("empty")).expect("a directory").count(), 0);
+}
+
+#[test]
 fn faults_of_usage_are_json_where_results_are() {
     let directory = tempfile::tempdir().expect("a directory");
     for (arguments, words) in [

@@ -205,7 +205,7 @@ fn what_is_wrong_is_told_by_the_options_that_there_are() {
     let nobody = "postgres://posthaste@127.0.0.1:1/x";
     says(".", "foo", &["Setting database: ", "given by: --to"]);
     says("nope", nobody, &["there is no directory nope", "given by: --from"]);
-    says(".", nobody, &["there is no encryption.key in ."]);
+    says(".", nobody, &["there is no store in .", "given by: --from"]);
     assert!(!folder.path().join("nope").exists(), "nothing was made");
     let (code, _, err) = running::run(folder.path(), &["keys", "rotate-encryption", "--data", "nope"]);
     assert!(code == Some(2) && err.contains("there is no directory nope"), "{code:?} {err}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -90,8 +90,14 @@ impl Manifest {
     /// Reads a backup's.
     pub(super) fn read(dir: &Path) -> Result<Self, Stop> {
         let path = dir.join(FILE);
-        let text = std::fs::read(&path)
-            .map_err(|error| Stop::failure(format!("{} is no backup: {}: {error}.", dir.display(), path.display())))?;
+        let text = std::fs::read(&path).map_err(|error| {
+            let said = match error.kind() {
+                ErrorKind::NotFound | ErrorKind::NotADirectory => format!("there is no {FILE} in it"),
+                _ => format!("{}: {error}", path.display()),
+            };
+            let named = "name the directory that `posthaste backup --to` made";
+            Stop::failure(format!("{} is no backup: {said}; {named}.", dir.display()))
+        })?;
         let found: Self = serde_json::from_slice(&text)
             .map_err(|error| Stop::failure(format!("{} is damaged: {error}.", path.display())))?;
         if found.format != FORMAT {

@@ -17,7 +17,7 @@ use crate::exit::{Ended, Exit, Stop};
 use crate::output::Console;
 use crate::settings::Settings;
 use crate::settings::source::Environment;
-use crate::{chance, encryption_key, private_file};
+use crate::{chance, embedded, encryption_key, private_file};
 
 /// What to restore, and where to.
 #[derive(Debug, Args)]
@@ -70,6 +70,7 @@ fn restore(
     now: Timestamp,
     progress: &Progress,
 ) -> Result<Restored, Stop> {
+    embedded::may_be_there(data)?;
     must_be_empty(data)?;
     let manifest = super::verify(from, progress)?;
     private_file::make_directory(data).map_err(|error| failed(data, &error))?;

@@ -15,6 +15,7 @@ use outbound::Network;
 
 use super::Finding;
 use crate::clock::SystemClock;
+use crate::embedded::{self, Missing};
 use crate::settings::Settings;
 use crate::{encryption_key, figures};
 
@@ -38,15 +39,18 @@ const NAME: &str = "example.com";
 /// Everything about the data directory.
 pub(super) fn data(settings: &Settings, data: &Path) -> Vec<Finding> {
     let shown = data.display();
-    let found = match std::fs::metadata(data) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+    match embedded::look(data) {
+        Err(Missing::Directory) => {
             return vec![Finding::ok("data", format!("{shown} will be made at the first start"))];
         }
-        Err(error) => return vec![Finding::bad("data", format!("{shown}: {error}"))],
-        Ok(found) if !found.is_dir() => {
-            return vec![Finding::bad("data", format!("{shown} is no directory: name another with --data"))];
+        Err(missing @ (Missing::NotDirectory | Missing::Closed(_) | Missing::Unreadable(..))) => {
+            return vec![Finding::bad("data", missing.said(data))];
         }
+        Ok(()) | Err(Missing::Store) => {}
+    }
+    let found = match std::fs::metadata(data) {
         Ok(found) => found,
+        Err(error) => return vec![Finding::bad("data", format!("{shown}: {error}"))],
     };
     let mode = found.permissions().mode() & 0o777;
     let open = mode & 0o077 != 0;

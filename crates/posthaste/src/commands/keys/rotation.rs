@@ -16,7 +16,7 @@ use crate::exit::{Ended, Exit, Stop};
 use crate::output::Console;
 use crate::settings::source::Environment;
 use crate::settings::{BadSetting, Settings};
-use crate::{chance, encryption_key, private_file};
+use crate::{chance, embedded, encryption_key, private_file};
 
 /// Where the store is, and where the new key goes.
 #[derive(Debug, Args)]
@@ -66,6 +66,7 @@ pub(crate) async fn run(options: &Options, console: &Console, environment: &Envi
 }
 
 fn rotate(settings: &Settings, data: &Path, new_file: Option<&Path>) -> Result<Vec<(&'static str, usize)>, Stop> {
+    embedded::must_be_there(data)?;
     let old = encryption_key::existing(settings, data)?.key;
     let new = match new_file {
         Some(file) if file.exists() => encryption_key::of_file(file)?,

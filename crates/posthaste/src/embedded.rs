@@ -1,0 +1,134 @@
+//! Whether there is an embedded store where one is looked for; and if not, what is wrong there, in words.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::settings::BadSetting;
+
+/// The store's file in its directory.
+const DATABASE: &str = "posthaste.db";
+
+/// Why there is no store to work on.
+#[derive(Debug)]
+pub(crate) enum Missing {
+    /// There is nothing at the path.
+    Directory,
+    /// There is something else at the path, or above it.
+    NotDirectory,
+    /// There is a directory, without a store.
+    Store,
+    /// This may not be read.
+    Closed(PathBuf),
+    /// This cannot be read, whatever the system says of it.
+    Unreadable(PathBuf, io::Error),
+}
+
+impl Missing {
+    fn of(path: &Path, error: io::Error, absent: Self) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => absent,
+            io::ErrorKind::NotADirectory => Self::NotDirectory,
+            io::ErrorKind::PermissionDenied => Self::Closed(path.to_owned()),
+            _ => Self::Unreadable(path.to_owned(), error),
+        }
+    }
+
+    /// What is wrong with `data`, and the way out.
+    pub(crate) fn said(&self, data: &Path) -> String {
+        let data = data.display();
+        match self {
+            Self::Directory => {
+                format!("there is no directory {data}: name the one in which `posthaste serve` keeps everything")
+            }
+            Self::NotDirectory => format!("{data} is no directory: name the one in which everything is kept"),
+            Self::Store => {
+                format!("there is no store in {data}: name the directory in which `posthaste serve` keeps everything")
+            }
+            Self::Closed(path) => {
+                format!("{} may not be read by this user: run it as the one who serves the store", path.display())
+            }
+            Self::Unreadable(path, error) => format!("{} cannot be read: {error}", path.display()),
+        }
+    }
+}
+
+/// Looks whether there is a store in the directory `data`, and whether it may be read.
+///
+/// # Errors
+/// What there is in its place.
+pub(crate) fn look(data: &Path) -> Result<(), Missing> {
+    let found = std::fs::metadata(data).map_err(|error| Missing::of(data, error, Missing::Directory))?;
+    if !found.is_dir() {
+        return Err(Missing::NotDirectory);
+    }
+    let file = data.join(DATABASE);
+    match std::fs::metadata(&file) {
+        // An empty file is what a start leaves behind that was refused before it made a store.
+        Ok(store) if store.len() == 0 => return Err(Missing::Store),
+        Ok(_) => {}
+        // The directory's permissions are what keeps anybody from looking into it.
+        Err(error) => return Err(Missing::of(data, error, Missing::Store)),
+    }
+    File::open(&file).map_err(|error| Missing::of(&file, error, Missing::Store))?;
+    Ok(())
+}
+
+/// There has to be a store in `data`.
+///
+/// # Errors
+/// What is wrong there.
+pub(crate) fn must_be_there(data: &Path) -> Result<(), BadSetting> {
+    look(data).map_err(|missing| BadSetting::new("data", missing.said(data)))
+}
+
+/// There is a store in `data`, or one may be made there.
+///
+/// # Errors
+/// What is wrong there.
+pub(crate) fn may_be_there(data: &Path) -> Result<(), BadSetting> {
+    match look(data) {
+        Ok(()) | Err(Missing::Directory | Missing::Store) => Ok(()),
+        Err(missing) => Err(BadSetting::new("data", missing.said(data))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thing_in_the_place_of_a_store_has_its_words() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        let says = |words: &str, may_be_made: bool| {
+            let bad = must_be_there(&data).expect_err(words);
+            assert!(bad.name == "data" && bad.said.contains(words), "{bad}");
+            assert_eq!(may_be_there(&data).is_ok(), may_be_made, "{words}");
+        };
+        says("there is no directory", true);
+        std::fs::create_dir(&data).expect("a directory");
+        says("there is no store in", true);
+        let file = data.join(DATABASE);
+        std::fs::write(&file, "").expect("a file");
+        says("there is no store in", true);
+        std::fs::write(&file, "SQLite format 3").expect("a file");
+        assert!(must_be_there(&data).is_ok() && may_be_there(&data).is_ok());
+        std::fs::remove_dir_all(&data).expect("it goes");
+        std::fs::write(&data, "").expect("a file");
+        says("is no directory", false);
+        let below = data.join("below");
+        assert!(matches!(look(&below), Err(Missing::NotDirectory)), "a file lies above it");
+    }
+
+    #[test]
+    fn what_may_not_be_read_is_told_from_what_is_not_there() {
+        // Whoever runs the tests may perhaps read everything.
+        let (data, denied) = (Path::new("/data"), io::Error::from(io::ErrorKind::PermissionDenied));
+        let missing = Missing::of(data, denied, Missing::Directory);
+        assert!(matches!(missing, Missing::Closed(_)), "{missing:?}");
+        assert_eq!(missing.said(data), "/data may not be read by this user: run it as the one who serves the store");
+        let odd = Missing::of(data, io::Error::other("odd"), Missing::Directory);
+        assert_eq!(odd.said(data), "/data cannot be read: odd");
+    }
+}

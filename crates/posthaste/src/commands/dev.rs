@@ -164,6 +164,7 @@ async fn start(options: &Options, mut settings: Settings) -> Result<Running, Sto
         authority: authority.certificate,
         known: known::is_here(&data),
         data,
+        key_made: found.made,
     };
     Ok(Running { service, inbox, facts, client, banner })
 }

@@ -49,6 +49,11 @@ fn dev_says_what_it_does_and_does_it() {
     let again = Running::start(directory.path(), &[&DEV[..], &["--json"]].concat());
     let started = again.until(&["\"type\":\"ready\""]).join("\n");
     assert!(started.contains(&key(&banner).expect("a key")), "another key in\n{started}");
+    // Where the encryption key is kept is said by the start that makes it.
+    let file = ".posthaste/encryption.key";
+    assert!(banner.contains(&format!("Encrypted  with a key made just now: ./{file}")), "{banner}");
+    assert!(directory.path().join(file).is_file() && !started.contains(file), "{started}");
+    assert!(started.contains("\"encryption_key_made\":null"), "{started}");
     let attempts: Vec<String> = (0..4).flat_map(|_| again.until(&["\"type\":\"attempt\""])).collect();
     assert!(attempts.last().is_some_and(|line| line.contains("\"signature\":\"verified\"")), "{attempts:?}");
     let (status, _) = again.end("-TERM");

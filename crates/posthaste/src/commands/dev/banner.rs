@@ -15,6 +15,8 @@ use crate::output::{Console, Tone, span};
 pub(super) struct Banner {
     /// The data directory.
     pub(super) data: PathBuf,
+    /// Where the encryption key is, if it was made just now.
+    pub(super) key_made: Option<PathBuf>,
     /// The one-time link that signs a browser in.
     pub(super) dashboard: String,
     /// The retry schedule in force.
@@ -45,7 +47,7 @@ impl Banner {
                 "type": "started", "version": env!("CARGO_PKG_VERSION"), "data": self.data, "dashboard": self.dashboard, "api": self.api_url(),
                 "docs": self.docs_url(), "key": self.key, "retry_schedule": self.schedule,
                 "inboxes": self.boxes.iter().map(|(name, answer)| json!({"url": self.inbox_url(name), "answers": answer})).collect::<Vec<_>>(),
-                "inbox_ca": self.authority,
+                "inbox_ca": self.authority, "encryption_key_made": self.key_made,
             }));
             return;
         }
@@ -64,7 +66,11 @@ impl Banner {
             console.line(&format!("  {label:<10} {:<38} {}", self.inbox_url(name), answer.said()));
         }
         let authority = format!("its certificate's authority: curl --cacert {}", shown(&self.authority));
-        console.line(&format!("  {:<10} {authority}{}\n", "", taken(self.inbox_taken)));
+        console.line(&format!("  {:<10} {authority}{}", "", taken(self.inbox_taken)));
+        if let Some(file) = &self.key_made {
+            console.line(&format!("  {:<10} with a key made just now: {}", "Encrypted", shown(file)));
+        }
+        console.line("");
     }
 
     fn api_url(&self) -> String {

@@ -166,7 +166,9 @@ impl Client {
             return Ok(body);
         }
         let body = body.collect().await.map_err(|error| self.lost(&error.to_string()))?.to_bytes();
-        Err(problem::stop(head.status.as_u16(), &body))
+        let wait = head.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let stop = problem::stop(head.status.as_u16(), &body);
+        Err(Stop { retry_after: wait.map(Duration::from_secs), ..stop })
     }
 
     async fn start(&self, method: Method, path: &str, sending: Sending) -> Result<Response<Incoming>, Stop> {

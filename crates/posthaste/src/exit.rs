@@ -1,6 +1,7 @@
 //! How a command ends: its exit code, and what it says when it could not do its part.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The exit codes of `interfaces.md`; scripts rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,12 +79,14 @@ pub(crate) struct Stop {
     pub(crate) said: String,
     /// The problem document that the server answered with, if one did.
     pub(crate) problem: Option<serde_json::Value>,
+    /// In how long it may be otherwise, by the server's word.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Stop {
     /// Ends with `exit` and a sentence.
     pub(crate) fn new(exit: Exit, said: impl Into<String>) -> Self {
-        Self { exit, said: said.into(), problem: None }
+        Self { exit, said: said.into(), problem: None, retry_after: None }
     }
 
     /// Ends with [`Exit::Failure`] and a sentence.

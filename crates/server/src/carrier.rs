@@ -112,6 +112,11 @@ impl Carrier {
         self.holdings.as_ref().is_none_or(|held| held.epoch(shard).is_some())
     }
 
+    /// Whether the requests of any webhook are sent here.
+    pub(crate) fn serves_any(&self) -> bool {
+        self.holdings.as_ref().is_none_or(|held| !held.all().is_empty())
+    }
+
     /// Whether somebody listens at `url` here.
     pub(crate) fn is_attended(&self, url: &EndpointUrl) -> bool {
         key(url).is_some_and(|key| self.places().by_host.get(key).is_some_and(|place| place.attended))

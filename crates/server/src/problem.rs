@@ -191,6 +191,11 @@ impl Problem {
         Self { cookie: Some(cookie), ..self }
     }
 
+    /// The same problem, over in so long.
+    pub(crate) fn again_in(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
+    }
+
     /// The same problem, after which the connection is closed.
     pub(crate) fn closing(self) -> Self {
         Self { close: true, ..self }

@@ -45,7 +45,7 @@ pub(crate) fn stop(status: u16, body: &[u8]) -> Stop {
     if let (true, Some(id)) = (status >= 500, &problem.request_id) {
         let _in_memory = write!(said, "\n  The server's log has more under request id {id}.");
     }
-    Stop { exit: Exit::of_status(status), said, problem: document }
+    Stop { exit: Exit::of_status(status), said, problem: document, retry_after: None }
 }
 
 #[cfg(test)]

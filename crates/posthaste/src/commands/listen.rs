@@ -10,6 +10,7 @@ use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::cli::Session;
@@ -27,6 +28,8 @@ use carry::{Carried, Carrier};
 
 /// How long to wait before connecting again, in seconds; it doubles while the server is away.
 const AGAIN: (u64, u64) = (1, 15);
+/// The same before the first connection, while the node that the webhook was at may have died.
+const FIRST_AGAIN_MAX: u64 = 3;
 /// For how long the end waits for the temporary webhook to be taken away.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(3);
 
@@ -97,6 +100,8 @@ impl<'a> Listening<'a> {
 
     async fn run(&mut self) -> Ended {
         let mut again = AGAIN.0;
+        // Until when the first connection is tried, once it was refused in a way that may pass.
+        let mut until = None;
         loop {
             match self.connect().await {
                 Ok(streams) => {
@@ -105,6 +110,11 @@ impl<'a> Listening<'a> {
                     if self.session.console.closed() {
                         return Ok(Exit::Ok);
                     }
+                }
+                Err(stop) if self.carrier.is_none() && self.may_pass(&stop, &mut until) => {
+                    tokio::time::sleep(Duration::from_secs(again)).await;
+                    again = (again * 2).min(FIRST_AGAIN_MAX);
+                    continue;
                 }
                 // Before the first connection there is nothing to go on with: say what is wrong. So where it stays wrong.
                 Err(stop) if self.carrier.is_none() || !(stop.exit.may_pass() || is_elsewhere(&stop)) => {
@@ -120,6 +130,22 @@ impl<'a> Listening<'a> {
             tokio::time::sleep(Duration::from_secs(again)).await;
             again = (again * 2).min(AGAIN.1);
         }
+    }
+
+    /// Whether a first connection that was refused is to be tried again: the node that the webhook was at may have died, and another
+    /// takes its place when its lease ends. Says so once.
+    fn may_pass(&self, stop: &Stop, until: &mut Option<Instant>) -> bool {
+        let (true, Some(wait)) = (is_elsewhere(stop), stop.retry_after) else { return false };
+        if until.is_none() {
+            let (console, seconds) = (self.session.console, wait.as_secs());
+            if console.json() {
+                console.value(&json!({"type": "waiting", "for_s": seconds}));
+            }
+            console.talk(&format!(
+                "Another node sends these requests, or did until it died: trying for {seconds} s, until this one may have taken its place…"
+            ));
+        }
+        Instant::now() < *until.get_or_insert_with(|| Instant::now() + wait)
     }
 
     /// Opens both streams, and says so.

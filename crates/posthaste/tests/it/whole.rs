@@ -216,6 +216,8 @@ async fn what_is_listened_to_is_carried_by_the_node_that_is_listened_at() {
         for elsewhere in apis.iter().enumerate().filter(|(other, _)| *other != place).map(|(_, api)| api) {
             let reply = elsewhere.post("/v1/accounts/default/listen", &json!({"webhook": id})).await;
             assert_eq!((reply.status, &reply.json()["code"]), (409, &json!("carried_elsewhere")), "{}", reply.text());
+            // By then the lease of a node that has died has ended, and another has taken it: 15 s, and a beat.
+            assert_eq!(reply.header("retry-after"), Some("20"), "{}", reply.text());
         }
         post(&apis[(place + 1) % 3], 1).await;
         let request = tokio::time::timeout(PATIENCE, told_next(&mut stream)).await.expect("it comes");

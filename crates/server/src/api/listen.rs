@@ -97,7 +97,7 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .may_take(shape::<ListenInput>())
             .answers(200, "The stream; it does not end by itself.", Some(text("text/event-stream")))
-            .refuses(409, "The webhook that is named sends to a URL, another node sends its requests, or the account has as many webhooks as it may."),
+            .refuses(409, "The webhook that is named sends to a URL, another node sends its requests (a node that has died is replaced within `Retry-After`), or the account has as many webhooks as it may."),
         Operation::new(
             &Method::POST,
             "/v1/accounts/{account}/listen/{id}/answers",
@@ -134,6 +134,10 @@ async fn listen(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
     let alone = api.carrier.changing.lock().await;
     let (webhook, greeting) = match wanted {
         Wanted::New { webhook, events } => {
+            if !api.carrier.serves_any() {
+                // It has just come: nothing is made that would have to be deleted at once.
+                return Err(elsewhere(&api));
+            }
             let greeting = json!({
                 "id": webhook.id,
                 "name": webhook.name,
@@ -183,13 +187,17 @@ fn find(api: &Api, at: &InAccount, id: &WebhookId) -> Result<Arc<Webhook>, Probl
 
 /// Requests are carried at the node that sends them.
 fn check_here(api: &Api, webhook: &Webhook) -> Result<(), Problem> {
-    if api.carrier.serves(webhook) {
-        return Ok(());
-    }
+    if api.carrier.serves(webhook) { Ok(()) } else { Err(elsewhere(api)) }
+}
+
+fn elsewhere(api: &Api) -> Problem {
     let detail = "Another node sends this webhook's requests, or did until it died some seconds ago, and only there they can be \
                   carried to you. Connect to that one, or start without `webhook`: a new one is placed at the node that \
                   you are connected to.";
-    Err(Problem::conflict("carried_elsewhere", detail))
+    let problem = Problem::conflict("carried_elsewhere", detail);
+    // Another node that lives renews its lease: by then it is known to live.
+    let wait = api.cluster.as_ref().map(|cluster| cluster.terms()).map(|terms| terms.length + terms.renewed_every);
+    wait.into_iter().fold(problem, Problem::again_in)
 }
 
 fn not_carried() -> Problem {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::private_file;
 use crate::settings::BadSetting;
 
 /// The store's file in its directory.
@@ -46,7 +47,7 @@ impl Missing {
                 format!("there is no store in {data}: name the directory in which `posthaste serve` keeps everything")
             }
             Self::Closed(path) => {
-                format!("{} may not be read by this user: run it as the one who serves the store", path.display())
+                format!("{} may not be read by this user: run this as the one it belongs to", path.display())
             }
             Self::Unreadable(path, error) => format!("{} cannot be read: {error}", path.display()),
         }
@@ -93,6 +94,22 @@ pub(crate) fn may_be_there(data: &Path) -> Result<(), BadSetting> {
     }
 }
 
+/// Makes the directory `data`, for its owner alone, unless it is there.
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn make(data: &Path) -> Result<(), BadSetting> {
+    private_file::make_directory(data).map_err(|error| {
+        let said = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "by this user: make it, give it to this user, or name another".to_owned()
+            }
+            _ => format!("({error}): name another"),
+        };
+        BadSetting::new("data", format!("the directory {} cannot be made {said}", data.display()))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,7 +144,7 @@ mod tests {
         let (data, denied) = (Path::new("/data"), io::Error::from(io::ErrorKind::PermissionDenied));
         let missing = Missing::of(data, denied, Missing::Directory);
         assert!(matches!(missing, Missing::Closed(_)), "{missing:?}");
-        assert_eq!(missing.said(data), "/data may not be read by this user: run it as the one who serves the store");
+        assert_eq!(missing.said(data), "/data may not be read by this user: run this as the one it belongs to");
         let odd = Missing::of(data, io::Error::other("odd"), Missing::Directory);
         assert_eq!(odd.said(data), "/data cannot be read: odd");
     }

@@ -8,7 +8,7 @@ use domain::vault::Vault;
 use zeroize::Zeroizing;
 
 use crate::settings::{BadSetting, Settings};
-use crate::{chance, private_file};
+use crate::{chance, embedded, private_file};
 
 /// The file beside the data.
 const FILE: &str = "encryption.key";
@@ -145,7 +145,7 @@ fn make(data: &Path, file: &Path) -> Result<Found, BadSetting> {
         );
         return Err(BadSetting::new(SETTING, said));
     }
-    private_file::make_directory(data).map_err(|error| unusable(data, &error))?;
+    embedded::make(data)?;
     let key = new();
     match private_file::create(file, text(&key).as_bytes()) {
         Ok(()) => Ok(Found { key, made: Some(file.to_owned()) }),

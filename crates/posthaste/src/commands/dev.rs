@@ -38,7 +38,7 @@ use crate::settings::source::Environment;
 use crate::settings::{self, BadSetting, Mode, Settings, Typed};
 use crate::signals::Signals;
 use crate::wiring::{self, Service};
-use crate::{descriptors, embedded, encryption_key, logging, platform_key, private_file};
+use crate::{descriptors, embedded, encryption_key, logging, platform_key};
 
 use banner::Banner;
 use lines::Lines;
@@ -113,7 +113,7 @@ async fn start(options: &Options, mut settings: Settings) -> Result<Running, Sto
         fresh::empty(&data)?;
     }
     let unusable = |error| BadSetting::new("data", format!("{} cannot be used: {error}", data.display()));
-    private_file::make_directory(&data).map_err(unusable)?;
+    embedded::make(&data)?;
     let found = encryption_key::find(&settings, &data)?;
     let authority = authority::open(&data).map_err(unusable)?;
     settings.trust_ca.push(authority.certificate.clone());

@@ -73,7 +73,7 @@ fn restore(
     embedded::may_be_there(data)?;
     must_be_empty(data)?;
     let manifest = super::verify(from, progress)?;
-    private_file::make_directory(data).map_err(|error| failed(data, &error))?;
+    embedded::make(data)?;
     progress.start("copying");
     if manifest.has_key() && !data.join(KEY).exists() {
         let text = std::fs::read(from.join(KEY)).map_err(|error| failed(from, &error))?;

@@ -91,6 +91,9 @@ pub enum MoveError {
     /// The store was moved into another database.
     #[error("everything in {0} was moved already, into another database")]
     MovedElsewhere(PathBuf),
+    /// There is nothing to give up.
+    #[error("the database holds no move that is unfinished: nothing was taken out of it")]
+    NotUnderWay,
     /// The comparison at the end has found a difference.
     #[error("{table} differ: {from} rows here, {to} there; empty the database, and start again")]
     Differs {
@@ -162,6 +165,44 @@ pub async fn run(parts: Parts<'_>, mut told: impl FnMut(Step)) -> Result<Moved, 
     Ok(Moved { rows, resumed, already: false, left_out: source.being_erased()? })
 }
 
+/// Gives a move up that is not finished: takes out of the database all that it has carried, so that the store is served on, or moved
+/// anew. Until a move has ended nobody serves the database, and the store lacks nothing. Of a move that the store does not know any
+/// more, since it was served meanwhile, only what was cut short while it carried is taken for this store's: where everything was
+/// carried, another store may have noted that all it has is there.
+///
+/// # Errors
+/// [`MoveError`]; what was begun goes on when it is asked for again.
+pub async fn abandon(parts: Parts<'_>) -> Result<u64, MoveError> {
+    let Parts { from, to, vault, chance, now, .. } = parts;
+    let source = Source::open(from, vault, chance, now)?;
+    match postgres::look(to, None).await {
+        Err(postgres::OpenError::Unfinished) => {}
+        // Nothing is made in a database that has no tables of ours.
+        Ok(_) => return Err(MoveError::NotUnderWay),
+        // It says better what is wrong.
+        Err(_) => {}
+    }
+    let mut target = Target::open(to).await?;
+    let (progress, sealed) = match target.holds().await? {
+        Holds::Move(progress, sealed) if !progress.finished => (progress, sealed),
+        Holds::Move(..) | Holds::Nothing | Holds::Store => return Err(MoveError::NotUnderWay),
+    };
+    if !source.opens(&sealed) {
+        return Err(MoveError::To(postgres::OpenError::OtherKey));
+    }
+    match source.moved()? {
+        Marked::Begun(id) if id == progress.id => {}
+        // Everything was compared, and the end is missing. First the store is to be served again, whatever happens next.
+        Marked::All(id) if id == progress.id => source.set_moved(Marked::Begun(id))?,
+        Marked::No if progress.is_before(Source::parts()) => {}
+        Marked::No | Marked::Begun(_) | Marked::All(_) => return Err(MoveError::OtherMove),
+    }
+    let rows = progress.rows;
+    target.empty(progress).await?;
+    source.set_moved(Marked::No)?;
+    Ok(rows)
+}
+
 /// What the store says of a move that was finished.
 fn already(source: &Source) -> Result<Moved, MoveError> {
     let mut rows: BTreeMap<&'static str, u64> = BTreeMap::new();
@@ -198,7 +239,8 @@ async fn carry(
         target.put(table, page.rows, progress).await?;
         told(Step::Carried(progress.rows, all));
     }
-    Ok(())
+    // Before anything is compared, and so before the store can note that all of it is there: who gives it up has to know.
+    Ok(target.note(progress).await?)
 }
 
 /// Reads both sides in whole, and compares every row of each table; says how many each has.

@@ -1,6 +1,6 @@
 //! `posthaste migrate`: everything that an embedded store keeps, carried into PostgreSQL.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use domain::time::Clock;
@@ -11,6 +11,7 @@ use store::postgres::{self, Address};
 use store::sqlite;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 use crate::clock::SystemClock;
 use crate::commands::progress::Progress;
@@ -29,6 +30,9 @@ pub(crate) struct Options {
     /// The database: empty, or with what an earlier run has carried [default: as `posthaste serve` finds it]
     #[arg(long, value_name = "URL")]
     to: Option<String>,
+    /// Give a move up that is not finished: take out of the database what it has carried; nothing else is touched
+    #[arg(long)]
+    abandon: bool,
     /// The settings file [default: posthaste.toml, if there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -36,7 +40,7 @@ pub(crate) struct Options {
 
 /// Moves a store, or goes on with it.
 pub(crate) async fn run(options: Options, console: &Console, environment: &Environment) -> Ended {
-    let Options { from, to, config } = options;
+    let Options { from, to, abandon, config } = options;
     let mut typed = Typed { config, ..Typed::default() };
     typed.texts.extend(to.map(|url| ("database", vec![url])));
     let settings = settings::resolve(&typed, environment, Mode::Serve).map_err(as_typed)?;
@@ -45,19 +49,15 @@ pub(crate) async fn run(options: Options, console: &Console, environment: &Envir
     })?;
     embedded::must_be_there(&from).map_err(as_typed)?;
     let key = encryption_key::existing(&settings, &from).map_err(as_typed)?.key;
+    if abandon {
+        return give_up(&from, &to, &key, console).await;
+    }
     let (steps, mut told) = mpsc::unbounded_channel();
     let work = {
         let (from, to) = (from.clone(), to.clone());
         // It reads the store on this thread, and waits for the database on the others.
         tokio::task::spawn_blocking(move || {
-            let parts = Parts {
-                from: &from,
-                to: &to,
-                vault: Vault::new(&key),
-                chance: Box::new(chance::fill),
-                now: SystemClock.now(),
-                rows_at_once: moving::ROWS_AT_ONCE,
-            };
+            let parts = parts(&from, &to, &key);
             let step = |step| {
                 // Nobody looks any more once Ctrl-C was pressed.
                 let _ = steps.send(step);
@@ -82,6 +82,35 @@ pub(crate) async fn run(options: Options, console: &Console, environment: &Envir
             "Serve it: posthaste serve --database …, with the encryption key that {} was served with, given to every node.",
             from.display()
         ));
+    }
+    Ok(Exit::Ok)
+}
+
+fn parts<'a>(from: &'a Path, to: &'a Address, key: &[u8; 32]) -> Parts<'a> {
+    Parts {
+        from,
+        to,
+        vault: Vault::new(key),
+        chance: Box::new(chance::fill),
+        now: SystemClock.now(),
+        rows_at_once: moving::ROWS_AT_ONCE,
+    }
+}
+
+/// Gives a move up that is not finished.
+async fn give_up(from: &Path, to: &Address, key: &[u8; 32], console: &Console) -> Ended {
+    let work = {
+        let (from, to, key) = (from.to_owned(), to.clone(), Zeroizing::new(*key));
+        tokio::task::spawn_blocking(move || Handle::current().block_on(moving::abandon(parts(&from, &to, &key))))
+    };
+    let given_up = work.await.map_err(|error| Stop::failure(error.to_string()))?;
+    let rows = given_up.map_err(|error| refused(to, &error))?;
+    let (from, host) = (from.display().to_string(), to.hosts());
+    if console.json() {
+        console.value(&json!({"from": from, "to": host, "abandoned": true, "rows": rows}));
+    } else {
+        console.line(&format!("✓ Given up: the {rows} rows that had gone over were taken out of the database again."));
+        console.talk(&format!("Serve the directory as before: posthaste serve --data {from}"));
     }
     Ok(Exit::Ok)
 }
@@ -170,7 +199,7 @@ fn refused(to: &Address, error: &MoveError) -> Stop {
         }
         MoveError::From(_) => Stop::failure(format!("{error}.")),
         MoveError::MovedElsewhere(_) => Stop::new(Exit::Refused, format!("{error}.")),
-        MoveError::NotEmpty | MoveError::OtherMove | MoveError::Busy => {
+        MoveError::NotEmpty | MoveError::OtherMove | MoveError::Busy | MoveError::NotUnderWay => {
             Stop::new(Exit::Refused, format!("{host}: {error}."))
         }
         MoveError::Unreachable(_) => {

@@ -194,6 +194,47 @@ async fn a_store_moves_into_a_database_over_two_kills() {
     assert!(server.terminate().success(), "SIGTERM ends it well");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_was_killed_is_given_up_and_the_directory_served_on() {
+    let launch = Launch::embedded().environment("POSTHASTE_ENCRYPTION_KEY", ENCRYPTION_KEY);
+    let server = start(launch.clone()).await;
+    post(&server.api, 0, "one").await;
+    let cluster = Cluster::start(&["max_prepared_transactions = 1"]);
+    let database = cluster.database();
+    let (folder, data) = (launch.folder().to_owned(), launch.data().display().to_string());
+    let abandon = ["migrate", "--from", &*data, "--to", &database, "--abandon"];
+    let (code, said) = posthaste(&folder, &abandon);
+    assert!(code == Some(5) && said.contains("stop the server first"), "{code:?} {said}");
+    let launch = server.kill();
+    let (code, said) = posthaste(&folder, &abandon);
+    assert!(code == Some(5) && said.contains("no move that is unfinished"), "{code:?} {said}");
+
+    let address = Address::parse(&database).expect("an address");
+    migrate(&address, SOME_DAY).await.expect("its tables are made");
+    let name = database.rsplit('/').next().expect("a name").to_owned();
+    let sql = |sql: &str| cluster.run_sql(&name, sql);
+    sql("BEGIN; LOCK TABLE events IN SHARE MODE; PREPARE TRANSACTION 'held up'");
+    let variables = [("POSTHASTE_ENCRYPTION_KEY", ENCRYPTION_KEY)];
+    let moving = Running::start_with(&folder, &abandon[..5], &variables);
+    wait::until("the mark of the move", WITHIN, async || {
+        (sql("SELECT count(*) FROM marks WHERE name = 'move'").trim() == "1").then_some(())
+    })
+    .await;
+    moving.end("-KILL");
+    sql("ROLLBACK PREPARED 'held up'");
+    let (code, said) = posthaste(&folder, &[&abandon[..], &["--json"]].concat());
+    assert!(code == Some(0) && said.contains("\"abandoned\":true"), "{code:?} {said}");
+    assert_eq!(sql("SELECT count(*) FROM accounts").trim(), "0");
+    let server = start(launch).await;
+    assert_eq!(
+        server.api.get(&format!("{ACCOUNT}/events")).await.expect(200)["data"].as_array().map(Vec::len),
+        Some(1)
+    );
+    let _launch = server.kill();
+    let (code, said) = posthaste(&folder, &abandon[..5]);
+    assert!(code == Some(0) && said.contains("✓ Moved, and every row compared"), "{code:?} {said}");
+}
+
 #[test]
 fn what_is_wrong_is_told_by_the_options_that_there_are() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -10,10 +10,10 @@ use super::connection::{Connector, Link, Purpose};
 use super::fault::{Fault, OpenError};
 use super::marks;
 use super::open::KEY_CHECK;
-use super::partitions::{DAILY, Day, Partitions};
+use super::partitions::{self, DAILY, Day, Partitions};
 use super::schema::{self, LOCK};
 use super::stats::ROLLED;
-use crate::rows::carried::{Kind, Sum, Table, Value, sum_in_database};
+use crate::rows::carried::{Kind, Sum, TABLES, Table, Value, sum_in_database};
 use domain::id::EventId;
 
 /// The mark of a move.
@@ -34,6 +34,16 @@ pub(crate) struct Progress {
     pub(crate) rows: u64,
     /// Everything was written and compared.
     pub(crate) finished: bool,
+}
+
+/// The part of a move that was given up, and whose rows are going: behind all others, so that nobody goes on with it.
+const GIVEN_UP: usize = usize::MAX;
+
+impl Progress {
+    /// Whether it was given up, or has rows to carry before they are compared.
+    pub(crate) const fn is_before(&self, parts: usize) -> bool {
+        self.part < parts || self.part == GIVEN_UP
+    }
 }
 
 /// What a database holds.
@@ -187,6 +197,40 @@ impl Target {
         self.link.batch("COMMIT").await
     }
 
+    /// Notes how far the move has come, on disk when this returns.
+    pub(crate) async fn note(&self, progress: &Progress) -> Result<(), Unmoved> {
+        Ok(set_progress(&self.link, progress).await?)
+    }
+
+    /// Takes away all that this move has carried, and its mark at last: the database is then as if it had never begun. Cut short, it
+    /// goes on when it is asked for again.
+    pub(crate) async fn empty(&mut self, progress: Progress) -> Result<(), Unmoved> {
+        let emptied = self.take_away(progress).await;
+        if emptied.is_err() {
+            // The first fault is the one to tell of.
+            let _ = self.link.batch("ROLLBACK").await;
+        }
+        self.partitions = Partitions::default();
+        Ok(emptied?)
+    }
+
+    async fn take_away(&self, progress: Progress) -> Result<(), Fault> {
+        let link = &self.link;
+        // From here on the rows are no longer those of the mark: nobody goes on with them.
+        set_progress(link, &Progress { part: GIVEN_UP, after: None, ..progress }).await?;
+        for Day(day) in partitions::days(link).await? {
+            let tables = DAILY.map(|table| format!("{table}_{day}")).join(", ");
+            link.batch(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK}); DROP TABLE IF EXISTS {tables}; COMMIT"))
+                .await?;
+        }
+        let rest: Vec<&str> = TABLES.iter().map(|table| table.name).filter(|name| !DAILY.contains(name)).collect();
+        link.batch(&format!("BEGIN; TRUNCATE {}", rest.join(", "))).await?;
+        for mark in [KEY_CHECK, MOVE] {
+            link.run("DELETE FROM marks WHERE name = $1", &[&mark]).await?;
+        }
+        link.batch("COMMIT").await
+    }
+
     /// What the rows of a table come to.
     pub(crate) async fn sum(&self, table: &Table) -> Result<Sum, Unmoved> {
         let rows = self.link.rows_of(&sum_in_database(table), &[]).await?;
@@ -292,7 +336,6 @@ fn arrays(table: &Table, rows: Vec<Vec<Value>>) -> Result<Vec<Box<dyn ToSql + Sy
 mod tests {
     use super::*;
     use crate::conformance::cluster::Cluster;
-    use crate::rows::carried::TABLES;
 
     /// What a move fills by itself, and what only nodes that serve have.
     const OWN: [&str; 7] = ["marks", "directory_versions", "changes", "erasures", "slots", "followed", "chronicle"];

@@ -35,6 +35,7 @@ use store::postgres::{self, Address, PostgresStore};
 use store::sqlite::{self, Limits, Retention, SqliteStore};
 use tokio::sync::Notify;
 
+mod abandoned;
 mod owned;
 
 const KEY: [u8; 32] = [7; 32];

@@ -27,11 +27,15 @@ pub(crate) enum Missing {
 
 impl Missing {
     fn of(path: &Path, error: io::Error, absent: Self) -> Self {
-        match error.kind() {
-            io::ErrorKind::NotFound => absent,
-            io::ErrorKind::NotADirectory => Self::NotDirectory,
-            io::ErrorKind::PermissionDenied => Self::Closed(path.to_owned()),
-            _ => Self::Unreadable(path.to_owned(), error),
+        let kind = error.kind();
+        if kind == io::ErrorKind::NotFound {
+            absent
+        } else if kind == io::ErrorKind::NotADirectory {
+            Self::NotDirectory
+        } else if kind == io::ErrorKind::PermissionDenied {
+            Self::Closed(path.to_owned())
+        } else {
+            Self::Unreadable(path.to_owned(), error)
         }
     }
 
@@ -100,11 +104,10 @@ pub(crate) fn may_be_there(data: &Path) -> Result<(), BadSetting> {
 /// When it cannot be made.
 pub(crate) fn make(data: &Path) -> Result<(), BadSetting> {
     private_file::make_directory(data).map_err(|error| {
-        let said = match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                "by this user: make it, give it to this user, or name another".to_owned()
-            }
-            _ => format!("({error}): name another"),
+        let said = if error.kind() == io::ErrorKind::PermissionDenied {
+            "by this user: make it, give it to this user, or name another".to_owned()
+        } else {
+            format!("({error}): name another")
         };
         BadSetting::new("data", format!("the directory {} cannot be made {said}", data.display()))
     })

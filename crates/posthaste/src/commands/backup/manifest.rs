@@ -91,9 +91,10 @@ impl Manifest {
     pub(super) fn read(dir: &Path) -> Result<Self, Stop> {
         let path = dir.join(FILE);
         let text = std::fs::read(&path).map_err(|error| {
-            let said = match error.kind() {
-                ErrorKind::NotFound | ErrorKind::NotADirectory => format!("there is no {FILE} in it"),
-                _ => format!("{}: {error}", path.display()),
+            let said = if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
+                format!("there is no {FILE} in it")
+            } else {
+                format!("{}: {error}", path.display())
             };
             let named = "name the directory that `posthaste backup --to` made";
             Stop::failure(format!("{} is no backup: {said}; {named}.", dir.display()))

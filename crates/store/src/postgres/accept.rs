@@ -16,7 +16,8 @@ use super::engine::Engine;
 use super::fault::Fault;
 use super::hot::Waiting;
 use super::idempotency::{Answers, Found, Kept};
-use super::{directory, event_types, idempotency};
+use super::shared::Shared;
+use super::{directory, event_types, events, hot, idempotency};
 use crate::accepting;
 use crate::batch::Answered;
 use crate::rows::damaged::Damaged;
@@ -29,14 +30,58 @@ pub(super) struct Before {
     /// The versions of the accounts' parts of the directory, where there are such accounts.
     versions: Vec<(u32, Option<i64>)>,
     /// What the keys of those that have one were answered.
-    found: Vec<Result<Found, Damaged>>,
+    pub(super) found: Vec<Result<Found, Damaged>>,
+}
+
+/// Accepted events, each with its type's number, and a row for each delivery.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) events: Vec<(Arc<Event>, u32)>,
+    waiting: Vec<Waiting>,
+}
+
+impl Rows {
+    /// Writes them.
+    ///
+    /// # Errors
+    /// [`Fault::Taken`] where another node has given an account's event the same timestamp.
+    pub(super) async fn insert(&self, link: &Link) -> Result<(), Fault> {
+        tokio::try_join!(biased; events::insert(link, &self.events), hot::insert(link, &self.waiting))?;
+        Ok(())
+    }
+}
+
+impl Before {
+    /// Asks for what has to be known before events are accepted, in their transaction.
+    pub(super) async fn ask(link: &Link, shared: &Shared, now: Timestamp, new: &[NewEvent]) -> Result<Self, Fault> {
+        if new.is_empty() {
+            return Ok(Self::default());
+        }
+        let accounts: BTreeSet<i32> = new.iter().map(|new| new.account as i32).collect();
+        let accounts: Vec<i32> = accounts.into_iter().collect();
+        let keyed: Vec<_> = new.iter().filter_map(|new| new.idempotency.as_ref()).collect();
+        let find = async {
+            if keyed.is_empty() { Ok(Vec::new()) } else { idempotency::find(link, shared, &keyed, now).await }
+        };
+        let (versions, found) = tokio::try_join!(directory::versions_of(link, &accounts), find)?;
+        let version = |account: i32| (account as u32, versions.get(&(account as u32)).copied());
+        Ok(Self { versions: accounts.into_iter().map(version).collect(), found })
+    }
+
+    /// Whether memory knows all that decides where these events go.
+    ///
+    /// # Errors
+    /// [`Fault::Stale`] where another node has changed it.
+    pub(super) fn fits(&self, shared: &Shared) -> Result<(), Fault> {
+        let changed = |(account, version): &(u32, Option<i64>)| *version != shared.version(*account);
+        if self.versions.iter().any(changed) { Err(Fault::Stale) } else { Ok(()) }
+    }
 }
 
 /// What is to be written of accepted events.
 #[derive(Debug, Default)]
 pub(super) struct New {
-    pub(super) events: Vec<(Arc<Event>, u32)>,
-    pub(super) waiting: Vec<Waiting>,
+    pub(super) rows: Rows,
     pub(super) keys: Answers,
     /// The latest timestamp that was given.
     pub(super) last: Option<Timestamp>,
@@ -72,49 +117,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Asks for what has to be known before events are accepted, in their transaction.
-    pub(super) async fn before_accepting(
-        &self,
-        link: &Link,
-        now: Timestamp,
-        new: &[NewEvent],
-    ) -> Result<Before, Fault> {
-        if new.is_empty() {
-            return Ok(Before::default());
-        }
-        let accounts: BTreeSet<i32> = new.iter().map(|new| new.account as i32).collect();
-        let accounts: Vec<i32> = accounts.into_iter().collect();
-        let keyed: Vec<_> = new.iter().filter_map(|new| new.idempotency.as_ref()).collect();
-        let shared = &self.shared;
-        let find = async {
-            if keyed.is_empty() { Ok(Vec::new()) } else { idempotency::find(link, shared, &keyed, now).await }
-        };
-        let (versions, found) = tokio::try_join!(directory::versions_of(link, &accounts), find)?;
-        let version = |account: i32| (account as u32, versions.get(&(account as u32)).copied());
-        Ok(Before { versions: accounts.into_iter().map(version).collect(), found })
-    }
-
-    /// Accepts events: what is written of them goes out with the commit, and the answers come true with it.
-    ///
-    /// # Errors
-    /// [`Fault::Stale`] where another node has changed what decides where an event goes.
-    pub(super) fn accept(&mut self, now: Timestamp, new: &[NewEvent], before: Before) -> Result<Answered, Fault> {
-        let Before { versions, found } = before;
-        if versions.into_iter().any(|(account, version)| version != self.shared.version(account)) {
-            return Err(Fault::Stale);
-        }
-        let (answers, written) = self.decide(now, new, found)?;
-        self.staged.new = written;
-        Ok(answers)
-    }
-
-    /// What becomes of each event. `found` is what the keys of those that have one were answered.
-    fn decide(
+    /// What becomes of each event. `found` is what the keys of those that have one were answered. The answers come true with the commit.
+    pub(super) fn accept(
         &mut self,
         now: Timestamp,
         new: &[NewEvent],
         found: Vec<Result<Found, Damaged>>,
-    ) -> Result<(Answered, New), Fault> {
+    ) -> Result<Answered, Fault> {
         let mut found = found.into_iter();
         let shared = Arc::clone(&self.shared);
         let mut before: HashMap<[u8; 32], ([u8; 32], Stamp, usize)> = HashMap::new();
@@ -148,14 +157,16 @@ impl Engine {
                 continue;
             };
             let stamp = self.take_in(now, new, targets, &directory, &mut written)?;
-            let deliveries = written.events.last().map_or(0, |(event, _)| event.targets.len());
+            let deliveries = written.rows.events.last().map_or(0, |(event, _)| event.targets.len());
             if let Some(key) = &new.idempotency {
                 written.keys.event(key, now, stamp, deliveries);
                 before.insert(key.key, (key.request, stamp, deliveries));
             }
             answers.push(Ok(accepting::accepted(stamp, deliveries, false)));
         }
-        Ok((answers, written))
+        self.staged.rows = Arc::new(std::mem::take(&mut written.rows));
+        self.staged.new = written;
+        Ok(answers)
     }
 
     /// Gives an event its stamp, and its deliveries their rows.
@@ -183,7 +194,7 @@ impl Engine {
                 *written.in_memory.entry(webhook).or_default() += 1;
                 written.more = (written.more.0 + 1, written.more.1 + share);
             }
-            written.waiting.push(Waiting {
+            written.rows.waiting.push(Waiting {
                 row: DeliveryRow {
                     id: DeliveryId { event: event.id, place },
                     account: event.account,
@@ -205,7 +216,7 @@ impl Engine {
             });
         }
         written.last = Some(written.last.map_or(event.timestamp, |last| last.max(event.timestamp)));
-        written.events.push((Arc::clone(&event), number));
+        written.rows.events.push((Arc::clone(&event), number));
         self.staged.facts.push(Fact::Accepted { event, on_disk });
         Ok(stamp)
     }

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::connection::Link;
 use super::engine::Engine;
 use super::fault::Fault;
+use super::shared::Shared;
 use crate::rows::checksum::Checksum;
 use crate::rows::delivery::DeliveryRow;
 use crate::rows::stamps::micros;
@@ -83,19 +84,6 @@ impl Heads {
 }
 
 impl Engine {
-    /// Asks which accounts of these somebody follows, in their transaction.
-    pub(super) async fn followed(
-        &self,
-        link: &Link,
-        events: &[NewEvent],
-        ends: &[Arc<Settlement>],
-    ) -> Result<BTreeSet<u32>, Fault> {
-        let accounts = events.iter().map(|event| event.account);
-        let of_ends = ends.iter().filter_map(|settlement| self.shared.account_of(settlement.webhook));
-        let accounts: BTreeSet<u32> = accounts.chain(of_ends).collect();
-        followed(link, accounts.into_iter()).await
-    }
-
     /// Writes down what has happened in the present transaction in accounts that somebody follows.
     pub(super) async fn write_down(&self, link: &Link) -> Result<(), Fault> {
         let mut happened: BTreeMap<u32, Vec<&Fact>> = BTreeMap::new();
@@ -189,6 +177,19 @@ impl Engine {
             Fact::Resumed { .. } => return None,
         })
     }
+}
+
+/// Asks which accounts of these events and deliveries somebody follows, in their transaction.
+pub(super) async fn followed_of(
+    link: &Link,
+    shared: &Shared,
+    events: &[NewEvent],
+    ends: &[Arc<Settlement>],
+) -> Result<BTreeSet<u32>, Fault> {
+    let accounts = events.iter().map(|event| event.account);
+    let of_ends = ends.iter().filter_map(|settlement| shared.account_of(settlement.webhook));
+    let accounts: BTreeSet<u32> = accounts.chain(of_ends).collect();
+    followed(link, accounts.into_iter()).await
 }
 
 /// Those of these accounts that somebody follows.

@@ -5,7 +5,8 @@
 //! forgotten, and what is committed is learnt from the database like another node's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,9 +17,9 @@ use domain::stats::Figures;
 use domain::store::Fact;
 use domain::time::Timestamp;
 
-use super::accept::New;
+use super::accept::{self, New, Rows};
 use super::cancelling::HeldUntil;
-use super::chronicle::Heads;
+use super::chronicle::{self, Heads};
 use super::connection::{Connector, HOT, Link, Purpose};
 use super::deliveries::Moves;
 use super::directory::{self, Entry};
@@ -29,8 +30,8 @@ use super::in_memory::InMemory;
 use super::limits::Limits;
 use super::partitions::{Day, Partitions};
 use super::replays::ReplayRow;
+use super::settle;
 use super::shared::Shared;
-use super::{events, hot};
 use crate::batch::Answered;
 use crate::rows::stamps::{RESERVED_AHEAD, SLOTS, Stamps, micros};
 
@@ -65,8 +66,11 @@ pub(super) struct Engine {
     pub(super) resuming: Option<HeldUntil>,
 }
 
+/// Rows that are being written.
+pub(super) type Inserting = Pin<Box<dyn Future<Output = Result<(), Fault>> + Send>>;
+
 /// What the present transaction will mean for memory, and what of it is not written yet.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Staged {
     pub(super) facts: Vec<Fact>,
     /// What other nodes are to be told beside what follows from `directory`.
@@ -76,6 +80,10 @@ pub(super) struct Staged {
     pub(super) versions: Vec<(u32, Option<i64>)>,
     pub(super) counted: Counted,
     pub(super) new: New,
+    /// The rows of what is accepted.
+    pub(super) rows: Arc<Rows>,
+    /// Their writing, where it has begun. (Nobody waits for the lock: it says that one at a time looks at it.)
+    pub(super) inserting: Mutex<Option<Inserting>>,
     pub(super) moves: Moves,
     /// Of attempts that were recorded, what their events are: for those who follow the account.
     pub(super) heads: Heads,
@@ -176,7 +184,8 @@ impl Engine {
     }
 
     /// Accepts events and records ends of attempts, in a transaction that this begins. What has to be known first is asked for in one
-    /// go, and what is written goes out in one with the commit: whoever waits, waits for three answers of the database.
+    /// go; while the database looks, it is decided what becomes of the events, and while it writes those, what becomes of the
+    /// deliveries. That goes out in one with the commit.
     pub(super) async fn record(
         &mut self,
         now: Timestamp,
@@ -185,15 +194,37 @@ impl Engine {
         again: bool,
     ) -> Result<Answered, Fault> {
         self.staged = Staged::default();
-        let link = self.link()?;
-        let ((), followed, accepting, settling) = tokio::try_join!(
-            link.batch(BEGIN_TO_WRITE),
-            self.followed(&link, events, ends),
-            self.before_accepting(&link, now, events),
-            self.before_settling(&link, ends, again),
-        )?;
+        let (link, shared) = (self.link()?, Arc::clone(&self.shared));
+        let mut asking = std::pin::pin!(async {
+            tokio::try_join!(
+                biased;
+                link.batch(BEGIN_TO_WRITE),
+                chronicle::followed_of(&link, &shared, events, ends),
+                settle::Before::ask(&link, &shared, ends, again),
+                accept::Before::ask(&link, &shared, now, events),
+            )
+        });
+        let mut answers = None;
+        let asked = match sent(asking.as_mut()).await {
+            Poll::Ready(asked) => asked,
+            Poll::Pending => {
+                // What an idempotency key says decides about its event; the rest is as memory has it, or the transaction is made again.
+                if link.has_sent_all() && !events.is_empty() && events.iter().all(|event| event.idempotency.is_none()) {
+                    tokio::task::yield_now().await;
+                    answers = Some(self.accept(now, events, Vec::new())?);
+                    let inserting = begin(Arc::clone(&link), Arc::clone(&self.staged.rows)).await;
+                    self.staged.inserting = Mutex::new(Some(inserting));
+                }
+                asking.await
+            }
+        };
+        let ((), followed, settling, accepting) = asked?;
+        accepting.fits(&shared)?;
         self.staged.followed = Some(followed);
-        let answers = self.accept(now, events, accepting)?;
+        let answers = match answers {
+            Some(answers) => answers,
+            None => self.accept(now, events, accepting.found)?,
+        };
         self.settle(now, ends, again, settling).await?;
         Ok(answers)
     }
@@ -227,8 +258,7 @@ impl Engine {
     async fn write_and_commit(&mut self, link: &Link) -> Result<Vec<(Key, Figures)>, Fault> {
         let in_one = self.staged.goes_in_one();
         let mut writing = std::pin::pin!(self.write(link));
-        // The first poll sends what is written, and fails if a part of it cannot be.
-        let sent = std::future::poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await;
+        let sent = sent(writing.as_mut()).await;
         if sent.is_pending() && in_one && link.has_sent_all() {
             // Where a statement fails, the database commits nothing.
             let (sums, ()) = tokio::try_join!(biased; writing, link.batch("COMMIT"))?;
@@ -251,11 +281,17 @@ impl Engine {
             self.totals = Totals::of_writer(number(&mut self.chance));
         }
         let (new, moves) = (std::mem::take(&mut self.staged.new), std::mem::take(&mut self.staged.moves));
+        let (rows, inserting) = (Arc::clone(&self.staged.rows), std::mem::take(&mut self.staged.inserting));
+        let inserting = inserting.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (counted, told) = (std::mem::take(&mut self.staged.counted), self.take_told());
         let reserved = new.last.and_then(|last| self.stamps.reserve(last));
         let mut contended = false;
-        let events = async {
-            events::insert(link, &new.events).await.map_err(|fault| {
+        let accepted = async {
+            let inserted = match inserting {
+                Some(inserting) => inserting.await,
+                None => rows.insert(link).await,
+            };
+            inserted.map_err(|fault| {
                 contended = matches!(fault, Fault::Taken(_));
                 if contended { Fault::Conflict("two nodes gave the same timestamp".to_owned()) } else { fault }
             })
@@ -263,8 +299,7 @@ impl Engine {
         // After the first that fails all others do.
         let written = tokio::try_join!(
             biased;
-            events,
-            hot::insert(link, &new.waiting),
+            accepted,
             new.keys.write(link),
             self.reserve(link, reserved),
             moves.write(link),
@@ -273,9 +308,9 @@ impl Engine {
             self.write_down(link),
         );
         if contended {
-            new.events.iter().for_each(|(event, _)| self.stamps.contend(event.account));
+            rows.events.iter().for_each(|(event, _)| self.stamps.contend(event.account));
         }
-        let ((), (), (), (), (), sums, (), ()) = written?;
+        let ((), (), (), (), sums, (), ()) = written?;
         Ok(sums)
     }
 
@@ -318,6 +353,20 @@ impl Engine {
         let version = directory::raise_version(&*self.link()?, account).await?;
         self.staged.versions.push((account, Some(version)));
         Ok(())
+    }
+}
+
+/// Polls something for the first time, which sends what it says to the database. It is over where a part of it could not be said.
+async fn sent<F: Future + ?Sized>(mut saying: Pin<&mut F>) -> Poll<F::Output> {
+    std::future::poll_fn(|cx| Poll::Ready(saying.as_mut().poll(cx))).await
+}
+
+/// Begins to write rows, and gives the rest of that.
+async fn begin(link: Arc<Link>, rows: Arc<Rows>) -> Inserting {
+    let mut inserting: Inserting = Box::pin(async move { rows.insert(&link).await });
+    match sent(inserting.as_mut()).await {
+        Poll::Ready(inserted) => Box::pin(std::future::ready(inserted)),
+        Poll::Pending => inserting,
     }
 }
 

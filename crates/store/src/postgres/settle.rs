@@ -4,7 +4,7 @@
 //! replays at the same instant comes before or after the whole of it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use domain::attempt::Reason;
 use domain::delivery::{Next, Settlement};
@@ -20,6 +20,7 @@ use super::fault::Fault;
 use super::hot::{self, Waiting};
 use super::leases;
 use super::replaying::may_be_of_replay;
+use super::shared::Shared;
 use crate::rows::attempt;
 use crate::rows::delivery::{DeliveryRow, State};
 
@@ -42,25 +43,27 @@ pub(super) struct Before {
     stood: Option<HashMap<DeliveryId, Stood>>,
 }
 
-impl Engine {
+impl Before {
     /// Asks for what has to be known before ends of attempts are recorded, in their transaction: the fence first.
-    pub(super) async fn before_settling(
-        &self,
+    pub(super) async fn ask(
         link: &Link,
-        settlements: &[Arc<Settlement>],
+        shared: &Shared,
+        ends: &[Arc<Settlement>],
         again: bool,
-    ) -> Result<Before, Fault> {
-        if settlements.is_empty() {
-            return Ok(Before::default());
+    ) -> Result<Self, Fault> {
+        if ends.is_empty() {
+            return Ok(Self::default());
         }
         if again {
-            return Ok(Before { epochs: self.fence(link, settlements).await?, stood: None });
+            return Ok(Self { epochs: fence(link, shared, ends).await?, stood: None });
         }
-        let (first, _) = one_of_each(settlements.iter().collect());
-        let (epochs, stood) = tokio::try_join!(self.fence(link, settlements), self.stood(link, &first))?;
-        Ok(Before { epochs, stood: Some(stood) })
+        let (first, _) = one_of_each(ends.iter().collect());
+        let (epochs, stood) = tokio::try_join!(fence(link, shared, ends), find(link, shared, &first))?;
+        Ok(Self { epochs, stood: Some(stood) })
     }
+}
 
+impl Engine {
     /// Records ends of attempts; with `again`, they may have been recorded by a transaction of which nobody knows whether it
     /// was committed. Those of another epoch change nothing, and are counted.
     pub(super) async fn settle(
@@ -74,10 +77,11 @@ impl Engine {
         let Before { mut epochs, mut stood } = before;
         let mut allowed = self.allowed(settlements, epochs.as_ref());
         if allowed.len() < settlements.len() && stood.take().is_some() {
-            // What another node owns was taken with the rest: nothing was written yet, so all of it is let go of.
+            // What another node owns was taken with the rest: all of it is let go of, and what is accepted is written anew.
             link.batch("ROLLBACK; BEGIN").await?;
             self.staged.followed = None;
-            epochs = self.fence(&link, &allowed).await?;
+            self.staged.inserting = Mutex::default();
+            epochs = fence(&link, &self.shared, &allowed).await?;
             allowed = self.allowed(&allowed, epochs.as_ref());
         }
         self.shared.refuse(settlements.len() - allowed.len());
@@ -87,7 +91,7 @@ impl Engine {
             let (round, later) = one_of_each(rest);
             let rows = match stood.take() {
                 Some(rows) => rows,
-                None => self.stood(&link, &round).await?,
+                None => find(&link, &self.shared, &round).await?,
             };
             self.settle_round(now, &round, rows).await?;
             if !later.is_empty() {
@@ -100,33 +104,14 @@ impl Engine {
         Ok(())
     }
 
-    /// The epochs of the shards of these deliveries, which stay as they are until the end of the transaction.
-    async fn fence(
-        &self,
-        link: &Link,
-        settlements: &[Arc<Settlement>],
-    ) -> Result<Option<HashMap<Shard, Epoch>>, Fault> {
-        if !self.shared.shares() {
-            return Ok(None);
-        }
-        let mut shards: Vec<Shard> = settlements.iter().filter_map(|settlement| self.shard(settlement)).collect();
-        shards.sort_unstable();
-        shards.dedup();
-        leases::fence(link, &shards).await.map(Some)
-    }
-
     /// The settlements that this node may record, by the epochs of their shards.
     fn allowed(&self, settlements: &[Arc<Settlement>], epochs: Option<&HashMap<Shard, Epoch>>) -> Vec<Arc<Settlement>> {
         let held = |settlement: &Settlement| {
             // Of an account that was erased there is nothing to be protected.
-            let (Some(epochs), Some(shard)) = (epochs, self.shard(settlement)) else { return true };
+            let (Some(epochs), Some(shard)) = (epochs, shard_of(&self.shared, settlement)) else { return true };
             epochs.get(&shard) == Some(&settlement.epoch)
         };
         settlements.iter().filter(|settlement| held(settlement)).cloned().collect()
-    }
-
-    fn shard(&self, settlement: &Settlement) -> Option<Shard> {
-        self.shared.account_of(settlement.webhook).map(|account| Shard::of(account, settlement.webhook))
     }
 
     async fn settle_round(
@@ -142,29 +127,6 @@ impl Engine {
             self.settle_one(now, settlement, stood, &mut replayed)?;
         }
         self.count_in_replays(&replayed).await
-    }
-
-    /// Where these deliveries stand: each row is held until the end of the transaction.
-    async fn stood(&self, link: &Link, settlements: &[&Arc<Settlement>]) -> Result<HashMap<DeliveryId, Stood>, Fault> {
-        let (mut ending, mut going_on) = (hot::Keys::default(), hot::Keys::default());
-        let mut accounts = HashMap::new();
-        for settlement in settlements {
-            let Some(account) = self.shared.account_of(settlement.webhook) else { continue };
-            accounts.insert(settlement.delivery, account);
-            let keys = if matches!(settlement.next, Next::Retry { .. }) { &mut going_on } else { &mut ending };
-            keys.push(account, settlement.webhook, settlement.delivery);
-        }
-        let (taken, held) = tokio::try_join!(hot::take(link, &ending), hot::hold(link, &going_on))?;
-        let taken = taken.into_iter().map(|waiting| (waiting.row.id, Stood::Taken(waiting)));
-        let held = held.into_iter().map(|waiting| (waiting.row.id, Stood::Held(waiting)));
-        let mut found: HashMap<_, _> = taken.chain(held).collect();
-        let mut missing = Ids::default();
-        for (delivery, account) in accounts.iter().filter(|(delivery, _)| !found.contains_key(*delivery)) {
-            missing.push(*account, *delivery);
-        }
-        let ended = deliveries::hold(link, &missing).await?;
-        found.extend(ended.into_iter().map(|row| (row.id, Stood::Ended(row))));
-        Ok(found)
     }
 
     fn settle_one(
@@ -278,6 +240,52 @@ impl Engine {
         }
         Ok(recorded)
     }
+}
+
+/// The epochs of the shards of these deliveries, which stay as they are until the end of the transaction.
+async fn fence(
+    link: &Link,
+    shared: &Shared,
+    settlements: &[Arc<Settlement>],
+) -> Result<Option<HashMap<Shard, Epoch>>, Fault> {
+    if !shared.shares() {
+        return Ok(None);
+    }
+    let mut shards: Vec<Shard> = settlements.iter().filter_map(|settlement| shard_of(shared, settlement)).collect();
+    shards.sort_unstable();
+    shards.dedup();
+    leases::fence(link, &shards).await.map(Some)
+}
+
+fn shard_of(shared: &Shared, settlement: &Settlement) -> Option<Shard> {
+    shared.account_of(settlement.webhook).map(|account| Shard::of(account, settlement.webhook))
+}
+
+/// Where these deliveries stand: each row is held until the end of the transaction.
+async fn find(
+    link: &Link,
+    shared: &Shared,
+    settlements: &[&Arc<Settlement>],
+) -> Result<HashMap<DeliveryId, Stood>, Fault> {
+    let (mut ending, mut going_on) = (hot::Keys::default(), hot::Keys::default());
+    let mut accounts = HashMap::new();
+    for settlement in settlements {
+        let Some(account) = shared.account_of(settlement.webhook) else { continue };
+        accounts.insert(settlement.delivery, account);
+        let keys = if matches!(settlement.next, Next::Retry { .. }) { &mut going_on } else { &mut ending };
+        keys.push(account, settlement.webhook, settlement.delivery);
+    }
+    let (taken, held) = tokio::try_join!(hot::take(link, &ending), hot::hold(link, &going_on))?;
+    let taken = taken.into_iter().map(|waiting| (waiting.row.id, Stood::Taken(waiting)));
+    let held = held.into_iter().map(|waiting| (waiting.row.id, Stood::Held(waiting)));
+    let mut found: HashMap<_, _> = taken.chain(held).collect();
+    let mut missing = Ids::default();
+    for (delivery, account) in accounts.iter().filter(|(delivery, _)| !found.contains_key(*delivery)) {
+        missing.push(*account, *delivery);
+    }
+    let ended = deliveries::hold(link, &missing).await?;
+    found.extend(ended.into_iter().map(|row| (row.id, Stood::Ended(row))));
+    Ok(found)
 }
 
 /// Of each delivery the first, and what is left: a delivery comes once in a round.

@@ -1,5 +1,6 @@
 //! Leases: nodes that take, renew and give back shards in one database, and the fence.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use domain::webhook::Webhook;
 use store::conformance::ManualClock;
 use store::conformance::cluster::Cluster;
 use store::postgres::{Address, Identity, Leases, Limits, PostgresStore, Settings, migrate};
+use tokio::task::JoinSet;
 
 /// How long the tests wait for what has to come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -214,7 +216,7 @@ async fn an_end_under_an_old_epoch_changes_nothing() {
         idempotency: None,
         only_repeated: false,
     };
-    let accepted = store.accept(vec![event]).await.remove(0).expect("it is accepted");
+    let accepted = store.accept(vec![event.clone()]).await.remove(0).expect("it is accepted");
     let forever = Timestamp(i64::MAX);
     assert_eq!(store.due(None, forever, 10).await.expect("rows"), [], "another node's shard is not read");
     // This node has had the shard; another has taken it since, and gave it back.
@@ -233,7 +235,25 @@ async fn an_end_under_an_old_epoch_changes_nothing() {
     assert_eq!((holdings.refused(), store.due(None, forever, 10).await.expect("rows")), (1, vec![due]));
     let settled = || told.lock().expect("nobody panics").iter().filter(|fact| matches!(fact, Fact::Settled(_))).count();
     assert_eq!(settled(), 0);
+    // What is accepted by the same transaction stays, though whatever else it has done is undone.
+    let (store, mut beside) = (Arc::new(store), JoinSet::new());
+    let commits = store.figures().commits.load(Ordering::Relaxed);
+    for _ in 0..20 {
+        let (store, event, ended) = (Arc::clone(&store), event.clone(), settlement(due, first.epoch));
+        beside.spawn(async move { tokio::join!(store.settle(vec![ended]), store.accept(vec![event])) });
+    }
+    let mut waiting = vec![due];
+    while let Some(both) = beside.join_next().await {
+        let (ended, mut accepted) = both.expect("it does not panic");
+        ended.expect("it is no fault");
+        let event = accepted.remove(0).expect("it is accepted").id;
+        waiting.push(Due { delivery: DeliveryId { event, place: 0 }, ..due });
+    }
+    assert!(store.figures().commits.load(Ordering::Relaxed) < commits + 40, "none of them shared a transaction");
+    waiting.sort_unstable_by_key(|due| due.delivery);
+    assert_eq!((holdings.refused(), store.due(None, forever, 100).await.expect("rows")), (21, waiting.clone()));
     store.settle(vec![settlement(due, second.epoch)]).await.expect("it is no fault");
-    assert_eq!((holdings.refused(), store.due(None, forever, 10).await.expect("rows"), settled()), (1, vec![], 1));
+    let left = store.due(None, forever, 100).await.expect("rows");
+    assert_eq!((holdings.refused(), left, settled()), (21, waiting.split_off(1), 1));
     store.stop().await;
 }

@@ -100,8 +100,8 @@ impl<'a> Listening<'a> {
 
     async fn run(&mut self) -> Ended {
         let mut again = AGAIN.0;
-        // Until when the first connection is tried, once it was refused in a way that may pass.
-        let mut until = None;
+        // Until when the first connection is tried, once it was refused in a way that may pass; and whether that was said.
+        let mut until = (None, false);
         loop {
             match self.connect().await {
                 Ok(streams) => {
@@ -133,10 +133,10 @@ impl<'a> Listening<'a> {
     }
 
     /// Whether a first connection that was refused is to be tried again: the node that the webhook was at may have died, and another
-    /// takes its place when its lease ends. Says so once.
-    fn may_pass(&self, stop: &Stop, until: &mut Option<Instant>) -> bool {
+    /// takes its place when its lease ends. Says so once; not at once, since a node that has just started takes its shards within a moment.
+    fn may_pass(&self, stop: &Stop, (until, said): &mut (Option<Instant>, bool)) -> bool {
         let (true, Some(wait)) = (is_elsewhere(stop), stop.retry_after) else { return false };
-        if until.is_none() {
+        if until.is_some() && !std::mem::replace(said, true) {
             let (console, seconds) = (self.session.console, wait.as_secs());
             if console.json() {
                 console.value(&json!({"type": "waiting", "for_s": seconds}));

@@ -39,6 +39,11 @@ use crate::settings::source::Environment;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Threads for what blocks: reads of the embedded store, four at once, names that are looked up, files. A read's permit is free a
+/// moment before its thread is, so without a bound each such moment would start another thread, and while reads go on none of
+/// them is idle for long enough to end.
+const BLOCKING_THREADS_MAX: usize = 16;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -56,7 +61,8 @@ fn main() -> ExitCode {
     };
     let environment = Environment::of_process();
     let console = Console::new(cli.json, environment.get("NO_COLOR").is_some());
-    let ended = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let ended = match runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build() {
         Ok(runtime) => {
             let ended = runtime.block_on(cli::run(cli.command, &console, &environment));
             // What still waits for a name or a disk must not hold the process back.

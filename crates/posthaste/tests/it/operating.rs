@@ -224,3 +224,24 @@ fn config_show_tells_where_each_value_comes_from_and_masks_secrets() {
     }
     assert!(!said.contains("canary"), "secrets are masked");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_keep_no_more_threads_than_are_allowed() {
+    // Sixteen for what blocks; the workers; the store's own, and those that come and go at the start.
+    let most = 16 + std::thread::available_parallelism().map_or(1, usize::from) + 6;
+    let server = start(Launch::embedded()).await;
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let api = server.api.clone();
+        readers.spawn(async move {
+            for _ in 0..60 {
+                api.get("/v1/accounts/default/deliveries").await.expect(200);
+            }
+        });
+    }
+    while let Some(read) = readers.join_next().await {
+        read.expect("every list is answered");
+    }
+    let Some(threads) = server.threads() else { return };
+    assert!(threads <= most as u64, "{threads} threads, {most} at most");
+}

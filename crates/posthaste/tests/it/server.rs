@@ -279,9 +279,18 @@ impl Server {
 
     /// The largest resident size of the process so far, in bytes; `None` where the system does not tell.
     pub(crate) fn memory_peak(&self) -> Option<u64> {
+        self.status("VmHWM:").map(|kib| kib * 1024)
+    }
+
+    /// Its threads, where the system tells.
+    pub(crate) fn threads(&self) -> Option<u64> {
+        self.status("Threads:")
+    }
+
+    fn status(&self, name: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
     }
 }
 

@@ -139,6 +139,7 @@ async fn bench_run(options: bench::Options, console: &Console) -> Ended {
     let failed = |bench::Failed(said)| Stop::failure(said);
     match &options.what {
         Some(bench::What::Burst(options)) => return burst(options, console).await,
+        Some(bench::What::Soak(options)) => return soak(options, console).await,
         Some(bench::What::Pending(options)) => {
             let report = bench::pending(options).await.map_err(failed)?;
             return measured(&report, &report.lines(), console);
@@ -174,6 +175,13 @@ async fn burst(options: &bench::BurstOptions, console: &Console) -> Ended {
         bursts.print(console);
     }
     Ok(if bursts.is_right() { Exit::Ok } else { Exit::Failure })
+}
+
+async fn soak(options: &bench::SoakOptions, console: &Console) -> Ended {
+    let report = bench::soak(options, |line| console.talk(line)).await;
+    let report = report.map_err(|bench::Failed(said)| Stop::failure(said))?;
+    measured(&report, &report.lines(), console)?;
+    if report.faults.is_empty() { Ok(Exit::Ok) } else { Err(Stop::failure(report.faults.join("\n"))) }
 }
 
 async fn client_command(command: ClientCommand, console: &Console, environment: &Environment) -> Ended {

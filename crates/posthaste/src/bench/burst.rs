@@ -188,7 +188,7 @@ impl Load {
                 End::Taken(taken as u64)
             }
             Ok(Ok(answer)) if answer.status.is_success() => End::Taken(1),
-            Ok(Ok(answer)) if REFUSALS.contains(&answer.status) && answer.retry_after => End::Refused,
+            Ok(Ok(answer)) if REFUSALS.contains(&answer.status) && answer.retry_after() => End::Refused,
             Ok(Ok(answer)) => End::Lost(format!("{}: {}", answer.status, String::from_utf8_lossy(&answer.body))),
         }
     }

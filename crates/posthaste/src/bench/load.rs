@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
-use hyper::{Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -46,7 +46,7 @@ impl Connection {
 
     /// Posts `body`; the whole answer, as far as a load looks at it.
     pub(crate) async fn post_whole(&mut self, body: Bytes) -> Result<Answer, Failed> {
-        self.send(Method::POST, self.target.path, body).await
+        self.ask(Method::POST, self.target.path, &[], body).await
     }
 
     /// Whether the server keeps it open.
@@ -60,20 +60,32 @@ impl Connection {
         path: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), Failed> {
-        let answer = self.send(method, path, body).await?;
+        let answer = self.ask(method, path, &[], body).await?;
         Ok((answer.status, answer.body))
     }
 
-    async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Answer, Failed> {
-        let mut request =
-            Request::builder().method(method).uri(path).header(HOST, "bench").header(CONTENT_TYPE, "application/json");
+    /// Sends a request with further headers, and has its whole answer. The body is JSON unless they say otherwise.
+    pub(crate) async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Answer, Failed> {
+        let mut request = Request::builder().method(method).uri(path).header(HOST, "bench");
+        if !headers.iter().any(|(name, _)| *name == CONTENT_TYPE.as_str()) {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if let Some(key) = &self.target.key {
             request = request.header(AUTHORIZATION, format!("Bearer {key}"));
         }
         self.sender.ready().await?;
         let answer = self.sender.send_request(request.body(Full::new(body))?).await?;
-        let (status, retry_after) = (answer.status(), answer.headers().contains_key(RETRY_AFTER));
-        Ok(Answer { status, retry_after, body: answer.into_body().collect().await?.to_bytes() })
+        let (head, body) = answer.into_parts();
+        Ok(Answer { status: head.status, headers: head.headers, body: body.collect().await?.to_bytes() })
     }
 }
 
@@ -81,9 +93,15 @@ impl Connection {
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    /// Whether it says when to come again.
-    pub(crate) retry_after: bool,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// Whether it says when to come again.
+    pub(crate) fn retry_after(&self) -> bool {
+        self.headers.contains_key(RETRY_AFTER)
+    }
 }
 
 /// What a load came to.

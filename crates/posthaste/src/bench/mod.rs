@@ -8,6 +8,7 @@ mod pending;
 mod queue;
 mod report;
 mod server;
+mod soak;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub(crate) use self::nodes::NodesReport;
 pub(crate) use self::pending::run as pending;
 use self::report::{Latency, Report};
 use self::server::Server;
+pub(crate) use self::soak::{Options as SoakOptions, run as soak};
 
 /// Something without which nothing can be measured did not work.
 #[derive(Debug)]
@@ -73,6 +75,8 @@ pub(crate) enum What {
     Burst(burst::Options),
     /// A node on PostgreSQL that starts where very much waits: how soon it sends, how much memory it takes
     Pending(pending::Options),
+    /// A server kept busy for long with all that could leak: memory, descriptors and threads level off, and nothing is lost
+    Soak(soak::Options),
 }
 
 /// How many webhooks there are where one of them hangs.

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Method;
@@ -20,10 +21,42 @@ const KEY: &str = "phk_bench_0123456789abcdefghijklmnop";
 /// The key that secrets are sealed with, the same for all nodes.
 const ENCRYPTION_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
+/// How many of its complaints are kept.
+const COMPLAINTS_MAX: usize = 20;
+/// For how long a server may take to end once it was asked to.
+const END_MAX: Duration = Duration::from_secs(60);
+
+/// What a server has said that it never should: lines of the level ERROR, and panics.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Complaints(Arc<Mutex<Vec<String>>>);
+
+impl Complaints {
+    /// The first of them.
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn read(&self, line: String) {
+        if is_complaint(&line) {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if all.len() < COMPLAINTS_MAX {
+                all.push(line);
+            }
+        }
+    }
+}
+
+/// Whether a line of its log is of the level ERROR, or the first one of a panic.
+fn is_complaint(line: &str) -> bool {
+    line.split_whitespace().nth(1) == Some("ERROR") || (line.starts_with("thread '") && line.contains("panicked at"))
+}
+
 /// A running server; it ends with this value, and its store is removed.
 pub(crate) struct Server {
     child: Child,
     data: PathBuf,
+    /// What it should not have said so far.
+    pub(crate) complaints: Complaints,
     pub(crate) target: Target,
 }
 
@@ -44,7 +77,8 @@ impl Server {
         Self::launch(folder, &["--database", database]).await
     }
 
-    async fn launch(folder: PathBuf, settings: &[&str]) -> Result<Self, Failed> {
+    /// Starts a server with `folder` as its working directory; the settings say where it keeps everything.
+    pub(crate) async fn launch(folder: PathBuf, settings: &[&str]) -> Result<Self, Failed> {
         std::fs::create_dir_all(&folder)?;
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", "--listen", "127.0.0.1:0", "--allow-private", "127.0.0.0/8", "--allow-http"])
@@ -74,14 +108,18 @@ impl Server {
         };
         // Both pipes are read to their end, so that the server never waits for us to do so.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let complaints = Complaints::default();
         if let Some(stderr) = child.stderr.take() {
+            let complaints = complaints.clone();
             tokio::spawn(async move {
                 let mut lines = BufReader::new(stderr).lines();
-                while let Ok(Some(_)) = lines.next_line().await {}
+                while let Ok(Some(line)) = lines.next_line().await {
+                    complaints.read(line);
+                }
             });
         }
         let target = Target { address, path: "/v1/events", key: Some(Arc::from(KEY)) };
-        Ok(Self { child, data: folder, target })
+        Ok(Self { child, data: folder, complaints, target })
     }
 
     /// Creates a webhook of the default account that takes `event` and sends to `url`; its id.
@@ -121,10 +159,43 @@ impl Server {
         events.map(|(_, number)| *number).ok_or_else(|| Failed("the store has no events".to_owned()))
     }
 
+    /// Asks the server to end, as an operator would, and waits until it has; its store stays.
+    ///
+    /// # Errors
+    /// [`Failed`]: it ended with another code than 0, or not within a minute.
+    pub(crate) async fn end(mut self) -> Result<(), Failed> {
+        let id = i32::try_from(self.process()?).ok().and_then(rustix::process::Pid::from_raw);
+        let id = id.ok_or_else(|| Failed("the server has no process".to_owned()))?;
+        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        match tokio::time::timeout(END_MAX, self.child.wait()).await {
+            Err(_) => Err(Failed("the server did not end within a minute of SIGTERM".to_owned())),
+            Ok(status) if status.as_ref().is_ok_and(|status| status.success()) => Ok(()),
+            Ok(status) => Err(Failed(format!("the server ended with {}", status?))),
+        }
+    }
+
     /// Ends the server and removes its store.
     pub(crate) async fn stop(mut self) -> Result<(), Failed> {
         self.child.kill().await?;
         std::fs::remove_dir_all(&self.data)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_are_told_from_what_a_server_may_say() {
+        for line in [
+            "2026-11-26T13:33:17.000001Z ERROR posthaste::wiring: a part of the server has panicked",
+            "thread 'tokio-rt-worker' (17) panicked at crates/dispatch/src/sender.rs:57:9:",
+        ] {
+            assert!(is_complaint(line), "{line}");
+        }
+        for line in ["2026-11-26T13:33:17.000001Z  WARN server: no ERROR", "listening on http://127.0.0.1:8400", ""] {
+            assert!(!is_complaint(line), "{line}");
+        }
     }
 }

@@ -83,3 +83,41 @@ async fn a_node_that_starts_where_much_waits_is_measured() {
     assert!(report["pending"].as_u64() >= Some(180) && report["peak_mib"].as_u64() > Some(0), "{report}");
     assert!(report["arrived"].as_u64() > Some(0) && report["first_after_ms"].as_f64() > Some(0.0), "{report}");
 }
+
+/// A few seconds of it: what grows is judged by long runs alone, everything else as in those.
+async fn a_soak(place: &[&str]) {
+    let words = ["soak", "--minutes", "0.1", "--rate", "40", "--accounts", "4"];
+    let report = bench(&[&words[..], place].concat()).await;
+    assert!(report["accepted"].as_u64() > Some(0) && report["received"].as_u64() > Some(0), "{report}");
+    for nothing in ["missing", "unfinished"] {
+        assert_eq!(report[nothing], 0, "{nothing} in {report}");
+    }
+    assert_eq!(report["faults"].as_array().map(Vec::len), Some(0), "{report}");
+    assert_eq!(report["judged"], false, "{report}");
+    for quarter in ["second_quarter", "last_quarter"] {
+        for figure in ["resident_mib", "descriptors", "threads", "data_mib"] {
+            assert!(report[quarter][figure].as_f64() > Some(0.0), "{figure} of {quarter} in {report}");
+        }
+        for figure in ["events_per_second", "attempts_per_second", "cpu_us_per_attempt", "known", "oldest_due"] {
+            assert!(report[quarter][figure].as_f64() >= Some(0.0), "{figure} of {quarter} in {report}");
+        }
+    }
+    assert!(report["samples"].as_array().is_some_and(|samples| samples.len() == 24), "{report}");
+    for what in ["streams left", "requests cut off", "webhooks deleted", "browsers signed in", "lists read", "batches"]
+    {
+        assert!(report["did"][what].as_u64() > Some(0), "{what} in {report}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_kept_busy_with_all_that_could_leak_loses_nothing() {
+    let _machine = wait::the_machine().await;
+    a_soak(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_on_postgresql_that_is_kept_busy_with_all_that_could_leak_loses_nothing() {
+    let _machine = wait::the_machine().await;
+    let database = Cluster::shared().database();
+    a_soak(&["--database", &database]).await;
+}

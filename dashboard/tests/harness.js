@@ -2,12 +2,13 @@
 //
 //     const server = await serve(t);                      a server on a free port, with data of its own
 //     const receiver = await receive(t);                  a receiver whose answers a test scripts
+//     const { run } = shell(t, server);                    a shell, for lines of `posthaste` to that server
 //     const page = await browse(t, server);               a signed-in page; at the test's end it must have been quiet
 //     await until(read, fits, "what");                     what no locator can wait for
 //     await accessible(page, "webhooks");                  axe: no fault in light and dark, at 1280 and 390 px
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { execFile, spawn } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -128,6 +129,20 @@ export async function dev(t, ...flags) {
   for (const line of said().split("\n")) if (line.startsWith("{")) lines.push(JSON.parse(line));
   const started = lines.find(({ type }) => type === "started");
   return { ...server(new URL(started.api).origin, child), started };
+}
+
+/** A shell beside a server, for lines of `posthaste`: `run` gives what one wrote to stdout, if it ended well. `dir` is where it runs, and empty. */
+export function shell(t, server) {
+  const root = directory(t);
+  const [bin, dir] = ["bin", "work"].map((name) => join(root, name));
+  for (const path of [bin, dir]) mkdirSync(path);
+  symlinkSync(binary(), join(bin, "posthaste"));
+  const env = { PATH: `${bin}:${process.env.PATH}`, POSTHASTE_URL: server.url, POSTHASTE_KEY: KEY };
+  const run = (line) =>
+    new Promise((resolve, reject) => {
+      execFile("sh", ["-c", line], { cwd: dir, env, timeout: PATIENCE }, (error, out, said) => (error ? reject(new Error(`${line}: ${error.code}: ${said}`)) : resolve(out)));
+    });
+  return { dir, run };
 }
 
 /** A receiver on loopback. `answer` is called with each request and gives `{status, body?, headers?}`, or null to hang. */

@@ -1,9 +1,8 @@
 // A request as commands and code that send the same again. Masked values stay masked: they are the reader's to fill in.
 import type { Schema } from "../../api/client.ts";
+import { quote } from "../../parts/shell.ts";
 
 type Request = Schema<"SentRequest">;
-
-const quote = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
 
 /** For curl. */
 export const curl = ({ url, headers, body }: Request) => ["curl -X POST", quote(url), ...headers.map(({ name, value }) => `-H ${quote(`${name}: ${value}`)}`), `--data-binary ${quote(body)}`].join(" \\\n  ");

@@ -65,12 +65,8 @@ export function withoutLast(filter: Filter): Filter {
 /** The query of a request. */
 export const query = (filter: Filter) => Object.fromEntries(KEYS.flatMap((key) => (filter[key] ? [[key, filter[key]]] : []))) as Record<Key, string>;
 
-/** The words after `posthaste deliveries list`. */
-export function words(filter: Filter, webhook?: string) {
-  const word = (key: string, value: string) => (/[^\w.:,*@-]/.test(value) || value.includes("*") ? `'${key}=${/\s/.test(value) ? `"${value}"` : value}'` : `${key}=${value}`);
-  const set = KEYS.flatMap((key) => (filter[key] ? [word(key, filter[key])] : []));
-  return [...(webhook ? [`webhook=${webhook}`] : []), ...set].join(" ");
-}
+/** Its words on the command line, before a shell reads them. */
+export const pairs = (filter: Filter) => KEYS.flatMap((key) => (filter[key] ? [`${key}=${filter[key]}`] : []));
 
 const fits = (wanted: string[], is: (value: string) => boolean) => wanted.length === 0 || wanted.some(is);
 

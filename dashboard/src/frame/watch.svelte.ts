@@ -8,6 +8,7 @@ import { pauseSentence } from "../parts/states.ts";
 import { href } from "../router.svelte.ts";
 import { banners, URGENCY } from "./banners.svelte.ts";
 import { idle } from "./idle.svelte.ts";
+import { theirs } from "../parts/strangers.ts";
 
 /** How often the state of the system is asked for; no stream tells it. */
 const SYSTEM_EVERY = 10_000;
@@ -69,7 +70,7 @@ function watchPaused(account: () => string) {
     if (!first) return;
     const list = `/accounts/${account()}/webhooks`;
     if (others.length) return banners.put(URGENCY.paused, `${others.length + 1} webhooks were paused by us. What comes for them is held; nothing is lost.`, { text: "See them", href: href(`${list}?status=paused`) });
-    return banners.put(URGENCY.paused, `${first.name}: ${pauseSentence(first)}. What comes for it is held; nothing is lost.`, { text: "Open it", href: href(`${list}/${first.id}`) });
+    return banners.put(URGENCY.paused, `${theirs(first.name)}: ${pauseSentence(first)}. What comes for it is held; nothing is lost.`, { text: "Open it", href: href(`${list}/${first.id}`) });
   });
 }
 

@@ -1,6 +1,7 @@
 // How states look: one table for lists, details and charts.
 import type { Delivery, Webhook } from "../api/client.ts";
 import { day, time } from "../live/clock.svelte.ts";
+import { theirs } from "./strangers.ts";
 
 export type Tone = "ok" | "warn" | "bad" | "info" | "pause";
 export interface Look {
@@ -54,6 +55,6 @@ export function pauseSentence({ status_reason: why }: Pick<Webhook, "status_reas
     case "nobody_listens":
       return `Paused by us ${date}: nobody listens`;
     default:
-      return `Paused by key ${why.key ?? "?"} ${date}${why.reason ? `: ${why.reason}` : ""}`;
+      return `Paused by key ${theirs(why.key ?? "?")} ${date}${why.reason ? `: ${theirs(why.reason)}` : ""}`;
   }
 }

@@ -1,5 +1,6 @@
 // Entries of the audit log, in words.
 import type { Schema } from "../../api/client.ts";
+import { theirs } from "../../parts/strangers.ts";
 
 export type Entry = Schema<"AuditEntry">;
 
@@ -45,7 +46,7 @@ function say(value: unknown): string {
   if (value === null || value === undefined) return "default";
   if (Array.isArray(value)) return value.map(say).join(", ") || "none";
   if (typeof value === "object") return Object.entries(value).map(([name, one]) => `${name} ${say(one)}`).join(", ") || "none";
-  return String(value) || "empty";
+  return theirs(String(value)) || "empty";
 }
 
 /** The particulars, a line each: what was changed from and to, and the rest by its name. */

@@ -2,6 +2,7 @@
 import type { Schema } from "../../api/client.ts";
 import { count, day, span, time } from "../../live/clock.svelte.ts";
 import type { Look } from "../../parts/states.ts";
+import { theirs } from "../../parts/strangers.ts";
 
 export type Replay = Schema<"Replay">;
 export type PassedOver = Schema<"PassedOver">;
@@ -50,7 +51,7 @@ export function meant(filter: Record<string, string>) {
   };
   const { since, until } = filter;
   const period = since && until ? `${at(since)} to ${at(until)}` : since ? `since ${at(since)}` : until ? `until ${at(until)}` : "";
-  return [filter.status, filter.event, filter.code, filter.error, filter.q && `“${filter.q}”`, period].filter(Boolean).join(" · ") || "all";
+  return [filter.status, filter.event, filter.code, filter.error, filter.q && `“${theirs(filter.q)}”`, period].filter(Boolean).join(" · ") || "all";
 }
 
 /** "214 deliveries". */

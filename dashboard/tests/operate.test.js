@@ -60,6 +60,18 @@ test("a request that was received is judged, and its fault named, without a requ
   await page.getByText("X-CronDB-Signature fits").waitFor();
   await page.getByText("webhook-signature fits").waitFor();
   await accessible(page, "signature check");
+  // A verdict goes with what it was about.
+  await page.getByLabel("Body").fill(`${body} `);
+  await page.getByText("X-CronDB-Signature fits").waitFor({ state: "detached" });
+  await page.getByRole("button", { name: "Check", exact: true }).click();
+  await page.getByText("X-CronDB-Signature does not fit").waitFor();
+  const pasted = await page.getByLabel("Headers").inputValue();
+  await page.getByLabel("Headers").fill("");
+  await page.getByText("X-CronDB-Signature does not fit").waitFor({ state: "detached" });
+  await page.getByRole("button", { name: "Check", exact: true }).click();
+  await page.getByRole("alert").getByText("Paste the headers of the request.").waitFor();
+  await page.getByLabel("Headers").fill(pasted);
+  await page.getByRole("alert").waitFor({ state: "detached" });
   await page.getByLabel("Body").fill(JSON.stringify(JSON.parse(body), null, 2));
   await page.getByRole("button", { name: "Check", exact: true }).click();
   await page.getByText("X-CronDB-Signature does not fit").waitFor();

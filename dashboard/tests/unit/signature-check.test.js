@@ -30,7 +30,9 @@ test("each way to fail has its own sentence", async () => {
   assert.match(await says(signed(body).replace(/(sha256=.{20})\w+/, "$1"), body), /20 digits.*cut/);
   assert.match(await says(signed(body), '{"a":2}'), /does not fit/);
   const [, late] = await judge(signed(body, { at: NOW / 1_000 - 4_000 }), body);
-  assert.ok(late.fits && /4000 s ago/.test(late.says));
+  assert.ok(late.fits && /It was made 1 h 6 min ago:/.test(late.says), late.says);
+  const [, early] = await judge(signed(body, { at: NOW / 1_000 + 21_847_943 }), body);
+  assert.ok(early.fits && /It was made 252 d 20 h in the future:/.test(early.says), early.says);
 });
 
 test("headers are read as people paste them", () => {

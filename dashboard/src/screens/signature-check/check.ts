@@ -1,4 +1,5 @@
 // The check of a signature, as a receiver makes it, and why it fails. It runs here: nothing leaves the page.
+import { span } from "../../live/span.ts";
 import { pretty } from "../logs/json.ts";
 
 /** What was found, for one header. */
@@ -136,7 +137,7 @@ export async function check(input: { headers: string; body: string; secrets: str
     );
     verdicts.push(verdict);
     const age = Math.round(now / 1_000 - Number(timestamp));
-    if (verdict.fits && Math.abs(age) > 300) verdict.says += ` It was made ${age > 0 ? `${age} s ago` : `${-age} s in the future`}: libraries refuse more than 5 minutes, so that nobody can send an old request again.`;
+    if (verdict.fits && Math.abs(age) > 300) verdict.says += ` It was made ${span(Math.abs(age) * 1_000)} ${age > 0 ? "ago" : "in the future"}: libraries refuse more than 5 minutes, so that nobody can send an old request again.`;
   }
   return verdicts;
 }

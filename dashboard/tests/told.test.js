@@ -77,3 +77,27 @@ test("a newer version of the page is told after the stream was away, and loaded 
   await page.getByText("Live", { exact: true }).waitFor();
   assert.equal(await page.getByText("There is a new version").count(), 0);
 });
+
+test("a screen that does not come while the server is away says so, and comes by itself once it is back", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, "/accounts/default/deliveries", { expects: [/ERR_CONNECTION_REFUSED/, /status of 404 .*\/assets\//] });
+  await page.getByText("Live", { exact: true }).waitFor();
+  const away = (route) => route.abort("connectionrefused");
+  await page.route(`${server.url}/**`, away);
+  await page.getByRole("link", { name: "Events", exact: true }).click();
+  const alert = page.getByRole("alert");
+  await alert.getByText("The server cannot be reached").waitFor();
+  assert.equal(await page.getByText("older than the server").count(), 0);
+  await page.unroute(`${server.url}/**`, away);
+  await page.getByText("No event has been accepted yet.").waitFor();
+  assert.equal(await alert.count(), 0);
+
+  // Only a page that the server no longer has is older than the server.
+  await page.route("**/assets/**", (route) => route.fulfill({ status: 404 }));
+  await page.route(`${server.url}/`, (route) => route.fulfill({ contentType: "text/html", body: '<script type="module" src="assets/index-newer.js"></script>' }));
+  await page.getByRole("link", { name: "Replays", exact: true }).click();
+  await alert.getByText("This page is older than the server").waitFor();
+  await page.unrouteAll();
+  await alert.getByRole("button", { name: "Try again" }).click();
+  await page.getByText("A replay sends many deliveries again").waitFor();
+});

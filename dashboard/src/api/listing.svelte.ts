@@ -1,7 +1,7 @@
 // A list that comes in pages: its rows so far, more of them on request, and a fresh start when its filter changes.
 import { untrack } from "svelte";
 import { Problem } from "./client.ts";
-import { staleness } from "./query.svelte.ts";
+import { AGAIN, staleness } from "./query.svelte.ts";
 import { unlessSame } from "./same.ts";
 
 /** A page as every list of the API answers. */
@@ -16,7 +16,7 @@ type Read<T> = (cursor: string | undefined, signal: AbortSignal) => Promise<Page
 
 /** How many pages without a row a search goes through by itself, one after the other. */
 const EMPTY_MAX = 40;
-const AGAIN = [2_000, 4_000, 8_000];
+
 /** Rows of lists seen before, so that Back shows them at once. */
 const known = new Map<string, { rows: unknown[]; next: string | null; at: number }>();
 

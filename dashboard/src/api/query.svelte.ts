@@ -5,7 +5,7 @@ import { Problem } from "./client.ts";
 import { unlessSame } from "./same.ts";
 
 /** How long after a failure it is tried again by itself, in milliseconds. */
-const AGAIN = [2_000, 4_000, 8_000];
+export const AGAIN = [2_000, 4_000, 8_000];
 
 const known = new Map<string, { data: unknown; at: number }>();
 /** Grows for a key's prefix when what was read may have changed. */

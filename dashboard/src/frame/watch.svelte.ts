@@ -8,6 +8,7 @@ import { pauseSentence } from "../parts/states.ts";
 import { href } from "../router.svelte.ts";
 import { banners, URGENCY } from "./banners.svelte.ts";
 import { idle } from "./idle.svelte.ts";
+import { pageThere } from "./version.ts";
 import { theirs } from "../parts/strangers.ts";
 
 /** How often the state of the system is asked for; no stream tells it. */
@@ -83,18 +84,7 @@ function watchVersion() {
     if (["reconnecting", "polling", "offline"].includes(live.state)) gap = true;
     if (live.state !== "live" || !gap) return;
     gap = false;
-    void isOlder().then((older) => (isNew ||= older));
+    void pageThere().then((there) => (isNew ||= there === "newer"));
   });
   $effect(() => (isNew ? banners.put(URGENCY.version, "There is a new version of this page.", { text: "Reload", act: () => location.reload() }) : undefined));
-}
-
-/** Whether the server's page starts with another script than this one did: its name holds its contents' hash. */
-async function isOlder() {
-  const own = document.querySelector<HTMLScriptElement>("script[type=module]")?.src.split("/").at(-1);
-  try {
-    const answer = await fetch(href("/"), { headers: { accept: "text/html" }, cache: "no-store" });
-    return Boolean(own && answer.ok && !(await answer.text()).includes(own));
-  } catch {
-    return false;
-  }
 }

@@ -324,7 +324,8 @@ export async function accessible(page, what) {
   await page.evaluate((theme) => (document.documentElement.dataset.theme = theme), theme);
 }
 
-const tooWide = (page) => page.evaluate(() => Math.max(0, document.documentElement.scrollWidth - innerWidth));
+/** By how many pixels the page is wider than the window. */
+export const tooWide = (page) => page.evaluate(() => Math.max(0, document.documentElement.scrollWidth - innerWidth));
 
 async function audit(page) {
   // Evaluated, not added as a script: the page's policy forbids foreign scripts, and that stays so.

@@ -57,6 +57,33 @@ test("a webhook is made by keyboard alone, its faults told inline, and its test 
   await accessible(page, "webhook, just saved");
 });
 
+test("a slip in the URL is told once the field is left, and saving names every fault at once", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, "/accounts/default/webhooks/new", { expects: [/status of 422 .*\/webhooks/] });
+  const url = page.getByLabel("URL", { exact: true });
+  for (const [slip, said] of [["example.com/hook", "is no URL"], ["//x", "is no URL"], ["https://", "is no URL"], ["javascript:alert(1)", "it has to start with https://"], ["ftp://x", "it has to start with https://"]]) {
+    await url.fill(slip);
+    await page.keyboard.press("Tab");
+    await page.locator("p.error", { hasText: said }).waitFor();
+    assert.equal(await url.getAttribute("aria-invalid"), "true");
+    await url.fill("");
+    await page.locator("p.error").waitFor({ state: "detached" });
+  }
+  // What was kept as a draft is judged as it stands, too.
+  await url.fill("example.com/hook");
+  await page.reload();
+  assert.equal(await url.inputValue(), "example.com/hook");
+  await url.focus();
+  await page.keyboard.press("Tab");
+  await page.locator("p.error", { hasText: "is no URL" }).waitFor();
+  await page.getByLabel("Only these").check();
+  await page.getByRole("button", { name: "Save" }).click();
+  const summary = page.getByRole("alert");
+  await summary.getByText("is no URL").waitFor();
+  assert.deepEqual(await summary.getByRole("link").allTextContents(), ["URL", "Events"]);
+  assert.deepEqual((await server.get("/v1/accounts/default/webhooks")).data, []);
+});
+
 test("what is typed survives a reload, pasted headers fill rows, and another webhook at the same URL is named", async (t) => {
   const server = await serve(t);
   const receiver = await receive(t);

@@ -19,6 +19,9 @@ test("the overview counts what was delivered and what failed, and leads into the
   assert.equal(await page.title(), "Overview · CRM Sync · CronDB");
   // An hour may end while the test runs: then there are two bars.
   const bar = page.getByRole("link", { name: /\d delivered, 0 of them after a retry, 1 failed/ });
+  const bars = await page.getByRole("group", { name: /^Bars/ }).getByRole("link").evaluateAll((all) => all.map((one) => one.getAttribute("aria-label")));
+  const spans = bars.map((name) => name.split(": ")[0]);
+  assert.ok(spans.length >= 24 && new Set(spans).size === spans.length, `each bar has a name of its own: ${spans.join(", ")}`);
   const link = await bar.getAttribute("href");
   assert.match(link, /\/logs\?since=.*&until=/);
   await accessible(page, "overview");

@@ -9,6 +9,9 @@ test("an account without webhooks says what one is, and what makes one", async (
   const page = await browse(t, server);
   await page.getByText("A webhook sends your events to a URL, signed and retried.").waitFor();
   await page.getByText("Live", { exact: true }).waitFor();
+  // Two places are called Webhooks: read without their groups they are told apart.
+  const places = await page.getByRole("navigation", { name: "Places" }).getByRole("link").evaluateAll((all) => all.map((link) => link.getAttribute("aria-label") ?? link.textContent.trim()));
+  assert.equal(new Set(places).size, places.length, places.join(", "));
   assert.equal(new URL(page.url()).pathname, "/accounts/default/webhooks");
   assert.equal(await page.title(), "Webhooks · CronDB");
   await accessible(page, "webhooks, none");

@@ -4,6 +4,8 @@ import { find } from "../routes.ts";
 
 export interface Place {
   text: string;
+  /** What it is called where its group is not seen, if that is not the text. */
+  label?: string;
   path: string;
   /** The keys that go there. */
   keys?: string;
@@ -28,7 +30,7 @@ export function groups(account: string): Group[] {
         { text: "Replays", path: at("/replays"), keys: "g r" },
       ],
     },
-    { title: "Alerts", places: [{ text: "Webhooks", path: at("/alerts/webhooks") }] },
+    { title: "Alerts", places: [{ text: "Webhooks", label: "Webhooks for alerts", path: at("/alerts/webhooks") }] },
     {
       title: "Develop",
       places: [

@@ -1,5 +1,6 @@
 //! The driver: feeds the scheduler with what happens, and carries out what it says.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -45,6 +46,7 @@ enum Message {
     Input(Input),
     Lease(leases::Input),
     Ask(Vec<(u32, DeliveryId)>, oneshot::Sender<Vec<Option<Waits>>>),
+    Patient(oneshot::Sender<HashSet<u32>>),
     Drain(oneshot::Sender<()>),
     Pulse(oneshot::Sender<Pulse>),
 }
@@ -82,7 +84,7 @@ pub struct Gauges {
     pub failing_lanes: AtomicUsize,
     /// How long after they were due attempts started.
     pub lag: Histogram,
-    /// When the oldest delivery that is due was due, in microseconds since 1970, 0 for none; whoever looks for it sets it.
+    /// What [`domain::waiting::oldest_due`] says, in microseconds since 1970, 0 for none; whoever asks for it sets it.
     pub oldest_due: AtomicI64,
 }
 
@@ -198,6 +200,7 @@ struct Driver {
 impl Driver {
     async fn run(mut self, mut messages: UnboundedReceiver<Message>) {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut patience = Vec::new();
         let sleep = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(sleep);
         let beat = tokio::time::sleep(Duration::ZERO);
@@ -225,6 +228,7 @@ impl Driver {
                         // Whoever asked may have gone.
                         let _ = answer.send(deliveries.into_iter().map(waits).collect());
                     }
+                    Message::Patient(answer) => patience.push(answer),
                     Message::Drain(done) => {
                         self.scheduler.drain();
                         self.lease(now, leases::Input::Drain);
@@ -244,6 +248,11 @@ impl Driver {
             self.share(now);
             for output in self.scheduler.outputs(now) {
                 self.carry_out(now, output);
+            }
+            // Only now do the slots that were free hold what may be sent.
+            for answer in patience.drain(..) {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.scheduler.patient(now));
             }
             self.gauges.in_flight.store(self.scheduler.in_flight(), Ordering::Relaxed);
             self.gauges.known.store(self.scheduler.known(), Ordering::Relaxed);

@@ -148,6 +148,8 @@ pub(crate) struct Lane {
     pub(crate) cost: u64,
     /// Running mean of the time that an attempt holds its slot, in microseconds.
     pub(crate) mean_held: u64,
+    /// Since when nothing of its own keeps its deliveries from being sent.
+    pub(crate) free_since: Option<Timestamp>,
     /// How the lane waits for its turn, if it does.
     pub(crate) queued: Option<Queued>,
     /// The lease of its shard.
@@ -201,6 +203,7 @@ impl Lane {
             on_disk,
             cost: 0,
             mean_held: 1_000,
+            free_since: Some(now),
             queued: None,
             lease,
             loads_before,
@@ -340,6 +343,22 @@ impl Lane {
         } else {
             Waits::Slot
         }
+    }
+
+    /// Notes whether something of its own keeps its deliveries from being sent, and since when nothing does.
+    pub(crate) fn look(&mut self, now: Timestamp, policy: &Policy) -> Option<Timestamp> {
+        self.free_since = if self.is_patient(now, policy) { None } else { Some(self.free_since.unwrap_or(now)) };
+        self.free_since
+    }
+
+    /// Whether what keeps its deliveries from being sent is its own: its receiver, its cap, its rate, its order, a pause.
+    fn is_patient(&self, now: Timestamp, policy: &Policy) -> bool {
+        let in_order = |ordered: &Ordered| ordered.next().is_none() && ordered.waits_for_turn();
+        self.paused()
+            || self.failing()
+            || self.in_flight >= self.window(policy)
+            || self.waits(now, policy) != Waits::Slot
+            || self.ordered.as_deref().is_some_and(in_order)
     }
 
     /// Forgets what was learnt of the receiver: it is another one, or a person says that it is well.

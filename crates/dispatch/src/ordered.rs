@@ -125,6 +125,11 @@ impl Ordered {
         self.heads.contains_key(&delivery)
     }
 
+    /// Whether something waits for its turn: heads are in flight or planned for later.
+    pub(crate) fn waits_for_turn(&self) -> bool {
+        !self.barrier.is_empty() || self.heads.len() > self.first.len() + self.retries.len()
+    }
+
     /// The head that may be started next.
     pub(crate) fn next(&self) -> Option<&Job> {
         if !self.barrier.is_empty() {

@@ -311,6 +311,7 @@ impl Scheduler {
     fn enqueue(&mut self, now: Timestamp, webhook: u32) {
         self.ask_for_backlog(now, webhook);
         let Some(lane) = self.lanes.get_mut(&webhook) else { return };
+        lane.look(now, &self.policy);
         let startable = lane.startable(now, &self.policy);
         if let Some(queued) = lane.queued {
             if matches!(startable, Startable::Now(kinds) if kinds == queued.kinds) {

@@ -3,6 +3,7 @@
 //! The store is the queue: an event is accepted by the transaction that holds it with the webhooks that it goes to, and
 //! everything in memory can be rebuilt from there.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -412,6 +413,6 @@ pub trait Store: Send + Sync {
     /// The answer kept under an idempotency key: `Ok(None)` if it never came.
     async fn kept(&self, idempotency: Idempotency) -> Result<Option<Changed>, ChangeError>;
 
-    /// When the oldest delivery that is due, and not held, was due: how far behind sending is.
-    async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+    /// When the oldest delivery that is due, and not held, was due, those of the webhooks `patient` left out.
+    async fn oldest_due(&self, now: Timestamp, patient: HashSet<u32>) -> Result<Option<Timestamp>, StoreError>;
 }

@@ -1,8 +1,11 @@
 //! Why a delivery that is due has not been sent: known to the dispatcher, asked by the log.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 
 use crate::id::DeliveryId;
+use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 
 /// What a delivery waits for that is due.
@@ -52,6 +55,23 @@ pub trait Waiting: Send + Sync {
     /// What each of these deliveries waits for, with the numbers of their webhooks; `None` if it does not wait, or if nobody
     /// can say.
     async fn waits(&self, deliveries: Vec<(u32, DeliveryId)>) -> Vec<Option<Waits>>;
+
+    /// The numbers of the webhooks whose deliveries wait for a reason of their own: what their receiver asked for, their rate,
+    /// their order, their cap, or that it keeps failing. How late these are says nothing of whether sending keeps up.
+    async fn patient(&self) -> HashSet<u32>;
+}
+
+/// When the oldest delivery was due that waits for nothing but to be sent: how far behind sending is. Whoever wants to know asks
+/// here, so that figures, dashboard and watchdog say the same.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn oldest_due(
+    store: &dyn Store,
+    waiting: &dyn Waiting,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    store.oldest_due(now, waiting.patient().await).await
 }
 
 /// Nobody knows: where there is no dispatcher.
@@ -62,5 +82,9 @@ pub struct NobodyKnows;
 impl Waiting for NobodyKnows {
     async fn waits(&self, deliveries: Vec<(u32, DeliveryId)>) -> Vec<Option<Waits>> {
         vec![None; deliveries.len()]
+    }
+
+    async fn patient(&self) -> HashSet<u32> {
+        HashSet::new()
     }
 }

@@ -1,7 +1,7 @@
 //! The watchdog: notices that sending has stopped, from outside of what sends.
 //!
-//! It asks the store how late the oldest due delivery is, and the dispatcher's loop where it stands, and believes what it can
-//! see of both. `/readyz`, a figure and the service manager learn of it.
+//! It asks how late the oldest due delivery is that has no reason of its own to wait, and the dispatcher's loop where it stands, and
+//! believes what it can see of both. `/readyz`, a figure and the service manager learn of it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dispatch::{Dispatch, Pulse};
 use domain::time::{Clock, Timestamp};
+use domain::waiting::{Waiting, oldest_due};
 use server::Health;
 
 use crate::keeping::Kept;
@@ -70,7 +71,7 @@ impl Judge {
 
 /// Watches until the process ends.
 pub(crate) async fn watch(
-    dispatch: Arc<Dispatch>,
+    (dispatch, waiting): (Arc<Dispatch>, Arc<dyn Waiting>),
     kept: Kept,
     clock: Arc<dyn Clock>,
     health: Health,
@@ -82,7 +83,7 @@ pub(crate) async fn watch(
     loop {
         let now = clock.now();
         let pulse = tokio::time::timeout(ANSWERS_WITHIN, dispatch.pulse()).await.ok().flatten();
-        let asked = tokio::time::timeout(ANSWERS_WITHIN, store.oldest_due(now)).await;
+        let asked = tokio::time::timeout(ANSWERS_WITHIN, oldest_due(&*store, &*waiting, now)).await;
         let oldest_due = asked.map_err(|_| ()).and_then(|answer| answer.map_err(|_| ()));
         if let Ok(oldest_due) = oldest_due {
             dispatch.gauges().oldest_due.store(oldest_due.map_or(0, |at| at.0), Ordering::Relaxed);

@@ -16,6 +16,7 @@ use domain::policy::Policy;
 use domain::store::{Fact, Store};
 use domain::time::Clock;
 use domain::trace::Tracer;
+use domain::waiting::Waiting;
 use outbound::Network;
 use server::{App, Carrier, Dashboard, DashboardFile, Health, Listening, Live, Outside, ShownSetting};
 use tokio::net::TcpListener;
@@ -140,6 +141,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         &feed,
         facts,
     ));
+    let waiting: Arc<dyn Waiting> = Arc::new(feed);
     let health = Health::default();
     let held = shared.as_ref().map(Shared::holdings);
     let figures = Arc::new(figures::registry(kept.figures(), dispatch.gauges(), place.directory(), held));
@@ -164,7 +166,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         policy: Arc::<Policy>::clone(&policy),
         clock: clock.clone(),
         in_flight: in_flight.clone(),
-        waiting: Arc::new(feed.clone()),
+        waiting: Arc::clone(&waiting),
         names: network.clone(),
         carrier: carrier.clone(),
         url_rules: url_rules(settings),
@@ -185,8 +187,8 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         random: Arc::new(chance::fill),
     };
     let (stop, stopped) = watch::channel(false);
-    let watching =
-        tokio::spawn(watchdog::watch(Arc::clone(&dispatch), kept.clone(), clock.clone(), health.clone(), manager));
+    let asked = (Arc::clone(&dispatch), Arc::clone(&waiting));
+    let watching = tokio::spawn(watchdog::watch(asked, kept.clone(), clock.clone(), health.clone(), manager));
     let mut serving = vec![tokio::spawn(server::serve(app(), listener, said(stopped.clone())))];
     if let Some(listener) = metrics {
         serving.push(tokio::spawn(server::serve_metrics(server::metrics_router(app()), listener, said(stopped))));

@@ -1,5 +1,8 @@
 //! The feed: through which the dispatcher is told what has happened.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use domain::cluster::Hint;
 use domain::id::DeliveryId;
@@ -11,6 +14,9 @@ use tokio::sync::oneshot;
 use super::Message;
 use crate::leases;
 use crate::scheduler::Input;
+
+/// How long the dispatcher may take to say who is patient.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Where the store tells what it has committed, before there is a dispatcher.
 #[derive(Clone)]
@@ -45,6 +51,15 @@ impl Waiting for Feed {
             return unknown;
         }
         answered.await.unwrap_or(unknown)
+    }
+
+    async fn patient(&self) -> HashSet<u32> {
+        let (answer, answered) = oneshot::channel();
+        if self.0.send(Message::Patient(answer)).is_err() {
+            return HashSet::new();
+        }
+        // Where the dispatcher does not answer, nothing has a good reason to wait.
+        tokio::time::timeout(ANSWERS_WITHIN, answered).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 }
 

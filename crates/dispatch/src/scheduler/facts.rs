@@ -112,6 +112,7 @@ impl Scheduler {
             lane.failing_since = None;
             lane.failing_recorded = false;
             lane.on_disk.resumed();
+            lane.free_since = None;
         }
         self.enqueue(now, webhook);
     }

@@ -144,6 +144,10 @@ async fn retry_after_holds_the_whole_webhook_and_the_log_says_why() {
         "{waits}"
     );
     assert_eq!(receiver.requests().len(), 1, "the second event waits with the first");
+    let system = room.api.get("/v1/system").await.expect(200);
+    assert_eq!(system["oldest_due_seconds"], 0.0, "that is no sign of sending being behind: {system}");
+    let cluster = room.api.get("/v1/cluster").await.expect(200);
+    assert_eq!((&cluster["oldest_due"], &cluster["lag_seconds"]), (&Value::Null, &json!(0.0)), "{cluster}");
     // Nor does a restart make us ask again.
     let launch = tokio::task::spawn_blocking(move || server.kill()).await.expect("it is killed");
     let server = start(launch).await;

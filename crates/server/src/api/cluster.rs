@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use domain::cluster::{Node, Nodes};
 use domain::time::Timestamp;
+use domain::waiting::oldest_due;
 use http::Method;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -29,7 +30,7 @@ struct ClusterJson {
     /// How many of them nobody holds.
     #[schema(example = 0)]
     free: u16,
-    /// When the oldest delivery that is due was due; null if none is.
+    /// When the oldest delivery was due that waits for nothing but to be sent; null if none does.
     #[schema(value_type = Option<String>, format = DateTime)]
     oldest_due: Option<Timestamp>,
     /// How far behind sending is: the seconds since then.
@@ -73,7 +74,8 @@ struct NodeJson {
     /// Deliveries in its memory.
     #[schema(example = 1203)]
     known: u32,
-    /// When the oldest delivery of its shards that is due was due, when it was last heard; null if none was.
+    /// When the oldest delivery of its shards was due that waits for nothing but to be sent, when it was last heard; null if none
+    /// did.
     #[schema(value_type = Option<String>, format = DateTime)]
     oldest_due: Option<Timestamp>,
 }
@@ -93,8 +95,11 @@ async fn cluster(State(api): State<Arc<Api>>, _platform: Caller) -> Result<Respo
         None => (false, Nodes { shards: domain::shard::SHARDS, ..Nodes::default() }),
     };
     let living = nodes.iter().filter(|node| node.lives);
-    let oldest_due =
-        if shared { living.filter_map(|node| node.report.oldest_due).min() } else { api.store.oldest_due(now).await? };
+    let oldest_due = if shared {
+        living.filter_map(|node| node.report.oldest_due).min()
+    } else {
+        oldest_due(&*api.store, &*api.waiting, now).await?
+    };
     Ok(json::ok(&ClusterJson {
         shared,
         shards,

@@ -1,5 +1,6 @@
 //! For the operator: whether it lives, whether it is ready, which version it is, its figures.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -7,6 +8,7 @@ use axum::response::Response;
 use domain::directory::Directory;
 use domain::id::{AccountId, WebhookId};
 use domain::time::Timestamp;
+use domain::waiting::oldest_due;
 use domain::webhook::Webhook;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
@@ -50,7 +52,8 @@ struct System<'a> {
     version: &'a str,
     /// Deliveries in flight.
     in_flight: usize,
-    /// How late the oldest delivery that is due is, in seconds.
+    /// How late the oldest delivery is that is due and waits for nothing but to be sent, in seconds. Left out is what waits for
+    /// its own webhook: paused, asked for patience, at its rate or cap, in its order, or failing all the time.
     oldest_due_seconds: f64,
     /// Accounts.
     accounts: usize,
@@ -164,7 +167,7 @@ async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
     if let Some(trouble) = api.health.trouble() {
         return Err(Problem::unavailable("sending_stopped", trouble));
     }
-    api.store.oldest_due(api.now()).await?;
+    api.store.oldest_due(api.now(), HashSet::new()).await?;
     Ok(json::ok(&Health { status: "ok" }))
 }
 
@@ -201,10 +204,10 @@ async fn figures(api: &Api) -> Result<Response, Problem> {
     Ok(response)
 }
 
-/// How late the oldest delivery that is due is, in seconds.
+/// How far behind sending is, in seconds.
 async fn behind(api: &Api) -> Result<f64, Problem> {
     let now = api.now();
-    let oldest = api.store.oldest_due(now).await?;
+    let oldest = oldest_due(&*api.store, &*api.waiting, now).await?;
     Ok(oldest.map_or(0.0, |due| now.since(due).as_secs_f64()))
 }
 

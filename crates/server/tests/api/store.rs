@@ -1,5 +1,6 @@
 //! The real engine, driven without its thread, so that a test knows when everything has happened.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -201,8 +202,8 @@ impl Store for EngineStore {
         self.reader().kept(&idempotency, self.clock.now())
     }
 
-    async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    async fn oldest_due(&self, now: Timestamp, patient: HashSet<u32>) -> Result<Option<Timestamp>, StoreError> {
         self.ready()?;
-        self.reader().oldest_due(now)
+        self.reader().oldest_due(now, &patient)
     }
 }

@@ -1,5 +1,6 @@
 //! Recording attempts: retries, ends, replays, cancellation, and what a restart finds.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use domain::attempt::{ErrorCode, Reason};
@@ -16,6 +17,8 @@ pub async fn a_retry_is_planned_and_delivered(subject: &mut dyn Subject) {
     let account = world.account();
     let webhook = world.new_webhook(account, "wh_all", &["*"]).await;
     let accepted = world.accept(event(account)).await;
+    assert_eq!(world.store().oldest_due(world.now(), HashSet::new()).await, Ok(Some(world.now())));
+    assert_eq!(world.store().oldest_due(world.now(), HashSet::from([webhook])).await, Ok(None), "it is patient");
     let delivery = id(accepted.id, 0);
     let due = first(accepted.id, 0, webhook);
     let retry = world.settle(due, End::Retry(503, Duration::from_secs(30))).await.expect("a retry");
@@ -26,10 +29,12 @@ pub async fn a_retry_is_planned_and_delivered(subject: &mut dyn Subject) {
     assert_eq!(world.due(retry.due_at).await, []);
     assert_eq!(world.due(retry.due_at.plus(Duration::from_micros(1))).await, [retry]);
     assert_eq!(world.backlog(webhook).await, []);
-    assert_eq!(world.store().oldest_due(world.now()).await, Ok(None));
+    assert_eq!(world.store().oldest_due(world.now(), HashSet::new()).await, Ok(None));
 
     world.pass(Duration::from_secs(31));
-    assert_eq!(world.store().oldest_due(world.now()).await, Ok(Some(retry.due_at)));
+    assert_eq!(world.store().oldest_due(world.now(), HashSet::new()).await, Ok(Some(retry.due_at)));
+    assert_eq!(world.store().oldest_due(world.now(), HashSet::from([webhook])).await, Ok(None), "it is patient");
+    assert_eq!(world.store().oldest_due(world.now(), HashSet::from([webhook + 1])).await, Ok(Some(retry.due_at)));
     world.told();
     world.settle(retry, End::Delivered).await;
     assert!(matches!(&world.told()[..], [Fact::Settled(settled)] if settled.delivery == delivery));

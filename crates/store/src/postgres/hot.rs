@@ -286,19 +286,20 @@ pub(super) async fn of_webhook(
 }
 
 /// When the oldest that are due at `now` were due, each with its webhook, of these shards (a bit for each), or of all; of paused webhooks only
-/// tests count.
+/// tests count, of patient ones nothing.
 pub(super) async fn oldest(
     link: &Link,
     now: Timestamp,
-    (paused, shards): (Vec<i32>, Option<Vec<u8>>),
+    (paused, patient): (Vec<i32>, Vec<i32>),
+    shards: Option<Vec<u8>>,
 ) -> Result<Vec<(Timestamp, u32)>, Fault> {
     let found = link
         .rows(
             "SELECT due_at, webhook FROM hot
              WHERE due_at <= $1 AND (reason = 3 OR webhook NOT IN (SELECT unnest($2::integer[])))
-               AND ($3::bytea IS NULL OR get_bit($3, shard) = 1)
+               AND webhook NOT IN (SELECT unnest($4::integer[])) AND ($3::bytea IS NULL OR get_bit($3, shard) = 1)
              ORDER BY due_at LIMIT 1000",
-            &[&now.0, &paused, &shards],
+            &[&now.0, &paused, &shards, &patient],
         )
         .await?;
     Ok(found.iter().map(|row| (Timestamp(row.get(0)), row.get::<_, i32>(1) as u32)).collect())

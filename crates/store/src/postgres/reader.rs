@@ -1,5 +1,6 @@
 //! Reading what is committed: each call sees one state of the database, a commit's, whole.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use domain::attempt::LoggedAttempt;
@@ -227,9 +228,10 @@ impl Readers {
         Ok(Page { rows, next, searched_until: None })
     }
 
-    pub(super) async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>, Fault> {
+    pub(super) async fn oldest_due(&self, now: Timestamp, patient: &HashSet<u32>) -> Result<Option<Timestamp>, Fault> {
+        let patient: Vec<i32> = patient.iter().map(|webhook| *webhook as i32).collect();
         let link = self.take_sending().await?;
-        let oldest = hot::oldest(&link, now, (self.shared.paused(), self.shared.shards())).await?;
+        let oldest = hot::oldest(&link, now, (self.shared.paused(), patient), self.shared.shards()).await?;
         link.done();
         let directory = self.shared.directory.read();
         Ok(oldest.into_iter().find(|(_, webhook)| directory.webhook_numbered(*webhook).is_some()).map(|(at, _)| at))

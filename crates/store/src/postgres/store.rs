@@ -1,5 +1,6 @@
 //! [`PostgresStore`]: the writer's task and the readers' connections, behind the store's seam.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -255,8 +256,8 @@ impl Store for PostgresStore {
         self.readers.kept(&idempotency, self.clock.now()).await
     }
 
-    async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.readers.oldest_due(now).await?)
+    async fn oldest_due(&self, now: Timestamp, patient: HashSet<u32>) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.readers.oldest_due(now, &patient).await?)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Memory is read first, then the rows: what got its row in between is in both, and the row is taken.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use domain::attempt::LoggedAttempt;
@@ -221,13 +222,16 @@ impl Reader {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    pub fn oldest_due(&self, now: Timestamp, patient: &HashSet<u32>) -> Result<Option<Timestamp>, StoreError> {
         let directory = self.shared.directory.read();
         let fresh = self.shared.fresh();
-        let there = fresh.iter().filter(|(_, delivery)| directory.webhook_numbered(delivery.webhook).is_some());
-        let first = there.map(|(_, delivery)| delivery.due_at).find(|at| *at <= now);
+        let counts = fresh.iter().map(|(_, delivery)| delivery).filter(|delivery| {
+            !patient.contains(&delivery.webhook) && directory.webhook_numbered(delivery.webhook).is_some()
+        });
+        let first = counts.map(|delivery| delivery.due_at).find(|at| *at <= now);
         drop((fresh, directory));
-        let stored = due::oldest(&self.conn, now, |webhook| self.shared.is_active(webhook))?;
+        let wanted = |webhook| !patient.contains(&webhook) && self.shared.is_active(webhook);
+        let stored = due::oldest(&self.conn, now, wanted)?;
         Ok(first.into_iter().chain(stored).min())
     }
 

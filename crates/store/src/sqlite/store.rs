@@ -1,5 +1,6 @@
 //! [`SqliteStore`]: the engine on a thread of its own, behind the store's seam.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
@@ -283,7 +284,7 @@ impl Store for SqliteStore {
         self.readers.read(move |reader| reader.kept(&idempotency, now)).await
     }
 
-    async fn oldest_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.readers.read(move |reader| reader.oldest_due(now)).await
+    async fn oldest_due(&self, now: Timestamp, patient: HashSet<u32>) -> Result<Option<Timestamp>, StoreError> {
+        self.readers.read(move |reader| reader.oldest_due(now, &patient)).await
     }
 }

@@ -1,8 +1,10 @@
 //! What receivers are spared, and what one of them cannot do to the others.
 
+use domain::order::Order;
 use domain::waiting::Waits;
 
 use super::*;
+use crate::scheduler::waits::AFTER_PATIENCE;
 
 fn asked_to_wait(status: u16, seconds: &str) -> Outcome {
     let mut outcome = answered(status, 1);
@@ -82,6 +84,72 @@ fn a_receiver_that_asked_for_a_while_is_left_alone_over_a_restart() {
     bench.event(vec![1], false);
     bench.next_start().expect("it is sent then");
     assert_eq!(bench.now.since(restarted), bench.policy.retry_schedule.longest());
+}
+
+const NOBODY: [u32; 0] = [];
+
+/// Who is patient once everything has been started that may be.
+fn patient(bench: &mut Bench) -> Vec<u32> {
+    bench.take(Input::Tick);
+    let mut patient: Vec<u32> = bench.scheduler.patient(bench.now).into_iter().collect();
+    patient.sort_unstable();
+    patient
+}
+
+#[test]
+fn a_webhook_with_a_reason_of_its_own_to_wait_is_patient() {
+    let mut bench = Bench::new(Policy { jitter: 0.0, max_in_flight: 8, ..Policy::default() });
+    bench.webhook(1, 1, |_| {});
+    bench.webhook(2, 1, |webhook| webhook.rate_limit = Some(1));
+    bench.webhook(3, 1, |webhook| webhook.max_in_flight = Some(1));
+    bench.webhook(4, 1, |webhook| webhook.order = Some(Order::parse("webhook").expect("an order")));
+    bench.now = bench.now.plus(AFTER_PATIENCE);
+    assert_eq!(patient(&mut bench), NOBODY, "nothing waits");
+    let end_all = |bench: &mut Bench| {
+        for start in std::mem::take(&mut bench.starts) {
+            bench.end(&start, answered(200, 1));
+        }
+        bench.record();
+    };
+    bench.event(vec![1], false);
+    let asked = bench.starts.remove(0);
+    bench.end(&asked, asked_to_wait(429, "90"));
+    bench.record();
+    for _ in 0..3 {
+        bench.event(vec![1, 2, 3, 4], false);
+    }
+    assert_eq!(patient(&mut bench), [1, 2, 3, 4], "asked for, its rate, its cap, its order");
+    bench.now = bench.now.plus(Duration::from_secs(60));
+    end_all(&mut bench);
+    assert_eq!(patient(&mut bench), [1, 2, 3, 4], "and with the next in flight");
+    for _ in 0..3 {
+        end_all(&mut bench);
+        bench.now = bench.now.plus(Duration::from_secs(2));
+        bench.take(Input::Tick);
+    }
+    patient(&mut bench);
+    bench.now = bench.now.plus(AFTER_PATIENCE);
+    assert_eq!(patient(&mut bench), [1], "only the receiver's wish is left");
+    bench.now = bench.now.plus(Duration::from_secs(600));
+    bench.take(Input::Tick);
+    while !bench.starts.is_empty() {
+        end_all(&mut bench);
+    }
+    patient(&mut bench);
+    bench.now = bench.now.plus(AFTER_PATIENCE);
+    assert_eq!(patient(&mut bench), NOBODY);
+}
+
+#[test]
+fn what_waits_for_a_slot_of_all_is_late() {
+    let mut bench = Bench::new(Policy { slots: 1, ..Policy::default() });
+    bench.webhook(1, 1, |_| {});
+    bench.webhook(2, 2, |_| {});
+    bench.event(vec![1], false);
+    bench.event(vec![2], false);
+    assert_eq!(bench.starts.len(), 1);
+    bench.now = bench.now.plus(AFTER_PATIENCE);
+    assert_eq!(patient(&mut bench), NOBODY, "the one slot is taken, and neither has its own in use");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The plans of the hot statements, on a table of a million rows: each goes by an index.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use domain::audit::{Act, Action, AuditQuery};
@@ -65,7 +65,7 @@ async fn hot_statements_go_by_indexes() {
     let named = vec![Arrival { account: node.account, webhook, delivery: due[0].delivery }];
     let (waiting, events) = node.store.arrived(named).await.expect("it is read");
     assert_eq!((&waiting, events.len()), (&due, 1));
-    assert_eq!(node.store.oldest_due(Timestamp(now)).await.expect("it is read"), Some(Timestamp(now)));
+    assert_eq!(node.store.oldest_due(Timestamp(now), HashSet::new()).await.expect("it is read"), Some(Timestamp(now)));
     node.store.settle(vec![settlement(due[0], node.now(), Next::Delivered)]).await.expect("it is recorded");
     let news = node.store.read(vec![node.account], Some(mark), None).await.expect("it is read");
     assert_eq!((news.whole, news.happened.len()), (true, 2), "an acceptance, and the end of an attempt");

@@ -1,5 +1,6 @@
 //! The engine by itself: what gets rows when, what is kept for how long, what is erased, and what it refuses to open.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -208,12 +209,13 @@ fn the_oldest_due_is_found_behind_any_number_that_is_held() {
     open.pause(held);
     open.accept(NOW, 1_500);
     let later = NOW.plus(Duration::from_secs(60));
-    assert_eq!(open.reader().oldest_due(later), Ok(None));
+    assert_eq!(open.reader().oldest_due(later, &HashSet::new()), Ok(None));
     let active = open.new_webhook("wh_active");
     let event = open.accept(NOW.plus(Duration::from_secs(1)), 1)[0];
     let due_at = NOW.plus(Duration::from_secs(31));
     let retry = Next::Retry { due_at, retries_made: 1, reason: Reason::Retry };
     open.settle(NOW, settlement(DeliveryId { event, place: 1 }, active, 1, NOW, retry));
-    assert_eq!(open.reader().oldest_due(NOW.plus(Duration::from_secs(30))), Ok(None));
-    assert_eq!(open.reader().oldest_due(later), Ok(Some(due_at)));
+    assert_eq!(open.reader().oldest_due(NOW.plus(Duration::from_secs(30)), &HashSet::new()), Ok(None));
+    assert_eq!(open.reader().oldest_due(later, &HashSet::new()), Ok(Some(due_at)));
+    assert_eq!(open.reader().oldest_due(later, &HashSet::from([active])), Ok(None));
 }

@@ -139,6 +139,9 @@ pub struct Failure {
     pub detail: String,
 }
 
+/// [`Failure::detail`] of an [`ErrorCode::ConnectionReset`] on a connection that had carried an answer before.
+pub const KEPT_CONNECTION: &str = "a kept connection";
+
 /// The receiver's answer, as opaque bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {

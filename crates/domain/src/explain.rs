@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::attempt::{Attempt, ErrorCode, Failure, Reason};
+use crate::attempt::{Attempt, ErrorCode, Failure, KEPT_CONNECTION, Reason};
 use crate::endpoint_url::EndpointUrl;
 use crate::id::DeliveryId;
 use crate::time::Timestamp;
@@ -73,6 +73,10 @@ pub fn explain(case: &Case<'_>) -> Explanation {
         ErrorCode::ResponseTimeout => (
             format!("Connected, but no answer within {}.", span(case.timeout)),
             "Answer 2xx at once, work later.".to_owned(),
+        ),
+        ErrorCode::ConnectionReset if case.failure.detail == KEPT_CONNECTION => (
+            "The server closed a connection that it had kept open, before answering this request on it.".to_owned(),
+            kept_hint(case.request_bytes),
         ),
         ErrorCode::ConnectionReset => {
             ("The server closed the connection before answering.".to_owned(), reset_hint(case.request_bytes))
@@ -215,6 +219,12 @@ fn reset_hint(request_bytes: usize) -> String {
         return "Often a crash or a body limit.".to_owned();
     }
     format!("Often a crash or a body limit (we sent {}).", kibibytes(request_bytes))
+}
+
+/// A server that closes idle connections without a word may do it just as a request comes, as one that falls over does.
+fn kept_hint(request_bytes: usize) -> String {
+    let idle = "Keep idle connections open for over 60 s, or answer with `Connection: close`";
+    format!("{idle}. {}", reset_hint(request_bytes).replace("Often", "Else often"))
 }
 
 fn redirect(case: &Case<'_>) -> (String, String) {

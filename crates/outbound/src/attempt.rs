@@ -102,7 +102,12 @@ async fn run(network: &Inner, request: &Outgoing, progress: &mut Progress) -> Re
     while let Some(connection) = network.pool.take(url.origin(), &addresses, Instant::now()) {
         match over_http1(network, request, connection, progress).await {
             Ok(()) => return Ok(()),
-            Err(Broken::Failed(failure)) => return Err(failure),
+            Err(Broken::Failed(failure)) => {
+                if failure.code == ErrorCode::ConnectionReset {
+                    network.pool.closes(url.origin(), Instant::now());
+                }
+                return Err(failure);
+            }
             // Another kept one, or a new one: nothing of the request has left this machine.
             Err(Broken::NotSent) => {}
         }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use domain::attempt::{ANSWER_READ_MAX, Answer, ErrorCode, Failure};
+use domain::attempt::{ANSWER_READ_MAX, Answer, ErrorCode, Failure, KEPT_CONNECTION};
 use domain::endpoint_url::EndpointUrl;
 use domain::transport::Outgoing;
 use tokio::io::AsyncWrite as _;
@@ -26,6 +26,8 @@ const COPIED_MAX: usize = 16 * 1024;
 const INTERIM_AT_ONCE: usize = 32;
 /// The most bytes of interim answers (1xx) that are read past.
 const INTERIM_MAX: usize = 512 * 1024;
+/// A peer that closes a connection this soon after an answer does not mean to keep it.
+const CLOSED_AT_ONCE: Duration = Duration::from_secs(1);
 /// A connection is used for this long at most, so that a receiver that moves or takes a server out is followed within a minute.
 pub(crate) const LIFETIME_MAX: Duration = Duration::from_secs(60);
 
@@ -38,6 +40,8 @@ pub(crate) struct Connection {
     until: Instant,
     /// The same, by what the peer said about idle connections with its last answer.
     idle_until: Instant,
+    /// When the last answer was complete; `None` before the first.
+    answered_at: Option<Instant>,
     buffer: Buffer,
     /// The request's bytes; kept for the next one.
     out: Vec<u8>,
@@ -52,6 +56,18 @@ pub(crate) enum Broken {
     Failed(Failure),
 }
 
+impl Broken {
+    /// The same, on a connection that has carried an answer before.
+    fn on_kept(self) -> Self {
+        match self {
+            Self::Failed(Failure { code: ErrorCode::ConnectionReset, .. }) => {
+                Self::Failed(Failure { code: ErrorCode::ConnectionReset, detail: KEPT_CONNECTION.to_owned() })
+            }
+            other => other,
+        }
+    }
+}
+
 /// How the read side ended before a head was complete.
 enum Ended {
     Closed,
@@ -61,14 +77,21 @@ enum Ended {
 impl Connection {
     pub(crate) fn new(stream: Stream, peer: SocketAddr) -> Self {
         let until = Instant::now() + LIFETIME_MAX;
-        Self { stream, peer, until, idle_until: until, buffer: Buffer::new(), out: Vec::new() }
+        Self { stream, peer, until, idle_until: until, answered_at: None, buffer: Buffer::new(), out: Vec::new() }
     }
 
     /// Whether another request may go over it: not too old, and the peer has neither closed it nor sent anything.
     pub(crate) fn is_usable(&mut self, now: Instant) -> bool {
         // Nothing is awaited here: only what the reactor already knows counts.
         let mut cx = Context::from_waker(Waker::noop());
-        now < self.until.min(self.idle_until) && self.buffer.poll_fill(&mut cx, &mut self.stream).is_pending()
+        now < self.until.min(self.idle_until)
+            && self.buffer.poll_fill(&mut cx, &mut self.stream).is_pending()
+            && !self.stream.holds_unread()
+    }
+
+    /// Whether a connection that is not usable at `now` was closed as soon as it was kept.
+    pub(crate) fn was_closed_at_once(&self, now: Instant) -> bool {
+        now < self.until.min(self.idle_until) && self.answered_at.is_some_and(|at| now - at < CLOSED_AT_ONCE)
     }
 
     /// Sends `request`, and reads the answer into `progress`, its body as far as limits and deadline allow. Says whether
@@ -82,13 +105,16 @@ impl Connection {
             self.out.extend_from_slice(tail);
             tail = &[];
         }
-        let (head, all_sent) = self.send_and_read_head(tail).await?;
+        let is_kept = self.answered_at.is_some();
+        let answered = self.send_and_read_head(tail).await;
+        let (head, all_sent) = answered.map_err(|broken| if is_kept { broken.on_kept() } else { broken })?;
         progress.leave();
         self.idle_until = Instant::now() + head.idle_max.unwrap_or(LIFETIME_MAX);
         // Until the end is seen, something is missing.
         let answer = Answer { status: head.status, headers: head.headers, body: Vec::new(), truncated: true };
         let answer = progress.answer.insert(answer);
         let ended = self.read_body(BodyReader::new(head.framing), answer).await;
+        self.answered_at = Some(Instant::now());
         Ok(ended && head.keep_alive && all_sent && self.rest())
     }
 

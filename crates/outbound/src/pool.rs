@@ -3,15 +3,21 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::http1::Connection;
+use crate::http1::{Connection, LIFETIME_MAX};
 
 /// How many wait per origin.
 const PER_ORIGIN_MAX: usize = 256;
 /// How many wait in all.
 const TOTAL_MAX: usize = 2_048;
+/// For how long nothing is kept of an origin that closes what is kept: a request that meets the close is lost, since it may have
+/// been handled and is not repeated.
+const NOT_KEPT_FOR: Duration = LIFETIME_MAX;
+/// Of how many origins that is remembered.
+const CLOSING_MAX: usize = 4_096;
 
 /// The waiting connections. The lock is held for a push or a pop only.
 #[derive(Debug, Default)]
@@ -22,6 +28,8 @@ struct Waiting {
     /// The last one put is the first one taken, so that the surplus grows old and goes.
     by_origin: HashMap<Box<str>, Vec<Connection>>,
     total: usize,
+    /// Origins that close what is kept, and until when nothing of them is.
+    closing: HashMap<Box<str>, Instant>,
 }
 
 impl Pool {
@@ -34,8 +42,14 @@ impl Pool {
         loop {
             // What is not usable is dropped outside the lock.
             let mut connection = self.waiting().pop(origin)?;
-            if addresses.contains(&connection.peer.ip()) && connection.is_usable(now) {
+            if !addresses.contains(&connection.peer.ip()) {
+                continue;
+            }
+            if connection.is_usable(now) {
                 return Some(connection);
+            }
+            if connection.was_closed_at_once(now) {
+                self.closes(origin, now);
             }
         }
     }
@@ -44,6 +58,12 @@ impl Pool {
     pub(crate) fn put(&self, origin: &str, connection: Connection) {
         let surplus = self.waiting().push(origin, connection);
         drop(surplus);
+    }
+
+    /// The peer has closed a kept connection to `origin` as soon as it was kept, or under a request: for a while, none is.
+    pub(crate) fn closes(&self, origin: &str, now: Instant) {
+        let useless = self.waiting().close(origin, now);
+        drop(useless);
     }
 
     /// Closes all of them.
@@ -73,7 +93,7 @@ impl Waiting {
 
     /// Gives back what there is no room for.
     fn push(&mut self, origin: &str, connection: Connection) -> Option<Connection> {
-        if self.total >= TOTAL_MAX {
+        if self.total >= TOTAL_MAX || self.closing.get(origin).is_some_and(|until| Instant::now() < *until) {
             return Some(connection);
         }
         match self.by_origin.get_mut(origin) {
@@ -87,7 +107,17 @@ impl Waiting {
         None
     }
 
+    fn close(&mut self, origin: &str, now: Instant) -> Vec<Connection> {
+        if self.closing.len() < CLOSING_MAX || self.closing.contains_key(origin) {
+            self.closing.insert(origin.into(), now + NOT_KEPT_FOR);
+        }
+        let useless = self.by_origin.remove(origin).unwrap_or_default();
+        self.total -= useless.len();
+        useless
+    }
+
     fn remove_useless(&mut self, now: Instant) -> Vec<Connection> {
+        self.closing.retain(|_, until| now < *until);
         let mut useless = Vec::new();
         self.by_origin.retain(|_, waiting| {
             useless.extend(waiting.extract_if(.., |connection| !connection.is_usable(now)));
@@ -144,6 +174,36 @@ mod tests {
         assert_eq!(pool.len(), 1);
         assert!(pool.take(ORIGIN, &["127.0.0.2".parse().expect("an address")], Instant::now()).is_none());
         assert_eq!(pool.len(), 0);
+    }
+
+    /// Nothing was awaited since the peer closed it, so the reactor has not heard of that.
+    #[tokio::test]
+    async fn one_that_the_peer_has_closed_just_now_is_not_taken() {
+        let pool = Pool::default();
+        let (connection, far) = connected().await;
+        pool.put(ORIGIN, connection);
+        drop(far);
+        assert!(pool.take(ORIGIN, &loopback(), Instant::now()).is_none());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_for_a_while_where_kept_ones_are_closed() {
+        let pool = Pool::default();
+        let (first, _far) = connected().await;
+        let (second, _other) = connected().await;
+        let now = Instant::now();
+        pool.put(ORIGIN, first);
+        pool.closes(ORIGIN, now);
+        assert_eq!(pool.len(), 0, "what is kept goes too");
+        pool.put(ORIGIN, second);
+        assert_eq!(pool.len(), 0);
+        let (third, _far) = connected().await;
+        pool.put("http://other.example.com", third);
+        assert_eq!(pool.len(), 1, "others are kept");
+        pool.sweep(now + NOT_KEPT_FOR);
+        let (fourth, _far) = connected().await;
+        pool.put(ORIGIN, fourth);
+        assert!(pool.take(ORIGIN, &loopback(), Instant::now()).is_some(), "it is tried again");
     }
 
     #[tokio::test]

@@ -1,9 +1,11 @@
 //! A connected stream, in the clear or over TLS.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -14,6 +16,19 @@ pub(crate) enum Stream {
     Plain(TcpStream),
     // Boxed, since a TLS session is many times the size of a socket.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Whether the system holds something that was not read yet: bytes, or the end. It is asked at this very moment, while
+    /// reading tells only what the reactor has heard.
+    pub(crate) fn holds_unread(&self) -> bool {
+        let tcp = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        let peeked = SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()]);
+        !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
 }
 
 impl AsyncRead for Stream {

@@ -1,7 +1,7 @@
 //! The sentences and hints of failed attempts.
 
 use super::*;
-use crate::attempt::{Answer, Reason, Timing};
+use crate::attempt::{Answer, KEPT_CONNECTION, Reason, Timing};
 use crate::id::EventId;
 use crate::signature::SentRequest;
 
@@ -131,6 +131,11 @@ fn connections() {
         &Failed { code: ErrorCode::ConnectionReset, bytes: 83_000, ..PLAIN },
         "The server closed the connection before answering.",
         "Often a crash or a body limit (we sent 82 KiB).",
+    );
+    check(
+        &Failed { code: ErrorCode::ConnectionReset, detail: KEPT_CONNECTION, bytes: 83_000, ..PLAIN },
+        "The server closed a connection that it had kept open, before answering this request on it.",
+        "Keep idle connections open for over 60 s, or answer with `Connection: close`. Else often a crash or a body limit (we sent 82 KiB).",
     );
     check(
         &Failed { code: ErrorCode::BadHttp, detail: "the status is 600", ..PLAIN },

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use domain::attempt::KEPT_CONNECTION;
 use outbound::Settings;
 use tokio::io::AsyncWriteExt as _;
 
@@ -95,6 +96,34 @@ async fn a_request_that_went_out_is_not_repeated() {
     assert_eq!(word(&send(&network, request(&receiver.http())).await), "200");
     let outcome = send(&network, request(&receiver.http())).await;
     assert_eq!((word(&outcome).as_str(), receiver.accepted()), ("connection_reset", 1));
+    assert_eq!(outcome.result.expect_err("it failed").detail, KEPT_CONNECTION, "and that is said");
+}
+
+/// Some servers answer as if the connection were kept, and close it: no second request is risked on one of theirs.
+#[tokio::test]
+async fn a_peer_that_closes_kept_connections_gets_new_ones() {
+    let (closed, mut was_closed) = tokio::sync::mpsc::unbounded_channel();
+    let receiver = Receiver::start(move |mut stream, number| {
+        let closed = closed.clone();
+        async move {
+            while read_request(&mut stream).await.is_some() {
+                stream.write_all(OK).await.expect("the sender reads");
+                if number == 1 {
+                    drop(stream);
+                    closed.send(()).expect("the test listens");
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let network = network();
+    assert_eq!(word(&send(&network, request(&receiver.http())).await), "200");
+    was_closed.recv().await.expect("it was closed");
+    for made in 2..5 {
+        assert_eq!(word(&send(&network, request(&receiver.http())).await), "200");
+        assert_eq!((receiver.accepted(), network.waiting_connections()), (made, 0));
+    }
 }
 
 /// The fixed source addresses of the page.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::attempt::{Attempt, ErrorCode, Failure, KEPT_CONNECTION, Reason};
 use crate::endpoint_url::EndpointUrl;
 use crate::id::DeliveryId;
+use crate::retry_after::retry_after;
 use crate::time::Timestamp;
 
 mod look;
@@ -13,6 +14,9 @@ mod words;
 
 pub use look::explain_look;
 use words::{clock, day, excerpt, kibibytes, sentence, span, tame};
+
+/// A receiver that asks for longer than this has no time in mind.
+const TOLD_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// A failed attempt, and what the sentences about it need.
 #[derive(Debug, Clone, Copy)]
@@ -142,13 +146,20 @@ impl Case<'_> {
         Some(tame(&String::from_utf8_lossy(value), 200))
     }
 
-    /// `; it asked for 30 s`, if it did, in seconds that make sense.
+    /// `; it asked for 30 s`, if it did, and is heeded.
     fn asked_for(&self) -> String {
-        let seconds = self.header("retry-after").and_then(|text| text.trim().parse::<u32>().ok());
-        seconds.map_or_else(String::new, |seconds| {
-            format!("; it asked for {}", span(Duration::from_secs(u64::from(seconds))))
-        })
+        let answer = self.attempt.answer.as_ref();
+        match answer.and_then(|answer| retry_after(answer, self.attempt.ended_at())) {
+            None | Some(Duration::ZERO) => String::new(),
+            Some(asked) if asked > TOLD_MAX => "; it asked for over a year".to_owned(),
+            Some(asked) => format!("; it asked for {}", span(whole_seconds(asked))),
+        }
     }
+}
+
+/// A date asks for whole seconds too, less what the attempt took.
+fn whole_seconds(asked: Duration) -> Duration {
+    Duration::from_secs(asked.as_secs() + u64::from(asked.subsec_nanos() > 0))
 }
 
 fn dns_not_found(case: &Case<'_>) -> (String, String) {

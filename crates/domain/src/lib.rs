@@ -29,6 +29,7 @@ pub mod redaction;
 pub mod refusal;
 pub mod replay;
 pub mod retry;
+pub mod retry_after;
 pub mod secret;
 pub mod session;
 pub mod shard;

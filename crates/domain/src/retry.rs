@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{ErrorCode, Failure, Outcome};
+use crate::retry_after::retry_after;
 use crate::time::{Timestamp, parse_span, write_span};
 
 /// The longest jitter, however long the delay: a tenth of six hours would make a schedule that people go by 36 minutes late.
@@ -133,7 +134,8 @@ pub fn judge(outcome: &Outcome, standing: &Standing<'_>) -> Verdict {
     let Some(delay) = standing.schedule.delays().get(usize::from(standing.retries_made)) else {
         return Verdict::Failed { failure };
     };
-    let asked = retry_after(outcome, standing.ended_at).unwrap_or_default().min(standing.schedule.longest());
+    let asked = outcome.result.as_ref().ok().and_then(|answer| retry_after(answer, standing.ended_at));
+    let asked = asked.unwrap_or_default().min(standing.schedule.longest());
     let delay = (*delay).max(asked);
     // Late only: a jitter that could be negative would bring an attempt forward.
     let jitter =
@@ -155,23 +157,6 @@ pub fn failure(outcome: &Outcome) -> Option<Failure> {
         _ => ErrorCode::Http5xx,
     };
     Some(Failure { code, detail: String::new() })
-}
-
-/// How long the receiver asked us to wait: `Retry-After` on 429 and 503, as seconds or as a date.
-#[must_use]
-pub fn retry_after(outcome: &Outcome, now: Timestamp) -> Option<Duration> {
-    let answer = outcome.result.as_ref().ok()?;
-    if answer.status != 429 && answer.status != 503 {
-        return None;
-    }
-    let (_, value) = answer.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
-    let value = std::str::from_utf8(value).ok()?.trim();
-    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
-        // More digits than fit ask for "very long"; the caller cuts it to the schedule's longest delay.
-        return Some(Duration::from_secs(value.parse().unwrap_or(u64::from(u32::MAX))));
-    }
-    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
-    Some(Timestamp(date.as_microsecond()).since(now))
 }
 
 #[cfg(test)]

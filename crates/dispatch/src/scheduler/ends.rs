@@ -5,7 +5,8 @@ use std::time::Duration;
 use domain::attempt::{Attempt, ErrorCode, Failure, Outcome, Reason};
 use domain::delivery::{Due, Next, Settlement};
 use domain::id::DeliveryId;
-use domain::retry::{Standing, Verdict, judge, retry_after};
+use domain::retry::{Standing, Verdict, judge};
+use domain::retry_after::retry_after;
 use domain::shard::{Epoch, Lease};
 use domain::time::Timestamp;
 use domain::webhook::PauseCause;
@@ -187,7 +188,8 @@ impl Scheduler {
     /// delivery that was answered so. A test's answer concerns nobody but the person who asked for it.
     fn leave_alone(&mut self, due: &Due, outcome: &Outcome, ended_at: Timestamp) {
         if due.reason != Reason::Test
-            && let Some(asked) = retry_after(outcome, ended_at)
+            && let Ok(answer) = &outcome.result
+            && let Some(asked) = retry_after(answer, ended_at)
             && let Some(lane) = self.lanes.get_mut(&due.webhook)
         {
             let asked = asked.min(lane.webhook.schedule(&self.policy).longest());

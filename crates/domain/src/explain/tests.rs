@@ -230,8 +230,20 @@ fn refusals_of_the_receiver() {
         "Too many requests; it asked for 30 s.",
         "Set a rate for this webhook.",
     );
-    for nonsense in [&[("Retry-After", "soon")], &[("Retry-After", "99999999999")]] {
-        check(&refused(429, nonsense, ""), "Too many requests.", "Set a rate for this webhook.");
+    for unheeded in [
+        &[("Retry-After", "soon")],
+        &[("Retry-After", "+15")],
+        &[("Retry-After", "0")],
+        &[("Retry-After", "Mon, 23 Nov 2026 14:02:11 GMT")],
+    ] {
+        check(&refused(429, unheeded, ""), "Too many requests.", "Set a rate for this webhook.");
+    }
+    for (told, words) in [
+        (&[("Retry-After", "Mon, 23 Nov 2026 14:03:41 GMT")], "1 m 30 s"),
+        (&[("Retry-After", "99999999999")], "over a year"),
+    ] {
+        let message = format!("Too many requests; it asked for {words}.");
+        check(&refused(429, told, ""), &message, "Set a rate for this webhook.");
     }
 }
 
@@ -245,6 +257,10 @@ fn failures_of_the_receiver() {
     );
     for status in [502, 503, 504] {
         check(&failed(status), "A proxy in front of your server could not reach it.", "Check the app behind it.");
+        let asks = Failed { answer: Some((status, &[("Retry-After", "15")], "")), ..failed(status) };
+        let asked = if status == 503 { "; it asked for 15 s" } else { "" };
+        let message = format!("A proxy in front of your server could not reach it{asked}.");
+        check(&asks, &message, "Check the app behind it.");
     }
 }
 

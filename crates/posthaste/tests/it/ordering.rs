@@ -132,6 +132,8 @@ async fn retry_after_holds_the_whole_webhook_and_the_log_says_why() {
     let webhook = room.webhook(&url("busy")).await;
     let first = room.post(r#","n":1"#).await;
     room.attempted(&first, 1).await;
+    let planned = delivery(&room, &first).await;
+    assert_eq!((&planned["note"], &planned["waiting_for"]), (&json!("the server asked for 3600 s"), &Value::Null));
     let second = room.post(r#","n":2"#).await;
     let waits = wait::until("the log to say why it waits", SENT_MAX, async || {
         let delivery = delivery(&room, &second).await;

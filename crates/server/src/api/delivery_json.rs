@@ -6,7 +6,8 @@ use domain::event::Event;
 use domain::id::{AccountId, DeliveryId, EventId, WebhookId};
 use domain::policy::Policy;
 use domain::redaction::Redaction;
-use domain::time::Timestamp;
+use domain::retry_after::retry_after;
+use domain::time::{Timestamp, write_span};
 use domain::waiting::Waits;
 use domain::webhook::Webhook;
 use serde::Serialize;
@@ -39,7 +40,8 @@ pub(crate) struct DeliveryJson {
     /// `pending`, `sending`, `delivered`, `failed`, `held` or `cancelled`.
     #[schema(value_type = String, example = "delivered")]
     status: &'static str,
-    /// Why it waits, where the status alone does not say.
+    /// Why it waits, where the status alone does not say. That the receiver's `Retry-After` has postponed the next attempt is said
+    /// where the attempts are given too.
     #[schema(example = "waiting for a free slot")]
     note: Option<String>,
     /// What it waits for though it is due: `slot`, `rate`, `retry_after`, `order`, `probe` or `spread`; null otherwise.
@@ -169,8 +171,28 @@ impl DeliveryDetailJson {
     /// A delivery with its attempts.
     pub(crate) fn new(delivery: DeliveryJson, context: Context<'_>, attempts: &[LoggedAttempt]) -> Self {
         let rows = attempts.iter().map(|attempt| AttemptJson::new(attempt, context)).collect();
-        Self { delivery, attempts: rows, schedule: planned(context, attempts.last().map(|logged| &logged.attempt)) }
+        let last = attempts.last().map(|logged| &logged.attempt);
+        let mut delivery = delivery;
+        if delivery.status == DeliveryStatus::Pending.as_str() && delivery.note.is_none() {
+            delivery.note = last.and_then(|last| asked_for(context, last));
+        }
+        Self { delivery, attempts: rows, schedule: planned(context, last) }
     }
+}
+
+/// That the next attempt is planned for when it is because the answer to the last one asked for it.
+fn asked_for(context: Context<'_>, last: &Attempt) -> Option<String> {
+    let Context { delivery, webhook, policy, .. } = context;
+    let schedule = webhook.map_or(&policy.retry_schedule, |webhook| webhook.schedule(policy));
+    let asked = retry_after(last.answer.as_ref()?, last.ended_at())?;
+    let heeded = asked.min(schedule.longest());
+    // A replay is due at once, whatever was asked for before.
+    let is_planned_so = delivery.next_attempt_at? >= last.ended_at().plus(heeded);
+    let delay = schedule.delays().get(usize::from(delivery.retries_made))?;
+    (is_planned_so && heeded > *delay).then(|| match heeded == asked {
+        true => format!("the server asked for {} s", heeded.as_secs_f64().round()),
+        false => format!("the server asked for longer than {}, the longest delay", write_span(heeded)),
+    })
 }
 
 impl DeliveryDetailJson {

@@ -229,11 +229,19 @@ fn once<T>(into: &mut Option<T>, key: &str, value: T) -> Result<(), String> {
 pub(crate) fn instant(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let at = match parse_span(text) {
         Ok(span) => now.minus(span),
-        Err(_) => text.parse().map_err(|_| {
+        Err(_) => text.parse().ok().or_else(|| end_of_time(text)).ok_or_else(|| {
             format!("{} is neither a span such as 24h nor a time such as 2026-03-18T14:30:00Z.", shown(text))
         })?,
     };
     if at.0 < 0 { Err(format!("{} is before 1970.", shown(text))) } else { Ok(at) }
+}
+
+/// The last two days of the year 9999, which the calendar library counts in part only, stand for its last instant: whoever writes
+/// them means "without end".
+fn end_of_time(text: &str) -> Option<Timestamp> {
+    let time = text.strip_prefix("9999-12-3").and_then(|rest| rest.strip_prefix(['0', '1']))?;
+    format!("9999-12-29{time}").parse::<Timestamp>().ok()?;
+    Some(Timestamp(jiff::Timestamp::MAX.as_microsecond()))
 }
 
 /// The line that [`DeliveryFilter::parse_line`] reads.

@@ -40,6 +40,19 @@ fn the_query_is_text_and_lists_add_up() {
 }
 
 #[test]
+fn the_last_day_of_all_is_without_end() {
+    for text in ["9999-12-31T23:59:59Z", "9999-12-30T23:00:00.5Z", "9999-12-31T23:59:59+02:00"] {
+        let line = format!("since={text} until={text}");
+        let filter = DeliveryFilter::parse_line(&line, NOW).expect("a filter");
+        assert!(filter.since == filter.until && filter.until > Some(NOW), "{filter:?}");
+        assert_eq!(DeliveryFilter::parse_line(&filter.to_string(), NOW), Ok(filter), "it is read back");
+    }
+    for text in ["9999-12-32T00:00:00Z", "9999-12-31T25:00:00Z", "9999-12-31", "10000-01-01T00:00:00Z"] {
+        assert_eq!(refused(&format!("until={text}")).len(), 1, "{text}");
+    }
+}
+
+#[test]
 fn each_fault_at_its_key() {
     for (line, pointer, part) in [
         ("status=lost", "status", "`lost` is no status of a delivery; those are pending, sending,"),

@@ -165,10 +165,18 @@ pub(super) fn not_null<T: serde::de::DeserializeOwned>(
     }
 }
 
-/// A label under `name`: 1–200 characters, no control characters.
+/// Whether a character can be seen. Those that Unicode has for joining, marking and hiding take no room.
+fn shows(c: char) -> bool {
+    let hidden = matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}');
+    !hidden && !c.is_whitespace()
+}
+
+/// A label under `name`: 1–200 characters, of which one can be seen, no control characters.
 pub(super) fn read_name(input: &mut Input<'_>, name: &str) -> Option<String> {
     let text: String = not_null(input, name, "name_invalid", "text")?;
-    let fits = (1..=NAME_MAX).contains(&text.chars().count()) && !text.trim().is_empty();
+    let fits = (1..=NAME_MAX).contains(&text.chars().count()) && text.chars().any(shows);
     if !fits || text.chars().any(char::is_control) {
         input.fault(name, "name_invalid", format!("{name} has 1 to {NAME_MAX} characters, and no control characters."));
         return None;

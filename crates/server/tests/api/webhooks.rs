@@ -188,6 +188,17 @@ async fn the_mask_keeps_a_header_s_value_and_no_answer_shows_it() {
 }
 
 #[tokio::test]
+async fn a_name_can_be_seen() {
+    let world = World::new();
+    for name in ["", " ", "\u{200b}", "\u{feff}\u{200b} ", "\u{2060}\u{e0001}", "\u{3000}"] {
+        let refused = world.post(LIST, &json!({"name": name, "url": "https://a.example.com/", "events": ["*"]})).await;
+        assert_eq!(refused.faults(), (422, vec![("/name".to_owned(), "name_invalid".to_owned())]), "{name:?}");
+    }
+    let family = json!({"name": "👩\u{200d}👧 CRM", "url": "https://a.example.com/", "events": ["*"]});
+    assert_eq!(world.post(LIST, &family).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
 async fn a_stale_if_match_changes_nothing() {
     let world = World::new();
     let id = world.webhook("default").await;
@@ -199,6 +210,7 @@ async fn a_stale_if_match_changes_nothing() {
     assert_eq!(patch("\"1\"", "first").await, 200);
     assert_eq!(patch("\"1\"", "second").await, 412);
     assert_eq!(patch("\"7\", \"2\"", "third").await, 200);
+    assert_eq!(patch("\"x\", \"3\"", "third").await, 200);
     assert_eq!(patch("*", "fourth").await, 200);
     assert_eq!(world.get(&path).await.json()["name"], "fourth");
     let delete = world.ask(Method::DELETE, &path).key(PLATFORM).header("if-match", "\"1\"").send().await;

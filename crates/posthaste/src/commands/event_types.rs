@@ -1,16 +1,18 @@
 //! `posthaste event-types`: the catalogue.
 
 use clap::{Args, Subcommand};
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::cli::Session;
 use crate::client::known::Server;
 use crate::client::list::{self, Paging};
 use crate::client::path::path;
-use crate::exit::{Ended, Exit};
+use crate::exit::{Ended, Exit, Stop};
 use crate::output::table::Table;
-use crate::output::value::text;
-use crate::output::visible;
+use crate::output::value::{pretty, text};
+use crate::output::{visible, visible_lines};
 
 /// What to show of the catalogue.
 #[derive(Debug, Args)]
@@ -35,6 +37,15 @@ enum What {
     },
 }
 
+/// What is shown as it was written: the order of its fields is the catalogue's.
+#[derive(Deserialize)]
+struct Shown<'a> {
+    #[serde(borrow)]
+    example: &'a RawValue,
+    #[serde(borrow)]
+    schema: &'a RawValue,
+}
+
 /// Lists or shows types.
 pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     let Session { console, client, .. } = session;
@@ -50,8 +61,10 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
             } else {
                 let found = answer.value()?;
                 console.line(&format!("{}  {}", visible(text(&found, "name")), visible(text(&found, "description"))));
-                console.line(&format!("\nExample\n{:#}", found["example"]));
-                console.line(&format!("\nSchema of data\n{:#}", found["schema"]));
+                let shown = answer.text();
+                let shown: Shown<'_> = serde_json::from_str(&shown).map_err(|error| Stop::failure(error.to_string()))?;
+                console.line(&format!("\nExample\n{}", visible_lines(&pretty(shown.example.get()))));
+                console.line(&format!("\nSchema of data\n{}", visible_lines(&pretty(shown.schema.get()))));
                 console.talk(&format!("\nSend one: posthaste send {name}"));
             }
         }

@@ -18,6 +18,52 @@ pub(crate) fn texts(value: &Value, name: &str) -> String {
     list.filter_map(Value::as_str).collect::<Vec<_>>().join(",")
 }
 
+/// JSON with a line for each member, in the order in which it was written.
+pub(crate) fn pretty(json: &str) -> String {
+    let (mut out, mut depth, mut in_text, mut escaped) = (String::new(), 0, false, false);
+    let line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.push_str(&"  ".repeat(depth));
+    };
+    let mut chars = json.chars().peekable();
+    while let Some(c) = chars.next() {
+        if in_text {
+            out.push(c);
+            in_text = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            continue;
+        }
+        match c {
+            ' ' | '\t' | '\n' | '\r' => {}
+            '{' | '[' => {
+                out.push(c);
+                while chars.next_if(|next| next.is_ascii_whitespace()).is_some() {}
+                if let Some(end) = chars.next_if(|next| matches!(next, '}' | ']')) {
+                    out.push(end);
+                } else {
+                    depth += 1;
+                    line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            _ => {
+                in_text = c == '"';
+                out.push(c);
+            }
+        }
+    }
+    out
+}
+
 /// The whole number `name`.
 pub(crate) fn number(value: &Value, name: &str) -> Option<u64> {
     value.get(name).and_then(Value::as_u64)
@@ -37,4 +83,17 @@ pub(crate) fn timestamp(value: &Value, name: &str) -> Option<Timestamp> {
 pub(crate) fn milliseconds(value: &Value, name: &str) -> Option<String> {
     let ms = value.get(name)?.as_f64()?;
     Some(span::spoken(Duration::try_from_secs_f64(ms / 1_000.0).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_keeps_its_order_on_many_lines() {
+        let json = r#"{"z":[1e400,"a,\"{b"], "a" : {}, "\\":[ ], "n":null}"#;
+        let lines = ["{", r#"  "z": ["#, "    1e400,", r#"    "a,\"{b""#, "  ],", r#"  "a": {},"#, r#"  "\\": [],"#, r#"  "n": null"#, "}"];
+        assert_eq!(pretty(json), lines.join("\n"));
+        assert_eq!(pretty(&pretty(json)), pretty(json));
+    }
 }

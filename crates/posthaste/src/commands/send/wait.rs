@@ -102,6 +102,9 @@ fn finish(session: &Session<'_>, event: &Value, deliveries: &[Value]) -> Exit {
     let bad = deliveries.len() - delivered - held;
     let last = deliveries.iter().filter_map(|delivery| timestamp(delivery, "ended_at")).max().unwrap_or_default();
     let took = last.since(timestamp(event, "timestamp").unwrap_or_default());
+    // The event's page is where the API has the event.
+    let page = path(&["accounts", &session.account, "events", text(event, "id")]);
+    let page = session.client.address(page.strip_prefix("/v1").unwrap_or(&page));
     if session.console.json() {
         session.console.value(event);
     } else if deliveries.is_empty() {
@@ -110,10 +113,10 @@ fn finish(session: &Session<'_>, event: &Value, deliveries: &[Value]) -> Exit {
             text(event, "event")
         ));
     } else if bad == 0 && held == 0 {
-        session.console.line(&format!("All delivered in {}.", span::spoken(took)));
+        session.console.line(&format!("All delivered in {}.   {page}", span::spoken(took)));
     } else {
         let held = if held == 0 { String::new() } else { format!(", {held} held while the webhook is paused") };
-        session.console.line(&format!("{delivered} of {} delivered, {bad} not{held}.", deliveries.len()));
+        session.console.line(&format!("{delivered} of {} delivered, {bad} not{held}.   {page}", deliveries.len()));
         session.console.talk(&format!("posthaste events show {}", text(event, "id")));
     }
     if bad > 0 { Exit::DeliveryFailed } else { Exit::Ok }

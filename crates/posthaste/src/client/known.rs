@@ -64,6 +64,12 @@ pub(crate) fn is_here(data: &Path) -> bool {
     real(data).is_some() && real(data) == real(Path::new(DEV_DATA))
 }
 
+/// Whether anything says which server to talk to.
+pub(crate) fn is_named(server: &Server, environment: &Environment) -> bool {
+    let named = server.server.is_some() || environment.get("POSTHASTE_URL").is_some();
+    named || Known::read(Path::new(DEV_DATA)).is_some()
+}
+
 /// The client that the flags, the environment or `./.posthaste` ask for.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use serde_json::json;
 use store::postgres::{self, Address};
 
 use crate::cli::Session;
-use crate::client::known::Server;
+use crate::client::known::{self, Server};
 use crate::exit::{Ended, Exit};
 use crate::keeping::Place;
 use crate::output::{Tone, visible};
@@ -59,8 +59,8 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     }
     let mut findings = Vec::new();
     if !options.offline {
-        findings.push(Finding { name: "server", found: server(session).await });
-        findings.push(Finding { name: "key", found: key(session).await });
+        let place = resolved.as_ref().is_ok_and(|settings| settings.data.is_some() || settings.database.is_some());
+        findings.extend(server(session, place && !known::is_named(&options.server, session.environment)).await);
     }
     findings.push(Finding { name: "roots", found: roots() });
     findings.push(machine::descriptors());
@@ -88,10 +88,24 @@ fn say(Finding { name, found }: &Finding, session: &Session<'_>) {
     }
 }
 
-async fn server(session: &Session<'_>) -> Result<String, String> {
-    let version = session.client.get("/version").await.and_then(|answer| answer.value()).map_err(|stop| stop.said)?;
-    session.client.get("/readyz").await.map_err(|stop| format!("it answers, and is not ready: {}", stop.said))?;
-    Ok(format!("{} answers: {version}", session.client.address("")))
+/// The server, and what the key opens there. Whoever asks about a directory or a database and names no server is not told that
+/// there has to be one.
+async fn server(session: &Session<'_>, may_lack: bool) -> Vec<Finding> {
+    let version = session.client.get("/version").await.and_then(|answer| answer.value());
+    if may_lack && version.as_ref().is_err_and(|stop| stop.exit == Exit::Unreachable) {
+        let said = format!("none was named, and none answers at {}", session.client.address(""));
+        return vec![Finding::ok("server", said)];
+    }
+    let found = match version {
+        Ok(version) => ready(session).await.map(|()| format!("{} answers: {version}", session.client.address(""))),
+        Err(stop) => Err(stop.said),
+    };
+    vec![Finding { name: "server", found }, Finding { name: "key", found: key(session).await }]
+}
+
+async fn ready(session: &Session<'_>) -> Result<(), String> {
+    let answer = session.client.get("/readyz").await;
+    answer.map(|_| ()).map_err(|stop| format!("it answers, and is not ready: {}", stop.said))
 }
 
 async fn key(session: &Session<'_>) -> Result<String, String> {

@@ -62,7 +62,8 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
                 let found = answer.value()?;
                 console.line(&format!("{}  {}", visible(text(&found, "name")), visible(text(&found, "description"))));
                 let shown = answer.text();
-                let shown: Shown<'_> = serde_json::from_str(&shown).map_err(|error| Stop::failure(error.to_string()))?;
+                let shown: Shown<'_> =
+                    serde_json::from_str(&shown).map_err(|error| Stop::failure(error.to_string()))?;
                 console.line(&format!("\nExample\n{}", visible_lines(&pretty(shown.example.get()))));
                 console.line(&format!("\nSchema of data\n{}", visible_lines(&pretty(shown.schema.get()))));
                 console.talk(&format!("\nSend one: posthaste send {name}"));

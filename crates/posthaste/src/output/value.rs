@@ -92,7 +92,17 @@ mod tests {
     #[test]
     fn json_keeps_its_order_on_many_lines() {
         let json = r#"{"z":[1e400,"a,\"{b"], "a" : {}, "\\":[ ], "n":null}"#;
-        let lines = ["{", r#"  "z": ["#, "    1e400,", r#"    "a,\"{b""#, "  ],", r#"  "a": {},"#, r#"  "\\": [],"#, r#"  "n": null"#, "}"];
+        let lines = [
+            "{",
+            r#"  "z": ["#,
+            "    1e400,",
+            r#"    "a,\"{b""#,
+            "  ],",
+            r#"  "a": {},"#,
+            r#"  "\\": [],"#,
+            r#"  "n": null"#,
+            "}",
+        ];
         assert_eq!(pretty(json), lines.join("\n"));
         assert_eq!(pretty(&pretty(json)), pretty(json));
     }

@@ -71,7 +71,10 @@ fn client_commands_find_what_dev_left() {
     assert!(out.contains("watchlist.domain_changed  → 2 webhooks") && out.contains("All delivered in"), "{out}");
     let event = out.split_whitespace().next().expect("the event's id");
     let last = out.lines().last().expect("a last line");
-    assert!(last.contains("http://127.0.0.1:") && last.ends_with(&format!("/accounts/default/events/{event}")), "{last}");
+    assert!(
+        last.contains("http://127.0.0.1:") && last.ends_with(&format!("/accounts/default/events/{event}")),
+        "{last}"
+    );
     let (code, out, _) = run(&["webhooks", "list"]);
     assert!(code == Some(0) && out.contains("Demo inbox") && out.contains("✓ active"), "{out}");
     let (code, out, _) = run(&["deliveries", "list", "status=delivered", "event=watchlist.*", "--json"]);

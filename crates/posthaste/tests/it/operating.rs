@@ -245,3 +245,22 @@ async fn reads_keep_no_more_threads_than_are_allowed() {
     let Some(threads) = server.threads() else { return };
     assert!(threads <= most as u64, "{threads} threads, {most} at most");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_needs_no_server_that_nobody_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let looks = |more: &[&str]| {
+        let arguments = [&["--json", "doctor", "--data", "data"], more].concat();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_posthaste"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .env_clear()
+            .output()
+            .expect("the binary runs");
+        let said = String::from_utf8(output.stdout).expect("text");
+        let lines = said.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        lines.filter(|line| line["check"] == "server").map(|line| line["ok"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(looks(&[]), [json!(true)]);
+    assert_eq!(looks(&["--server", "http://127.0.0.1:9"]), [json!(false)], "that one was asked about");
+}

@@ -51,10 +51,12 @@ pub const EVENT_RESIDUE_BITS: u32 = 11;
 pub struct EventId(pub u64);
 
 impl EventId {
-    /// The smallest id that can be given at `micros` since 1970.
+    /// The smallest id that can be given at `micros` since 1970. Ids end with the year 2112: whatever is later is that.
     #[must_use]
     pub const fn first_at(micros: i64) -> Self {
-        Self((micros.unsigned_abs()) << EVENT_RESIDUE_BITS)
+        let last = i64::MAX as u64 >> EVENT_RESIDUE_BITS;
+        let micros = micros.unsigned_abs();
+        Self((if micros < last { micros } else { last }) << EVENT_RESIDUE_BITS)
     }
 }
 
@@ -295,6 +297,15 @@ text_id!(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_of_later_than_they_reach_are_beyond_all() {
+        for text in ["2300-01-01T00:00:00Z", "9999-12-30T00:00:00Z"] {
+            let late: crate::time::Timestamp = text.parse().expect("an instant");
+            let id = EventId::first_at(late.0);
+            assert!(id > EventId::first_at(1_795_464_000_000_000) && i64::try_from(id.0).is_ok(), "{text}");
+        }
+    }
 
     #[test]
     fn ids_read_back_as_written() {

@@ -63,7 +63,7 @@ impl Broken {
             Self::Failed(Failure { code: ErrorCode::ConnectionReset, .. }) => {
                 Self::Failed(Failure { code: ErrorCode::ConnectionReset, detail: KEPT_CONNECTION.to_owned() })
             }
-            other => other,
+            other @ (Self::NotSent | Self::Failed(_)) => other,
         }
     }
 }

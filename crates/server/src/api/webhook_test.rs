@@ -71,6 +71,7 @@ pub(super) fn operations() -> Vec<Operation> {
         )
         .takes(shape::<TestInput>())
         .answers(200, "The attempt.", Some(shape::<TestJson>()))
+        .or_answers(202, "The attempt had not ended in time: its delivery goes on, and `attempt` is null.", shape::<TestJson>())
         .idempotent(),
     ]
 }

@@ -125,14 +125,13 @@ async fn retry_after_holds_the_whole_webhook_and_the_log_says_why() {
         )],
         _ => status(200),
     };
-    let (_dns, launch, receiver) = stage("2h", Arc::new(answer)).await;
+    let (_dns, launch, receiver) = stage("30m,2h", Arc::new(answer)).await;
     let server = start(launch).await;
     let room = Room::open(&server.api, "busy").await;
     let url = |path: &str| format!("https://busy.example.com:{}/{path}", receiver.port());
     let webhook = room.webhook(&url("busy")).await;
     let first = room.post(r#","n":1"#).await;
-    room.attempted(&first, 1).await;
-    let planned = delivery(&room, &first).await;
+    let planned = room.attempted(&first, 1).await;
     assert_eq!((&planned["note"], &planned["waiting_for"]), (&json!("the server asked for 3600 s"), &Value::Null));
     let second = room.post(r#","n":2"#).await;
     let waits = wait::until("the log to say why it waits", SENT_MAX, async || {

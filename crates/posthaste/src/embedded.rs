@@ -8,7 +8,7 @@ use crate::private_file;
 use crate::settings::BadSetting;
 
 /// The store's file in its directory.
-const DATABASE: &str = "posthaste.db";
+pub(crate) const DATABASE: &str = "posthaste.db";
 
 /// Why there is no store to work on.
 #[derive(Debug)]

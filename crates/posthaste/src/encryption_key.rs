@@ -7,6 +7,7 @@ use data_encoding::BASE64;
 use domain::vault::Vault;
 use zeroize::Zeroizing;
 
+use crate::embedded::DATABASE;
 use crate::settings::{BadSetting, Settings};
 use crate::{chance, embedded, private_file};
 
@@ -16,8 +17,6 @@ const FILE: &str = "encryption.key";
 const NEW: &str = "encryption.key.new";
 /// The key before the last one, which opens the backups of its time.
 const OLD: &str = "encryption.key.old";
-/// The store's file: without it there is no store yet.
-const DATABASE: &str = "posthaste.db";
 /// The setting that a refusal names.
 const SETTING: &str = "encryption-key";
 /// What to do where many nodes need the same key, and none is given.

@@ -46,6 +46,11 @@ impl Complaints {
     }
 }
 
+/// A number of a process's `/proc/…/status`; sizes are in KiB.
+pub(crate) fn of_status(status: &str, name: &str) -> Option<u64> {
+    status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
+
 /// Whether a line of its log is of the level ERROR, or the first one of a panic.
 fn is_complaint(line: &str) -> bool {
     line.split_whitespace().nth(1) == Some("ERROR") || (line.starts_with("thread '") && line.contains("panicked at"))
@@ -142,10 +147,8 @@ impl Server {
 
     /// The most memory that it had resident, in MiB.
     pub(crate) fn peak_mib(&self) -> Result<u64, Failed> {
-        let id = self.process()?;
-        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process()?))?;
+        let kib = of_status(&status, "VmHWM:");
         kib.map(|kib| kib / 1_024).ok_or_else(|| Failed("its memory is not told here".to_owned()))
     }
 

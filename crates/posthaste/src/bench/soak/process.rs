@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::pool::Pool;
 use super::tally::Tally;
 use crate::bench::Failed;
+use crate::bench::server::of_status;
 
 const MIB: f64 = 1_048_576.0;
 
@@ -93,10 +94,7 @@ impl Look {
         let gone = |error: std::io::Error| Failed(format!("the server's process cannot be looked at: {error}"));
         let process = self.process;
         let status = fs::read_to_string(format!("/proc/{process}/status")).map_err(gone)?;
-        let of_status = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or_default()
-        };
+        let of_status = |name: &str| of_status(&status, name).unwrap_or_default() as f64;
         let data_mib = match &self.data {
             Some(folder) => size_of(folder) as f64 / MIB,
             None => self.pool.get("/v1/system").await?["store_bytes"].as_f64().unwrap_or_default() / MIB,

@@ -15,7 +15,7 @@ use outbound::Network;
 
 use super::Finding;
 use crate::clock::SystemClock;
-use crate::embedded::{self, Missing};
+use crate::embedded::{self, DATABASE, Missing};
 use crate::settings::Settings;
 use crate::{encryption_key, figures};
 
@@ -126,7 +126,7 @@ fn key(settings: &Settings, data: &Path) -> Finding {
     }
     let key = match encryption_key::existing(settings, data) {
         Ok(found) => found.key,
-        Err(_) if !data.join("posthaste.db").exists() => {
+        Err(_) if !data.join(DATABASE).exists() => {
             return Finding::ok("encryption", "a key will be made at the first start".to_owned());
         }
         Err(bad) => return Finding::bad("encryption", bad.said),
@@ -144,7 +144,7 @@ fn key(settings: &Settings, data: &Path) -> Finding {
 
 /// Reads the whole store, and compares every checksum.
 fn store(_settings: &Settings, data: &Path) -> Finding {
-    if std::fs::metadata(data.join("posthaste.db")).map_or(true, |found| found.len() == 0) {
+    if std::fs::metadata(data.join(DATABASE)).map_or(true, |found| found.len() == 0) {
         return Finding::ok("store", "there is none yet".to_owned());
     }
     match store::sqlite::check(data) {

@@ -225,8 +225,32 @@ impl Engine {
             Some(answers) => answers,
             None => self.accept(now, events, accepting.found)?,
         };
-        self.settle(now, ends, again, settling).await?;
-        Ok(answers)
+        match self.settle(now, ends, again, settling).await {
+            Ok(()) => Ok(answers),
+            Err(fault) => Err(self.first_fault(fault).await),
+        }
+    }
+
+    /// The fault that a transaction is told by: where its events could not be inserted, the database refuses every statement behind that.
+    async fn first_fault(&mut self, fault: Fault) -> Fault {
+        let inserting = std::mem::take(&mut self.staged.inserting).into_inner().unwrap_or_else(PoisonError::into_inner);
+        match inserting {
+            Some(inserting) if matches!(fault, Fault::Refused(_)) => match inserting.await {
+                Err(first) => {
+                    if matches!(first, Fault::Taken(_)) {
+                        self.contend(&Arc::clone(&self.staged.rows));
+                    }
+                    not_inserted(first)
+                }
+                Ok(()) => fault,
+            },
+            Some(_) | None => fault,
+        }
+    }
+
+    /// Another node gives timestamps of these events' accounts too.
+    fn contend(&mut self, rows: &Rows) {
+        rows.events.iter().for_each(|(event, _)| self.stamps.contend(event.account));
     }
 
     /// Writes what is staged of moved deliveries.
@@ -293,7 +317,7 @@ impl Engine {
             };
             inserted.map_err(|fault| {
                 contended = matches!(fault, Fault::Taken(_));
-                if contended { Fault::Conflict("two nodes gave the same timestamp".to_owned()) } else { fault }
+                not_inserted(fault)
             })
         };
         // After the first that fails all others do.
@@ -308,7 +332,7 @@ impl Engine {
             self.write_down(link),
         );
         if contended {
-            rows.events.iter().for_each(|(event, _)| self.stamps.contend(event.account));
+            self.contend(&rows);
         }
         let ((), (), (), (), sums, (), ()) = written?;
         Ok(sums)
@@ -353,6 +377,20 @@ impl Engine {
         let version = directory::raise_version(&*self.link()?, account).await?;
         self.staged.versions.push((account, Some(version)));
         Ok(())
+    }
+}
+
+/// What it means for a transaction that its events could not be inserted.
+fn not_inserted(fault: Fault) -> Fault {
+    match fault {
+        Fault::Taken(_) => Fault::Conflict("two nodes gave the same timestamp".to_owned()),
+        Fault::Conflict(_)
+        | Fault::Stale
+        | Fault::Lost(_)
+        | Fault::Damaged(_)
+        | Fault::Full
+        | Fault::NotPermitted(_)
+        | Fault::Refused(_) => fault,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use domain::attempt::Reason;
 use domain::audit::{Act, Action, AuditQuery};
@@ -17,7 +19,7 @@ use domain::webhook::{Pause, PauseCause, Webhook};
 use store::conformance::ManualClock;
 use store::conformance::cluster::Cluster;
 
-use super::support::{Node, eventually, settlement};
+use super::support::{Node, eventually, retry, settlement};
 
 /// An event that is accepted after a webhook was created elsewhere goes to it, whatever the accepting node has heard; and a
 /// change is told on every node.
@@ -153,6 +155,49 @@ async fn what_is_accepted_at_once_never_meets() {
     for node in nodes {
         node.store.stop().await;
     }
+}
+
+/// Where what is accepted meets what another node has given, that is what a transaction is told by, whatever was asked behind it: it is made
+/// again as a whole, and not for each request apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_meets_is_made_again_with_all_that_came_with_it() {
+    let (database, clock) = (Cluster::shared().database(), ManualClock::default());
+    let (one, two) = (Node::start(&database, &clock).await, Node::start(&database, &clock).await);
+    one.new_webhook("wh_one").await;
+    let commits = || two.store.figures().commits.load(Ordering::Relaxed);
+    let new_account =
+        |id: String| Change::PutAccount(Account::new(id.parse().expect("an id"), "An account", one.now()));
+    let mut in_one = 0;
+    for round in 0..10 {
+        // Both give what comes first in an instant the same timestamp.
+        clock.step(1_000_000);
+        let id = format!("acc_{round}");
+        one.change(new_account(id.clone())).await.expect("a new account");
+        let account = one.directory.read().account(&id.parse().expect("an id")).expect("it is there").number;
+        let of_account = || vec![NewEvent { account, ..one.event() }];
+        let first = one.store.accept(of_account()).await.remove(0).expect("it is accepted");
+        one.accept().await;
+        let due = one.store.due(None, Timestamp(i64::MAX), 100).await.expect("it is read").remove(0);
+        // One delivery ends twice: where it stands then is asked once the first end is written.
+        let later = retry(due, one.now().plus(Duration::from_secs(9)));
+        let ends = vec![settlement(due, one.now(), later), settlement(due, one.now(), Next::Delivered)];
+        let before = commits();
+        // While the change is made, the two others wait for the next transaction.
+        let (changed, mut accepted, settled) = tokio::join!(
+            two.change(new_account(format!("other_{round}"))),
+            two.store.accept(of_account()),
+            two.store.settle(ends),
+        );
+        changed.expect("a new account");
+        settled.expect("it is recorded");
+        assert_ne!(first.timestamp, accepted.remove(0).expect("it is accepted").timestamp);
+        assert_eq!(two.store.due(None, Timestamp(i64::MAX), 100).await.expect("it is read"), []);
+        in_one += u32::from(commits() == before + 2);
+    }
+    // In the first of them the connection does not know its statements yet, and a machine that is busy may keep the three from coming together.
+    assert!(in_one >= 5, "{in_one} of ten were made again as a whole");
+    one.store.stop().await;
+    two.store.stop().await;
 }
 
 /// A webhook that is paused on one node holds what another accepts, and a delivery that one cancels or replays is so for all.

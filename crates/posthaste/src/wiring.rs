@@ -86,7 +86,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
     let Start { settings, place, key, listener, directory, tap, inbox, manager, tracer } = start;
     let catalogue = Arc::new(catalogue(settings)?);
     let network = Arc::new(network(settings)?);
-    let metrics = metrics_listener(settings).await?;
+    let metrics = metrics_listener(settings)?;
     let address = listener.local_addr().map_err(|error| BadSetting::new("listen", error.to_string()))?;
     let clock = Arc::new(SystemClock);
     let live = Live::new(clock.now());
@@ -312,8 +312,9 @@ fn outside(settings: &Settings, address: SocketAddr) -> Result<Outside, BadSetti
     Ok(Outside::new(&Url::parse(&url).map_err(bad)?))
 }
 
-async fn metrics_listener(settings: &Settings) -> Result<Option<TcpListener>, BadSetting> {
+fn metrics_listener(settings: &Settings) -> Result<Option<TcpListener>, BadSetting> {
     let Some(address) = settings.metrics_listen else { return Ok(None) };
-    let bound = TcpListener::bind(address).await;
-    bound.map(Some).map_err(|error| BadSetting::new("metrics-listen", format!("cannot listen on {address}: {error}")))
+    server::bind(address)
+        .map(Some)
+        .map_err(|error| BadSetting::new("metrics-listen", format!("cannot listen on {address}: {error}")))
 }

@@ -44,4 +44,4 @@ pub use listening::Listening;
 pub use live::Live;
 pub use outside::Outside;
 pub use router::{metrics_router, router};
-pub use serve::{serve, serve_metrics};
+pub use serve::{bind, serve, serve_metrics};

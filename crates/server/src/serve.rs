@@ -1,7 +1,8 @@
 //! The accept loop: connections of HTTP/1.1 with keep-alive, bounded in number, and a shutdown that lets answers end.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
@@ -33,10 +34,25 @@ const CROWDED: usize = 8;
 const REFUSED_MAX: usize = 512;
 /// The largest head, and the most that is read ahead.
 const READ_AHEAD_MAX: usize = 64 * 1024;
+/// Connections that the system holds until they are accepted. The standard library's 128 are used up by a hundred clients that come back
+/// together: whoever comes after them is not answered, and tries again a second later.
+const WAITING_MAX: u32 = 4_096;
 /// How long answers may take to end once the shutdown has begun.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How long to wait when the machine has no descriptor left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Listens on `address`, with room for thousands who come at once; the system may bound it further (`net.core.somaxconn`).
+///
+/// # Errors
+/// When the address is taken, or none of this machine. To be called where a runtime is.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart need not wait until the system has forgotten the connections of before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING_MAX)
+}
 
 /// Serves the API on `listener` until `shutdown`; then lets the answers under way end, at most 5 seconds.
 pub async fn serve(app: App, listener: TcpListener, shutdown: impl Future<Output = ()>) {
@@ -173,6 +189,22 @@ mod tests {
         let mut head = vec![0; length];
         let read = stream.read(&mut head).await.expect("an answer, not a reset");
         String::from_utf8_lossy(&head[..read]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn who_comes_with_many_others_is_connected_before_they_are_accepted() {
+        let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("the system's bound");
+        let many = allowed.trim().parse::<usize>().expect("a number").min(400);
+        let listener = bind(([127, 0, 0, 1], 0).into()).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let mut connected = Vec::new();
+        for _ in 0..many {
+            // Nobody accepts: whom the system has no room for never gets an answer.
+            let patience = Duration::from_secs(60);
+            let connecting = tokio::time::timeout(patience, TcpStream::connect(address)).await;
+            connected.push(connecting.expect("room for it").expect("a connection"));
+        }
+        drop(listener);
     }
 
     #[tokio::test]

@@ -119,8 +119,8 @@ async fn start(options: &Options, mut settings: Settings) -> Result<Running, Sto
     settings.trust_ca.push(authority.certificate.clone());
     let directory = SharedDirectory::default();
     let in_use = |error| BadSetting::new("listen", format!("no port is free: {error}"));
-    let inbox_bound = ports::bind(options.inbox_listen, Some(settings.listen.port())).await.map_err(in_use)?;
-    let api = ports::bind(settings.listen, Some(options.inbox_listen.port())).await.map_err(in_use)?;
+    let inbox_bound = ports::bind(options.inbox_listen, Some(settings.listen.port())).map_err(in_use)?;
+    let api = ports::bind(settings.listen, Some(options.inbox_listen.port())).map_err(in_use)?;
     let boxes: Vec<(&'static str, Answer)> = BOXES.iter().map(|(name, _, answer)| (*name, *answer)).collect();
     let prefix = &settings.policy.brand.header_prefix;
     let inbox = Arc::new(Inbox::new(
@@ -130,7 +130,7 @@ async fn start(options: &Options, mut settings: Settings) -> Result<Running, Sto
         prefix,
         Arc::new(SystemClock),
     ));
-    if let Some(listener) = ports::also_v6(&inbox_bound).await {
+    if let Some(listener) = ports::also_v6(&inbox_bound) {
         tokio::spawn(Arc::clone(&inbox).serve(listener, authority.acceptor.clone()));
     }
     tokio::spawn(Arc::clone(&inbox).serve(inbox_bound.listener, authority.acceptor));

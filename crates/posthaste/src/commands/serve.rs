@@ -82,7 +82,7 @@ async fn start(
     if let Place::Directory(data) = place {
         embedded::may_be_there(data)?;
     }
-    let listener = listen(settings).await?;
+    let listener = listen(settings)?;
     let found = match place {
         Place::Directory(data) => encryption_key::find(settings, data)?,
         Place::Database(_) => encryption_key::given(settings)?,
@@ -118,9 +118,7 @@ async fn start(
     Ok(service)
 }
 
-async fn listen(settings: &Settings) -> Result<TcpListener, BadSetting> {
+fn listen(settings: &Settings) -> Result<TcpListener, BadSetting> {
     let address = settings.listen;
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| BadSetting::new("listen", format!("cannot listen on {address}: {error}")))
+    server::bind(address).map_err(|error| BadSetting::new("listen", format!("cannot listen on {address}: {error}")))
 }

@@ -23,14 +23,14 @@ pub(super) struct Bound {
 ///
 /// # Errors
 /// When no port is free, or the address is none of this machine.
-pub(super) async fn bind(wanted: SocketAddr, reserved: Option<u16>) -> io::Result<Bound> {
+pub(super) fn bind(wanted: SocketAddr, reserved: Option<u16>) -> io::Result<Bound> {
     let mut last = None;
     for step in 0..=TRIES {
         let Some(port) = wanted.port().checked_add(step) else { break };
         if step > 0 && reserved == Some(port) {
             continue;
         }
-        match TcpListener::bind(SocketAddr::new(wanted.ip(), port)).await {
+        match server::bind(SocketAddr::new(wanted.ip(), port)) {
             Ok(listener) => {
                 let address = listener.local_addr()?;
                 return Ok(Bound { listener, address, taken: (step > 0).then_some(wanted.port()) });
@@ -43,10 +43,10 @@ pub(super) async fn bind(wanted: SocketAddr, reserved: Option<u16>) -> io::Resul
 }
 
 /// The same port on `::1`, for a listener on `127.0.0.1`: `localhost` may mean either. `None` where that cannot be had.
-pub(super) async fn also_v6(bound: &Bound) -> Option<TcpListener> {
+pub(super) fn also_v6(bound: &Bound) -> Option<TcpListener> {
     match bound.address.ip() {
         IpAddr::V4(v4) if v4.is_loopback() => {
-            TcpListener::bind(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), bound.address.port())).await.ok()
+            server::bind(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), bound.address.port())).ok()
         }
         IpAddr::V4(_) | IpAddr::V6(_) => None,
     }
@@ -58,10 +58,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_port_gives_the_next_free_one_and_says_so() {
-        let first = bind("127.0.0.1:0".parse().expect("an address"), None).await.expect("a port");
+        let first = bind("127.0.0.1:0".parse().expect("an address"), None).expect("a port");
         assert_eq!(first.taken, None);
         let next = first.address.port() + 1;
-        let second = bind(first.address, Some(next)).await.expect("another port");
+        let second = bind(first.address, Some(next)).expect("another port");
         assert_eq!(second.taken, Some(first.address.port()));
         assert!(second.address.port() > next);
     }

@@ -14,8 +14,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 /// Serves `200 OK` to whatever comes, after `seen` has had the path and the body.
-pub(crate) async fn serve(seen: impl Fn(&str, &Bytes) + Clone + Send + Sync + 'static) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+pub(crate) fn serve(seen: impl Fn(&str, &Bytes) + Clone + Send + Sync + 'static) -> io::Result<SocketAddr> {
+    let listener = server::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let address = listener.local_addr()?;
     serve_on(listener, seen);
     Ok(address)
@@ -30,10 +30,10 @@ pub(crate) fn serve_on(listener: TcpListener, seen: impl Fn(&str, &Bytes) + Clon
 }
 
 /// Serves what `answer` says to a path and a body.
-pub(crate) async fn serve_with<F: Future<Output = StatusCode> + Send>(
+pub(crate) fn serve_with<F: Future<Output = StatusCode> + Send>(
     answer: impl Fn(String, Bytes) -> F + Clone + Send + Sync + 'static,
 ) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = server::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let address = listener.local_addr()?;
     answer_on(listener, answer);
     Ok(address)

@@ -119,20 +119,24 @@ impl Done {
     }
 }
 
-/// Posts over `connections` connections for `during`, each as fast as it is answered. `body` makes the n-th body.
-pub(crate) async fn flat_out(
-    target: &Target,
-    connections: usize,
-    during: Duration,
-    body: impl Fn(u64) -> Bytes + Clone + Send + Sync + 'static,
-) -> Result<Done, Failed> {
+/// Opens kept connections: before the time of a load begins, since what it measures is requests.
+pub(crate) async fn open(target: &Target, connections: usize) -> Result<Vec<Connection>, Failed> {
     let mut opened = Vec::with_capacity(connections);
     for _ in 0..connections {
         opened.push(Connection::open(target).await?);
     }
+    Ok(opened)
+}
+
+/// Posts over all `connections` for `during`, over each as fast as it is answered. `body` makes the n-th body.
+pub(crate) async fn flat_out(
+    connections: Vec<Connection>,
+    during: Duration,
+    body: impl Fn(u64) -> Bytes + Clone + Send + Sync + 'static,
+) -> Result<Done, Failed> {
     let (count, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let start = Instant::now();
-    let tasks: Vec<_> = opened
+    let tasks: Vec<_> = connections
         .into_iter()
         .map(|mut connection| {
             let (count, over, body) = (Arc::clone(&count), Arc::clone(&over), body.clone());

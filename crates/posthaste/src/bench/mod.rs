@@ -22,7 +22,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 
 pub(crate) use self::burst::{Options as BurstOptions, run as burst};
-use self::load::{Target, at_rate, flat_out};
+use self::load::{Target, at_rate, flat_out, open};
 pub(crate) use self::nodes::NodesReport;
 pub(crate) use self::pending::run as pending;
 use self::report::{Latency, Report};
@@ -47,9 +47,9 @@ pub(crate) struct Options {
     /// Seconds for each figure
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// Kept connections of the load
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
-    connections: u64,
+    /// Kept connections of the load [default: 64, or 384 for nodes on PostgreSQL]
+    #[arg(long, value_name = "CONNECTIONS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    connections: Option<u16>,
     /// Events per second at which latency is measured
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
@@ -66,6 +66,12 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4", requires = "database",
           value_parser = clap::value_parser!(u8).range(1..=16))]
     nodes: Vec<u8>,
+    /// Webhooks of nodes on PostgreSQL that each event goes to
+    #[arg(long, default_value_t = 1, requires = "database", value_parser = clap::value_parser!(u8).range(1..=6))]
+    fan_out: u8,
+    /// Events in each request to nodes on PostgreSQL
+    #[arg(long, default_value_t = 1, requires = "database", value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    batch: u16,
 }
 
 /// What to measure in place of the figures.
@@ -95,6 +101,20 @@ fn event(samples: &[(String, String)], n: u64) -> Bytes {
     Bytes::from(format!(r#"{{"event":"{name}","data":{{"bench":{n},{rest}}}"#))
 }
 
+/// The body of the n-th request: one event, or a list of `batch`.
+fn request(samples: &[(String, String)], n: u64, batch: u64) -> Bytes {
+    if batch == 1 {
+        return event(samples, n);
+    }
+    let mut list = Vec::new();
+    for at in n * batch..(n + 1) * batch {
+        list.push(if list.is_empty() { b'[' } else { b',' });
+        list.extend_from_slice(&event(samples, at));
+    }
+    list.push(b']');
+    Bytes::from(list)
+}
+
 /// The `n` of an event that has arrived.
 fn number(body: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(body).ok()?;
@@ -107,7 +127,7 @@ pub(crate) async fn run(options: &Options, quiet: bool) -> Result<Report, Failed
     let folder = folder(options);
     let progress = progress(quiet, 5);
     let during = Duration::from_secs(options.seconds);
-    let connections = usize::try_from(options.connections).unwrap_or(64);
+    let connections = options.connections.map_or(64, usize::from);
     let (samples, ten) = (samples(usize::MAX), samples(TEN));
 
     // Machines are noisy: the yardstick is measured before and after each figure that is held against it.
@@ -118,7 +138,7 @@ pub(crate) async fn run(options: &Options, quiet: bool) -> Result<Report, Failed
     progress.set_message("acceptance");
     let server = Server::start(folder.join("accept")).await?;
     let kinds = Arc::clone(&samples);
-    let accepted = flat_out(&server.target, connections, during, move |n| event(&kinds, n)).await?;
+    let accepted = flat_out(open(&server.target, connections).await?, during, move |n| event(&kinds, n)).await?;
     server.stop().await?;
     progress.inc(1);
 
@@ -167,7 +187,11 @@ pub(crate) async fn on_database(server: &str, options: &Options, quiet: bool) ->
         database: server,
         nodes: &numbers,
         during: Duration::from_secs(options.seconds),
-        connections: usize::try_from(options.connections).unwrap_or(64),
+        // A commit takes longer than an exchange, and carries what those post who wait for the one before: with as many as here it is not they
+        // who are measured.
+        connections: options.connections.map_or(384, usize::from),
+        fan_out: options.fan_out.into(),
+        batch: options.batch.into(),
         folder: &folder,
         samples: samples(usize::MAX),
     };
@@ -201,10 +225,11 @@ fn progress(quiet: bool, steps: u64) -> ProgressBar {
 }
 
 async fn bare_exchange(connections: usize, during: Duration, samples: &Arc<[(String, String)]>) -> Result<f64, Failed> {
-    let address = bare::serve(|_, _| {}).await?;
+    let address = bare::serve(|_, _| {})?;
     let target = Target { address, path: "/", key: None };
     let samples = Arc::clone(samples);
-    Ok(flat_out(&target, connections, during, move |n| event(&samples, n)).await?.per_second())
+    let connections = open(&target, connections).await?;
+    Ok(flat_out(connections, during, move |n| event(&samples, n)).await?.per_second())
 }
 
 /// Events per second from the first request to the arrival of the last webhook.
@@ -218,15 +243,15 @@ async fn end_to_end(
     let count = Arc::clone(&arrived);
     let receiver = bare::serve(move |_, _| {
         count.fetch_add(1, Ordering::Relaxed);
-    })
-    .await?;
+    })?;
     let server = Server::start(folder).await?;
     for (n, (name, _)) in samples.iter().enumerate() {
-        server.webhook(&format!("bench {n}"), name, &format!("http://{receiver}/{n}")).await?;
+        server.webhook(&format!("bench {n}"), name, &format!("http://{receiver}/{n}"), None).await?;
     }
     let kinds = Arc::clone(samples);
+    let connections = open(&server.target, connections).await?;
     let start = Instant::now();
-    let done = flat_out(&server.target, connections, during, move |n| event(&kinds, n)).await?;
+    let done = flat_out(connections, during, move |n| event(&kinds, n)).await?;
     let patience = Instant::now() + Duration::from_secs(60);
     while arrived.load(Ordering::Relaxed) < done.answered {
         if Instant::now() > patience {
@@ -261,13 +286,12 @@ async fn latency(
         {
             ends.lock().unwrap_or_else(PoisonError::into_inner).push(now - start);
         }
-    })
-    .await?;
+    })?;
     let server = Server::start(folder).await?;
     let last = samples.len() - 1;
     for (n, (name, _)) in samples.iter().enumerate() {
         let path = if n == last && hanging { "hang" } else { "webhook" };
-        server.webhook(&format!("bench {n}"), name, &format!("http://{receiver}/{path}")).await?;
+        server.webhook(&format!("bench {n}"), name, &format!("http://{receiver}/{path}"), None).await?;
     }
     let (kinds, starts) = (Arc::clone(samples), Arc::clone(&sent));
     let counted = Arc::new(AtomicU64::new(0));
@@ -308,5 +332,10 @@ mod tests {
                 .expect("valid");
             assert_eq!(number(body["data"].to_string().as_bytes()), Some(n));
         }
+        assert_eq!(request(&samples, 7, 1), event(&samples, 7));
+        let of_three: Vec<Box<serde_json::value::RawValue>> =
+            serde_json::from_slice(&request(&samples, 7, 3)).expect("a list");
+        let numbers: Vec<_> = of_three.iter().map(|event| number(event.get().as_bytes())).collect();
+        assert_eq!(numbers, [Some(21), Some(22), Some(23)]);
     }
 }

@@ -10,9 +10,9 @@ use serde::Serialize;
 use store::postgres::Scratch;
 use tokio::time::Instant;
 
-use super::load::{Connection, flat_out};
-use super::server::Server;
-use super::{Failed, bare, bare_exchange, event, queue};
+use super::load::{self, Connection, flat_out};
+use super::server::{Server, WIDE};
+use super::{Failed, bare, bare_exchange, event, queue, request};
 
 /// For how long the nodes may take to know each other's webhooks, and to share them out.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ const COUNTED_WITHIN: Duration = Duration::from_millis(1_500);
 pub(crate) struct Nodes {
     /// How many nodes.
     pub(crate) nodes: usize,
-    /// Events per second that were accepted, sent, answered with 200 and recorded.
+    /// Deliveries per second that were accepted, sent, answered with 200 and recorded.
     pub(crate) per_second: f64,
     /// `per_second` ÷ the bare exchange.
     pub(crate) ratio: f64,
@@ -47,9 +47,15 @@ pub(crate) struct Nodes {
 pub(crate) struct NodesReport {
     /// Processors that the run could use.
     pub(crate) cores: usize,
+    /// Kept connections of the load.
+    pub(crate) connections: usize,
+    /// Events in each request.
+    pub(crate) batch: u64,
+    /// Webhooks that each event goes to.
+    pub(crate) fan_out: usize,
     /// Bare exchanges per second: the mean of before and after.
     pub(crate) bare_per_second: f64,
-    /// A queue with a row for each delivery, claimed with `FOR UPDATE SKIP LOCKED`, one commit for each: events per second of the same
+    /// A queue with a row for each delivery, claimed with `FOR UPDATE SKIP LOCKED`, one commit for each: deliveries per second of the same
     /// load, posted, sent and recorded.
     pub(crate) row_queue_per_second: f64,
     /// The same queue without requests in front of it, fed as fast as it delivers.
@@ -65,7 +71,10 @@ impl NodesReport {
     pub(crate) fn lines(&self) -> Vec<String> {
         let told = |us: Option<f64>| us.map_or_else(|| "not told".to_owned(), |us| format!("{us:.1} µs"));
         let mut lines = vec![
-            format!("measured on this machine, in one run: {} cores", self.cores),
+            format!(
+                "measured on this machine, in one run: {} cores, {} connections, events in a request: {}, webhooks of an event: {}",
+                self.cores, self.connections, self.batch, self.fan_out
+            ),
             format!("bare HTTP exchange                                      {:>9.0}/s", self.bare_per_second),
             format!(
                 "a row and a commit for each, SKIP LOCKED, the same load {:>9.0}/s {:>39}",
@@ -117,6 +126,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) during: Duration,
     /// Kept connections of the load.
     pub(crate) connections: usize,
+    /// How many webhooks each event goes to.
+    pub(crate) fan_out: usize,
+    /// How many events are in each request.
+    pub(crate) batch: u64,
     /// Folder for the nodes' own files.
     pub(crate) folder: &'a Path,
     /// The events.
@@ -146,6 +159,9 @@ pub(crate) async fn run(plan: &Plan<'_>, says: impl Fn(String)) -> Result<NodesR
     }
     Ok(NodesReport {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
+        connections: plan.connections,
+        batch: plan.batch,
+        fan_out: plan.fan_out,
         bare_per_second: bare,
         row_queue_per_second: queue.per_second,
         row_queue_best_per_second: best,
@@ -155,53 +171,60 @@ pub(crate) async fn run(plan: &Plan<'_>, says: impl Fn(String)) -> Result<NodesR
 }
 
 /// A receiver that counts.
-pub(super) async fn receiver() -> Result<(std::net::SocketAddr, Arc<AtomicU64>), Failed> {
+pub(super) fn receiver() -> Result<(std::net::SocketAddr, Arc<AtomicU64>), Failed> {
     let arrived = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&arrived);
     let address = bare::serve(move |_, _| {
         count.fetch_add(1, Ordering::Relaxed);
-    })
-    .await?;
+    })?;
     Ok((address, arrived))
 }
 
 /// What `number` nodes do on a database of their own.
 async fn of_nodes(plan: &Plan<'_>, number: usize) -> Result<Nodes, Failed> {
     let scratch = Scratch::create(plan.database, &name("nodes")).await?;
-    let (address, arrived) = receiver().await?;
+    let (address, arrived) = receiver()?;
     let mut nodes = Vec::with_capacity(number);
     for n in 0..number {
         nodes.push(Server::start_on(scratch.url(), plan.folder.join(format!("node-{number}-{n}"))).await?);
     }
     for (n, (name, _)) in plan.samples.iter().enumerate() {
-        nodes[0].webhook(&format!("bench {n}"), name, &format!("http://{address}/{n}")).await?;
+        for copy in 0..plan.fan_out {
+            let url = format!("http://{address}/{n}/{copy}");
+            nodes[0].webhook(&format!("bench {n}-{copy}"), name, &url, WIDE).await?;
+        }
     }
     for node in &nodes {
-        know(node, plan.samples.len()).await?;
+        know(node, plan.samples.len() * plan.fan_out).await?;
     }
     warm_up(plan, &nodes, &arrived).await?;
     let counts = scratch.counts().await?;
     let (cpu, database_cpu) = (cpu_of(&nodes)?, database_cpu(&scratch).await?);
     let sent_before = arrived.load(Ordering::Relaxed);
 
-    let start = Instant::now();
-    let mut loads = Vec::with_capacity(number);
+    let mut connections = Vec::with_capacity(number);
     for (n, node) in nodes.iter().enumerate() {
         let share = (plan.connections / number + usize::from(n < plan.connections % number)).max(1);
-        let (target, during, samples) = (node.target.clone(), plan.during, Arc::clone(&plan.samples));
+        connections.push(load::open(&node.target, share).await?);
+    }
+    let start = Instant::now();
+    let mut loads = Vec::with_capacity(number);
+    for connections in connections {
+        let (during, samples, batch) = (plan.during, Arc::clone(&plan.samples), plan.batch);
         // Each node is posted every type.
-        loads.push(tokio::spawn(async move { flat_out(&target, share, during, move |at| event(&samples, at)).await }));
+        loads.push(tokio::spawn(flat_out(connections, during, move |at| request(&samples, at, batch))));
     }
-    let mut answered = 0;
+    let mut events = 0;
     for load in loads {
-        answered += load.await??.answered;
+        events += load.await??.answered * plan.batch;
     }
-    arrive(&arrived, sent_before + answered).await?;
+    let deliveries = events * plan.fan_out as u64;
+    arrive(&arrived, sent_before + deliveries).await?;
     let took = start.elapsed();
 
-    let per_event = |spent: f64| spent / answered.max(1) as f64;
+    let per_event = |spent: f64| spent / events.max(1) as f64;
     let node_cpu_us = per_event((cpu_of(&nodes)? - cpu).as_micros() as f64);
-    let database_cpu_us = database_cpu_per_event(database_cpu, &scratch, answered).await?;
+    let database_cpu_us = database_cpu_per_event(database_cpu, &scratch, events).await?;
     tokio::time::sleep(COUNTED_WITHIN).await;
     let after = scratch.counts().await?;
     for node in nodes {
@@ -210,7 +233,7 @@ async fn of_nodes(plan: &Plan<'_>, number: usize) -> Result<Nodes, Failed> {
     scratch.drop().await?;
     Ok(Nodes {
         nodes: number,
-        per_second: answered as f64 / took.as_secs_f64(),
+        per_second: deliveries as f64 / took.as_secs_f64(),
         ratio: 0.0,
         beside_the_queue: 0.0,
         beside_its_best: 0.0,
@@ -249,21 +272,24 @@ async fn warm_up(plan: &Plan<'_>, nodes: &[Server], arrived: &AtomicU64) -> Resu
             if !status.is_success() {
                 return Err(Failed(format!("{status}: {}", String::from_utf8_lossy(&text))));
             }
-            sent += 1;
+            sent += plan.fan_out as u64;
         }
     }
     arrive(arrived, sent).await
 }
 
-/// Waits until so many have arrived.
+/// Waits until so many have arrived, for as long as some do.
 pub(super) async fn arrive(arrived: &AtomicU64, number: u64) -> Result<(), Failed> {
-    let patience = Instant::now() + PATIENCE;
-    while arrived.load(Ordering::Relaxed) < number {
-        if Instant::now() > patience {
-            let arrived = arrived.load(Ordering::Relaxed);
-            return Err(Failed(format!("of {number} accepted events only {arrived} arrived within a minute")));
+    let (mut seen, mut since) = (0, Instant::now());
+    while seen < number {
+        if since.elapsed() > PATIENCE {
+            return Err(Failed(format!("of {number} deliveries {seen} arrived, and none in the last minute")));
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
+        let now = arrived.load(Ordering::Relaxed);
+        if now > seen {
+            (seen, since) = (now, Instant::now());
+        }
     }
     Ok(())
 }

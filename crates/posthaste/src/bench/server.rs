@@ -21,6 +21,10 @@ const KEY: &str = "phk_bench_0123456789abcdefghijklmnop";
 /// The key that secrets are sealed with, the same for all nodes.
 const ENCRYPTION_KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
+/// Requests in flight that a webhook may have whose receiver takes whatever comes. They count until their outcome is on disk, so that the
+/// default would let such a receiver wait for commits.
+pub(crate) const WIDE: Option<u16> = Some(200);
+
 /// How many of its complaints are kept.
 const COMPLAINTS_MAX: usize = 20;
 /// For how long a server may take to end once it was asked to.
@@ -127,10 +131,17 @@ impl Server {
         Ok(Self { child, data: folder, complaints, target })
     }
 
-    /// Creates a webhook of the default account that takes `event` and sends to `url`; its id.
-    pub(crate) async fn webhook(&self, name: &str, event: &str, url: &str) -> Result<String, Failed> {
+    /// Creates a webhook of the default account that takes `event` and sends to `url`, with so many requests in flight at most, or the
+    /// default; its id.
+    pub(crate) async fn webhook(
+        &self,
+        name: &str,
+        event: &str,
+        url: &str,
+        max_in_flight: Option<u16>,
+    ) -> Result<String, Failed> {
         let mut connection = Connection::open(&self.target).await?;
-        let body = json!({"name": name, "url": url, "events": [event]}).to_string();
+        let body = json!({"name": name, "url": url, "events": [event], "max_in_flight": max_in_flight}).to_string();
         let path = "/v1/accounts/default/webhooks";
         let (status, text) = connection.call(Method::POST, path, Bytes::from(body)).await?;
         let answer: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::conformance::cluster::Cluster;
 
 use crate::wait;
@@ -70,6 +70,20 @@ async fn nodes_on_postgresql_are_measured_beside_a_queue_of_rows() {
         }
         assert!(of["commits_per_event"].as_f64().is_some_and(|figure| figure > 0.0 && figure < 20.0), "{of}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_many_webhooks_and_requests_of_many_events_are_measured_too() {
+    let _machine = wait::the_machine().await;
+    let database = Cluster::shared().database();
+    let load = ["--fan-out", "3", "--batch", "5", "--connections", "4"];
+    let report = bench(&[&["--database", &database, "--nodes", "1", "--seconds", "1"], &load[..]].concat()).await;
+    println!("a dev build beside other tests: {report}");
+    assert_eq!((&report["fan_out"], &report["batch"], &report["connections"]), (&json!(3), &json!(5), &json!(4)));
+    for figure in ["row_queue_per_second", "row_queue_best_per_second"] {
+        assert!(report[figure].as_f64().is_some_and(|figure| figure > 0.0), "{figure} in {report}");
+    }
+    assert!(report["nodes"][0]["per_second"].as_f64().is_some_and(|figure| figure > 0.0), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

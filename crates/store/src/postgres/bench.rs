@@ -141,12 +141,12 @@ impl RowQueue {
         Ok(Self { link: connect(url).await? })
     }
 
-    /// Adds a job: one commit.
+    /// Adds a job for each body: one statement, and one commit.
     ///
     /// # Errors
     /// [`BenchFault`].
-    pub async fn push(&self, body: &[u8]) -> Result<(), BenchFault> {
-        self.link.run("INSERT INTO jobs (body) VALUES ($1)", &[&body]).await?;
+    pub async fn push(&self, bodies: &[&[u8]]) -> Result<(), BenchFault> {
+        self.link.run("INSERT INTO jobs (body) SELECT unnest($1::bytea[])", &[&bodies]).await?;
         Ok(())
     }
 

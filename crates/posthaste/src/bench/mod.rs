@@ -47,7 +47,7 @@ pub(crate) struct Options {
     /// Seconds for each figure
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// Kept connections of the load [default: 64, or 384 for nodes on PostgreSQL]
+    /// Kept connections of the load [default: 64; for nodes on PostgreSQL 384, or 128 where each event goes to several webhooks]
     #[arg(long, value_name = "CONNECTIONS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     connections: Option<u16>,
     /// Events per second at which latency is measured
@@ -66,9 +66,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4", requires = "database",
           value_parser = clap::value_parser!(u8).range(1..=16))]
     nodes: Vec<u8>,
-    /// Webhooks of nodes on PostgreSQL that each event goes to
-    #[arg(long, default_value_t = 1, requires = "database", value_parser = clap::value_parser!(u8).range(1..=6))]
-    fan_out: u8,
+    /// To how many webhooks each event goes at nodes on PostgreSQL, one load after the other
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,4", requires = "database",
+          value_parser = clap::value_parser!(u8).range(1..=6))]
+    fan_out: Vec<u8>,
     /// Events in each request to nodes on PostgreSQL
     #[arg(long, default_value_t = 1, requires = "database", value_parser = clap::value_parser!(u16).range(1..=1_000))]
     batch: u16,
@@ -182,20 +183,20 @@ pub(crate) async fn run(options: &Options, quiet: bool) -> Result<Report, Failed
 pub(crate) async fn on_database(server: &str, options: &Options, quiet: bool) -> Result<NodesReport, Failed> {
     let folder = folder(options);
     let numbers: Vec<_> = options.nodes.iter().copied().map(usize::from).collect();
-    let progress = progress(quiet, numbers.len() as u64 + 3);
-    let plan = nodes::Plan {
+    let samples = samples(usize::MAX);
+    let plan = |fan_out: usize| nodes::Plan {
         database: server,
         nodes: &numbers,
         during: Duration::from_secs(options.seconds),
-        // A commit takes longer than an exchange, and carries what those post who wait for the one before: with as many as here it is not they
-        // who are measured.
-        connections: options.connections.map_or(384, usize::from),
-        fan_out: options.fan_out.into(),
+        connections: options.connections.map_or_else(|| connections_of(fan_out), usize::from),
+        fan_out,
         batch: options.batch.into(),
         folder: &folder,
-        samples: samples(usize::MAX),
+        samples: Arc::clone(&samples),
     };
-    let report = nodes::run(&plan, |what| {
+    let plans: Vec<_> = options.fan_out.iter().map(|fan_out| plan((*fan_out).into())).collect();
+    let progress = progress(quiet, plans.len() as u64 * (numbers.len() as u64 + 3) + 1);
+    let report = nodes::run(&plans, |what| {
         progress.set_message(what);
         progress.inc(1);
     })
@@ -204,6 +205,12 @@ pub(crate) async fn on_database(server: &str, options: &Options, quiet: bool) ->
     // Empty by now; another run may use the folder above it.
     let _ = std::fs::remove_dir_all(&folder);
     report
+}
+
+/// Kept connections of a load for nodes on PostgreSQL. A commit takes longer than an exchange, and carries what those have posted who waited
+/// for the one before: with few of them it is they who are measured.
+const fn connections_of(fan_out: usize) -> usize {
+    if fan_out == 1 { 384 } else { 128 }
 }
 
 /// Where this run's stores are.

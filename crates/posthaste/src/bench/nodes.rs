@@ -42,19 +42,13 @@ pub(crate) struct Nodes {
     pub(crate) fsyncs_per_event: f64,
 }
 
-/// Everything that one run has measured.
+/// What one load has shown.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct NodesReport {
-    /// Processors that the run could use.
-    pub(crate) cores: usize,
-    /// Kept connections of the load.
-    pub(crate) connections: usize,
-    /// Events in each request.
-    pub(crate) batch: u64,
+pub(crate) struct OfLoad {
     /// Webhooks that each event goes to.
     pub(crate) fan_out: usize,
-    /// Bare exchanges per second: the mean of before and after.
-    pub(crate) bare_per_second: f64,
+    /// Kept connections.
+    pub(crate) connections: usize,
     /// A queue with a row for each delivery, claimed with `FOR UPDATE SKIP LOCKED`, one commit for each: deliveries per second of the same
     /// load, posted, sent and recorded.
     pub(crate) row_queue_per_second: f64,
@@ -66,16 +60,41 @@ pub(crate) struct NodesReport {
     pub(crate) nodes: Vec<Nodes>,
 }
 
+/// Everything that one run has measured.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct NodesReport {
+    /// Processors that the run could use.
+    pub(crate) cores: usize,
+    /// Events in each request.
+    pub(crate) batch: u64,
+    /// Bare exchanges per second: the mean of before, between and after.
+    pub(crate) bare_per_second: f64,
+    /// For each load.
+    pub(crate) loads: Vec<OfLoad>,
+}
+
 impl NodesReport {
     /// The report as lines of a table.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let told = |us: Option<f64>| us.map_or_else(|| "not told".to_owned(), |us| format!("{us:.1} µs"));
+        let events = if self.batch == 1 { "one event".to_owned() } else { format!("{} events", self.batch) };
         let mut lines = vec![
-            format!(
-                "measured on this machine, in one run: {} cores, {} connections, events in a request: {}, webhooks of an event: {}",
-                self.cores, self.connections, self.batch, self.fan_out
-            ),
+            format!("measured on this machine, in one run: {} cores, {events} in a request", self.cores),
             format!("bare HTTP exchange                                      {:>9.0}/s", self.bare_per_second),
+        ];
+        for load in &self.loads {
+            lines.push(String::new());
+            lines.extend(load.lines());
+        }
+        lines
+    }
+}
+
+impl OfLoad {
+    fn lines(&self) -> Vec<String> {
+        let told = |us: Option<f64>| us.map_or_else(|| "not told".to_owned(), |us| format!("{us:.1} µs"));
+        let webhooks = if self.fan_out == 1 { "one webhook".to_owned() } else { format!("{} webhooks", self.fan_out) };
+        let mut lines = vec![
+            format!("each event to {webhooks}, over {} connections", self.connections),
             format!(
                 "a row and a commit for each, SKIP LOCKED, the same load {:>9.0}/s {:>39}",
                 self.row_queue_per_second,
@@ -136,37 +155,46 @@ pub(crate) struct Plan<'a> {
     pub(crate) samples: Arc<[(String, String)]>,
 }
 
-/// Measures; `says` is told what is being done.
-pub(crate) async fn run(plan: &Plan<'_>, says: impl Fn(String)) -> Result<NodesReport, Failed> {
-    says("bare exchange".to_owned());
-    let before = bare_exchange(plan.connections, plan.during / 2, &plan.samples).await?;
-    says("a queue of rows".to_owned());
-    let best = queue::at_its_best(plan).await?;
-    says("the same, with the load of the nodes".to_owned());
-    let queue = queue::under_the_load(plan).await?;
-    let mut nodes = Vec::new();
-    for &number in plan.nodes {
-        says(format!("{number} nodes"));
-        nodes.push(of_nodes(plan, number).await?);
+/// Measures each of the plans, which differ in their loads alone; `says` is told what is being done.
+pub(crate) async fn run(plans: &[Plan<'_>], says: impl Fn(String)) -> Result<NodesReport, Failed> {
+    let (mut bare, mut loads) = (Vec::new(), Vec::new());
+    for plan in plans {
+        says("bare exchange".to_owned());
+        bare.push(bare_exchange(plan.connections, plan.during / 2, &plan.samples).await?);
+        says("a queue of rows".to_owned());
+        let best = queue::at_its_best(plan).await?;
+        says("the same, with the load of the nodes".to_owned());
+        let queue = queue::under_the_load(plan).await?;
+        let mut nodes = Vec::new();
+        for &number in plan.nodes {
+            says(format!("{number} nodes"));
+            let mut of = of_nodes(plan, number).await?;
+            of.beside_the_queue = of.per_second / queue.per_second;
+            of.beside_its_best = of.per_second / best;
+            nodes.push(of);
+        }
+        loads.push(OfLoad {
+            fan_out: plan.fan_out,
+            connections: plan.connections,
+            row_queue_per_second: queue.per_second,
+            row_queue_best_per_second: best,
+            row_queue_database_cpu_us: queue.database_cpu_us,
+            nodes,
+        });
     }
-    says("bare exchange".to_owned());
-    let after = bare_exchange(plan.connections, plan.during / 2, &plan.samples).await?;
-    let bare = f64::midpoint(before, after);
-    for of in &mut nodes {
-        of.ratio = of.per_second / bare;
-        of.beside_the_queue = of.per_second / queue.per_second;
-        of.beside_its_best = of.per_second / best;
+    if let Some(plan) = plans.last() {
+        says("bare exchange".to_owned());
+        bare.push(bare_exchange(plan.connections, plan.during / 2, &plan.samples).await?);
+    }
+    let bare_per_second = bare.iter().sum::<f64>() / bare.len() as f64;
+    for of in loads.iter_mut().flat_map(|load| &mut load.nodes) {
+        of.ratio = of.per_second / bare_per_second;
     }
     Ok(NodesReport {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
-        connections: plan.connections,
-        batch: plan.batch,
-        fan_out: plan.fan_out,
-        bare_per_second: bare,
-        row_queue_per_second: queue.per_second,
-        row_queue_best_per_second: best,
-        row_queue_database_cpu_us: queue.database_cpu_us,
-        nodes,
+        batch: plans.first().map_or(1, |plan| plan.batch),
+        bare_per_second,
+        loads,
     })
 }
 

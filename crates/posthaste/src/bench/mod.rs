@@ -246,11 +246,7 @@ async fn end_to_end(
     during: Duration,
     samples: &Arc<[(String, String)]>,
 ) -> Result<f64, Failed> {
-    let arrived = Arc::new(AtomicU64::new(0));
-    let count = Arc::clone(&arrived);
-    let receiver = bare::serve(move |_, _| {
-        count.fetch_add(1, Ordering::Relaxed);
-    })?;
+    let (receiver, arrived) = nodes::receiver()?;
     let server = Server::start(folder).await?;
     for (n, (name, _)) in samples.iter().enumerate() {
         server.webhook(&format!("bench {n}"), name, &format!("http://{receiver}/{n}"), None).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::attempt::{Attempt, ErrorCode, Failure, KEPT_CONNECTION, Reason};
 use crate::endpoint_url::EndpointUrl;
 use crate::id::DeliveryId;
-use crate::retry_after::retry_after;
+use crate::retry_after::{retry_after, whole_seconds};
 use crate::time::Timestamp;
 
 mod look;
@@ -155,11 +155,6 @@ impl Case<'_> {
             Some(asked) => format!("; it asked for {}", span(whole_seconds(asked))),
         }
     }
-}
-
-/// A date asks for whole seconds too, less what the attempt took.
-fn whole_seconds(asked: Duration) -> Duration {
-    Duration::from_secs(asked.as_secs() + u64::from(asked.subsec_nanos() > 0))
 }
 
 fn dns_not_found(case: &Case<'_>) -> (String, String) {

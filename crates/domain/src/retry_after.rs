@@ -27,6 +27,12 @@ pub fn retry_after(answer: &Answer, now: Timestamp) -> Option<Duration> {
     Some(date(value, now)?.since(now))
 }
 
+/// What is told of it: a date asks for whole seconds too, less what the attempt took.
+#[must_use]
+pub fn whole_seconds(asked: Duration) -> Duration {
+    Duration::from_secs(asked.as_secs() + u64::from(asked.subsec_nanos() > 0))
+}
+
 /// A date in any of the three forms that RFC 9110 knows (5.6.7): `Thu, 26 Nov 2026 14:00:00 GMT`,
 /// `Thursday, 26-Nov-26 14:00:00 GMT` and `Thu Nov 26 14:00:00 2026`.
 fn date(text: &str, now: Timestamp) -> Option<Timestamp> {

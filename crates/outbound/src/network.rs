@@ -18,7 +18,7 @@ use crate::dial::Dialler;
 use crate::guard::Guard;
 use crate::http2::Http2;
 use crate::look::look;
-use crate::pool::Pool;
+use crate::pool::{Pool, WAITING_MAX};
 use crate::resolver::Resolver;
 use crate::tls::Tls;
 
@@ -93,7 +93,7 @@ impl Network {
             Resolver::new(resolver, Arc::clone(&guard)).map_err(|error| BadSettings::Resolver(error.to_string()))?;
         let tls = Tls::new(&trust_ca).map_err(BadSettings::TrustCa)?;
         let dialler = Dialler::new(&egress);
-        let (pool, http2, certificate_ends) = (Pool::default(), Http2::default(), CertificateEnds::default());
+        let (pool, http2, certificate_ends) = (Pool::new(WAITING_MAX), Http2::default(), CertificateEnds::default());
         let inner = Arc::new(Inner { guard, resolver, dialler, tls, pool, http2, certificate_ends });
         tokio::spawn(keep_swept(Arc::downgrade(&inner)));
         Ok(Self(inner))

@@ -9,10 +9,9 @@ use tokio::time::Instant;
 
 use crate::http1::{Connection, LIFETIME_MAX};
 
-/// How many wait per origin.
-const PER_ORIGIN_MAX: usize = 256;
-/// How many wait in all.
-const TOTAL_MAX: usize = 2_048;
+/// How many wait in all: twice as many as requests are in flight at once. An origin has no bound of its own, since no more of its connections
+/// wait than it had requests in flight; with a bound, a busy one would be dialled anew for every request beyond it.
+pub(crate) const WAITING_MAX: usize = 2_048;
 /// For how long nothing is kept of an origin that closes what is kept: a request that meets the close is lost, since it may have
 /// been handled and is not repeated.
 const NOT_KEPT_FOR: Duration = LIFETIME_MAX;
@@ -20,8 +19,11 @@ const NOT_KEPT_FOR: Duration = LIFETIME_MAX;
 const CLOSING_MAX: usize = 4_096;
 
 /// The waiting connections. The lock is held for a push or a pop only.
-#[derive(Debug, Default)]
-pub(crate) struct Pool(Mutex<Waiting>);
+#[derive(Debug)]
+pub(crate) struct Pool {
+    waiting: Mutex<Waiting>,
+    most: usize,
+}
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -33,8 +35,13 @@ struct Waiting {
 }
 
 impl Pool {
+    /// A pool in which so many wait at most.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { waiting: Mutex::default(), most }
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection to `origin` that can carry a request, if its peer is among the `addresses` that the host leads to now.
@@ -54,9 +61,11 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection for the next request to `origin`, unless there are too many.
+    /// Keeps a connection for the next request to `origin`. Where there are too many, the origin that has the most gives its oldest.
     pub(crate) fn put(&self, origin: &str, connection: Connection) {
-        let surplus = self.waiting().push(origin, connection);
+        let mut waiting = self.waiting();
+        let surplus = waiting.push(origin, connection).or_else(|| waiting.oldest_of_the_most(self.most));
+        drop(waiting);
         drop(surplus);
     }
 
@@ -91,13 +100,12 @@ impl Waiting {
         Some(connection)
     }
 
-    /// Gives back what there is no room for.
+    /// Gives it back if nothing of its origin is kept.
     fn push(&mut self, origin: &str, connection: Connection) -> Option<Connection> {
-        if self.total >= TOTAL_MAX || self.closing.get(origin).is_some_and(|until| Instant::now() < *until) {
+        if self.closing.get(origin).is_some_and(|until| Instant::now() < *until) {
             return Some(connection);
         }
         match self.by_origin.get_mut(origin) {
-            Some(waiting) if waiting.len() >= PER_ORIGIN_MAX => return Some(connection),
             Some(waiting) => waiting.push(connection),
             None => {
                 self.by_origin.insert(origin.into(), vec![connection]);
@@ -105,6 +113,16 @@ impl Waiting {
         }
         self.total += 1;
         None
+    }
+
+    /// Takes one out if there are more than `most`.
+    fn oldest_of_the_most(&mut self, most: usize) -> Option<Connection> {
+        if self.total <= most {
+            return None;
+        }
+        let fullest = self.by_origin.values_mut().max_by_key(|waiting| waiting.len())?;
+        self.total -= 1;
+        Some(fullest.remove(0))
     }
 
     fn close(&mut self, origin: &str, now: Instant) -> Vec<Connection> {
@@ -156,7 +174,7 @@ mod tests {
     /// Row N019: no connection is older than a minute when it is used.
     #[tokio::test]
     async fn connections_grow_old() {
-        let pool = Pool::default();
+        let pool = Pool::new(WAITING_MAX);
         for (age, is_taken) in [(Duration::ZERO, true), (LIFETIME_MAX, false)] {
             let (connection, _far) = connected().await;
             pool.put(ORIGIN, connection);
@@ -167,7 +185,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_peer_in_the_present_answer_is_taken() {
-        let pool = Pool::default();
+        let pool = Pool::new(WAITING_MAX);
         let (connection, _far) = connected().await;
         pool.put(ORIGIN, connection);
         assert!(pool.take("https://hooks.example.com", &loopback(), Instant::now()).is_none());
@@ -179,7 +197,7 @@ mod tests {
     /// Nothing was awaited since the peer closed it, so the reactor has not heard of that.
     #[tokio::test]
     async fn one_that_the_peer_has_closed_just_now_is_not_taken() {
-        let pool = Pool::default();
+        let pool = Pool::new(WAITING_MAX);
         let (connection, far) = connected().await;
         pool.put(ORIGIN, connection);
         drop(far);
@@ -188,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_kept_for_a_while_where_kept_ones_are_closed() {
-        let pool = Pool::default();
+        let pool = Pool::new(WAITING_MAX);
         let (first, _far) = connected().await;
         let (second, _other) = connected().await;
         let now = Instant::now();
@@ -208,7 +226,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_useless_are_swept_out() {
-        let pool = Pool::default();
+        let pool = Pool::new(WAITING_MAX);
         let (connection, far) = connected().await;
         pool.put(ORIGIN, connection);
         pool.sweep(Instant::now());
@@ -222,15 +240,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_is_an_end_to_keeping() {
-        let pool = Pool::default();
-        let mut far = Vec::new();
-        for _ in 0..PER_ORIGIN_MAX + 1 {
+    async fn where_too_many_wait_the_fullest_origin_gives_its_oldest() {
+        const OTHER: &str = "http://other.example.com";
+        let pool = Pool::new(3);
+        let (mut far, mut peers) = (Vec::new(), Vec::new());
+        for origin in [ORIGIN, ORIGIN, OTHER, ORIGIN, OTHER] {
             let (connection, other) = connected().await;
-            pool.put(ORIGIN, connection);
             far.push(other);
+            peers.push(connection.peer);
+            pool.put(origin, connection);
         }
-        assert_eq!(pool.len(), PER_ORIGIN_MAX);
+        assert_eq!(pool.len(), 3);
+        let mut taken = Vec::new();
+        for origin in [ORIGIN, OTHER] {
+            while let Some(connection) = pool.take(origin, &loopback(), Instant::now()) {
+                taken.push(connection.peer);
+            }
+        }
+        assert_eq!(taken, [peers[3], peers[4], peers[2]], "the first two have gone");
         pool.clear();
         assert_eq!(pool.len(), 0);
     }

@@ -312,9 +312,12 @@ fn outside(settings: &Settings, address: SocketAddr) -> Result<Outside, BadSetti
     Ok(Outside::new(&Url::parse(&url).map_err(bad)?))
 }
 
+/// Listens on the address that a setting names.
+pub(crate) fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, BadSetting> {
+    server::bind(address).map_err(|error| BadSetting::new(setting, format!("cannot listen on {address}: {error}")))
+}
+
 fn metrics_listener(settings: &Settings) -> Result<Option<TcpListener>, BadSetting> {
     let Some(address) = settings.metrics_listen else { return Ok(None) };
-    server::bind(address)
-        .map(Some)
-        .map_err(|error| BadSetting::new("metrics-listen", format!("cannot listen on {address}: {error}")))
+    listen("metrics-listen", address).map(Some)
 }

@@ -4,7 +4,6 @@ use clap::Args;
 use domain::directory::SharedDirectory;
 use domain::time::Clock;
 use serde_json::json;
-use tokio::net::TcpListener;
 
 use crate::clock::SystemClock;
 use crate::exit::{Ended, Exit, Stop};
@@ -82,7 +81,7 @@ async fn start(
     if let Place::Directory(data) = place {
         embedded::may_be_there(data)?;
     }
-    let listener = listen(settings)?;
+    let listener = wiring::listen("listen", settings.listen)?;
     let found = match place {
         Place::Directory(data) => encryption_key::find(settings, data)?,
         Place::Database(_) => encryption_key::given(settings)?,
@@ -116,9 +115,4 @@ async fn start(
         },
     }
     Ok(service)
-}
-
-fn listen(settings: &Settings) -> Result<TcpListener, BadSetting> {
-    let address = settings.listen;
-    server::bind(address).map_err(|error| BadSetting::new("listen", format!("cannot listen on {address}: {error}")))
 }

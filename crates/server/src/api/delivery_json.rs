@@ -6,7 +6,7 @@ use domain::event::Event;
 use domain::id::{AccountId, DeliveryId, EventId, WebhookId};
 use domain::policy::Policy;
 use domain::redaction::Redaction;
-use domain::retry_after::retry_after;
+use domain::retry_after::{retry_after, whole_seconds};
 use domain::time::{Timestamp, write_span};
 use domain::waiting::Waits;
 use domain::webhook::Webhook;
@@ -190,7 +190,7 @@ fn asked_for(context: Context<'_>, last: &Attempt) -> Option<String> {
     let is_planned_so = delivery.next_attempt_at? >= last.ended_at().plus(heeded);
     let delay = schedule.delays().get(usize::from(delivery.retries_made))?;
     (is_planned_so && heeded > *delay).then(|| match heeded == asked {
-        true => format!("the server asked for {} s", heeded.as_secs_f64().round()),
+        true => format!("the server asked for {} s", whole_seconds(heeded).as_secs()),
         false => format!("the server asked for longer than {}, the longest delay", write_span(heeded)),
     })
 }

@@ -10,7 +10,7 @@ use domain::shard::Holdings;
 use domain::store::{Fact, Store};
 use domain::vault::Vault;
 use store::Figures;
-use store::postgres::{self, Address, PostgresStore};
+use store::postgres::{self, Address, FactsHook, PostgresStore, Whose};
 use store::sqlite::{self, SqliteStore};
 use tokio::sync::watch;
 
@@ -67,7 +67,7 @@ pub(crate) struct Opening<'a> {
     pub(crate) key: &'a [u8; 32],
     pub(crate) directory: SharedDirectory,
     /// Told what is committed, in the order of the commits.
-    pub(crate) facts: Box<dyn FnMut(Vec<Fact>) + Send + Sync>,
+    pub(crate) facts: FactsHook,
     /// Told why the store has stopped for good.
     pub(crate) failed: watch::Sender<Option<String>>,
     /// The shards that this node holds, where many share them.
@@ -101,7 +101,7 @@ impl Kept {
                     chance: Box::new(chance::fill),
                     retention: sqlite::Retention { age: Some(settings.retention), size: settings.retention_size },
                     limits: sqlite::Limits { ballast: BALLAST, ..sqlite::Limits::default() },
-                    facts,
+                    facts: Box::new(move |told| facts(told, Whose::Ours)),
                     fatal: Box::new(move |why| {
                         failed.send_replace(Some(why.to_owned()));
                     }),
@@ -120,7 +120,7 @@ impl Kept {
                     keep: Some(settings.retention),
                     size: settings.retention_size,
                     limits: postgres::Limits::default(),
-                    facts: Box::new(move |told, _| facts(told)),
+                    facts,
                 });
                 let (store, known) = opened.await.map_err(|error| refused_by_database(address, &error))?;
                 Ok((Self::Postgres(Arc::new(store)), known))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dispatch::{Feed, Sharing};
 use domain::cluster::{Arrival, Arrivals, Cluster};
+use domain::directory::SharedDirectory;
 use domain::id::DeliveryId;
 use domain::shard::{Holdings, Shard, Terms};
 use domain::store::Fact;
@@ -58,17 +59,33 @@ impl Shared {
         Sharing { cluster: self.cluster(), arrivals, holdings: self.holdings() }
     }
 
-    /// Tells the owners of what was accepted here for webhooks of theirs.
-    pub(crate) fn tell_owners(&self, facts: &[Fact]) {
+    /// Tells the owners of what was accepted here, or is to be sent again, for webhooks of theirs.
+    pub(crate) fn tell_owners(&self, facts: &[Fact], directory: &SharedDirectory) {
         let mut elsewhere = Vec::new();
+        let mut tell = |account, webhook, delivery| {
+            if self.holdings.epoch(Shard::of(account, webhook)).is_none() {
+                elsewhere.push(Arrival { account, webhook, delivery });
+            }
+        };
         for fact in facts {
-            if let Fact::Accepted { event, .. } = fact {
-                for (place, &webhook) in (0u16..).zip(&event.targets) {
-                    let (account, delivery) = (event.account, DeliveryId { event: event.id, place });
-                    if self.holdings.epoch(Shard::of(account, webhook)).is_none() {
-                        elsewhere.push(Arrival { account, webhook, delivery });
+            match fact {
+                Fact::Accepted { event, .. } => {
+                    for (place, &webhook) in (0u16..).zip(&event.targets) {
+                        tell(event.account, webhook, DeliveryId { event: event.id, place });
                     }
                 }
+                Fact::Replayed(due) => {
+                    let account = directory.read().webhook_numbered(due.webhook).map(|webhook| webhook.account);
+                    if let Some(account) = account {
+                        tell(account, due.webhook, due.delivery);
+                    }
+                }
+                Fact::Webhook(_)
+                | Fact::Resumed { .. }
+                | Fact::WebhookDeleted { .. }
+                | Fact::BulkReplay(_)
+                | Fact::Cancelled { .. }
+                | Fact::Settled(_) => {}
             }
         }
         if !elsewhere.is_empty() {

@@ -19,6 +19,7 @@ use domain::trace::Tracer;
 use domain::waiting::Waiting;
 use outbound::Network;
 use server::{App, Carrier, Dashboard, DashboardFile, Health, Listening, Live, Outside, ShownSetting};
+use store::postgres::Whose;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -94,10 +95,10 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
     let (failed, failure) = watch::channel(None);
     let (live_hook, feed_hook) = (live.clone(), feed.clone());
     let shared = Shared::of(place, settings, address.port(), &feed)?;
-    let shared_hook = shared.clone();
-    let facts_hook = move |facts: Vec<Fact>| {
-        if let Some(shared) = &shared_hook {
-            shared.tell_owners(&facts);
+    let (shared_hook, directory_hook) = (shared.clone(), directory.clone());
+    let facts_hook = move |facts: Vec<Fact>, whose| {
+        if let Some(shared) = shared_hook.as_ref().filter(|_| whose == Whose::Ours) {
+            shared.tell_owners(&facts, &directory_hook);
         }
         live_hook.publish(&facts);
         if let Some(tap) = &tap {

@@ -180,16 +180,20 @@ impl Scheduler {
     /// Other nodes have accepted these.
     pub(super) fn accepted_elsewhere(&mut self, arrivals: Vec<Arrival>) {
         for arrival in arrivals {
-            let Arrival { account, webhook, delivery } = arrival;
-            if self.lease(account, webhook).is_none() || self.known.contains_key(&delivery) {
-                continue;
+            if !self.known.contains_key(&arrival.delivery) {
+                self.name(arrival.webhook, arrival.delivery);
             }
-            // Of a webhook that is not known yet, the look finds it that follows once it is.
-            if self.lanes.contains_key(&webhook)
-                && let Some(parts) = &mut self.parts
-            {
-                parts.arrivals.named.push(arrival);
-            }
+        }
+    }
+
+    /// The row of a delivery is to be read that is known to have changed, or may be. Of a webhook that is not known yet, the look finds it that
+    /// follows once it is.
+    pub(super) fn name(&mut self, webhook: u32, delivery: DeliveryId) {
+        let Some(account) = self.lanes.get(&webhook).map(|lane| lane.webhook.account) else { return };
+        if self.lease(account, webhook).is_some()
+            && let Some(parts) = &mut self.parts
+        {
+            parts.arrivals.named.push(Arrival { account, webhook, delivery });
         }
     }
 

@@ -22,8 +22,8 @@ impl Scheduler {
             Fact::Webhook(webhook) => self.webhook_told(now, webhook),
             Fact::Resumed { webhook, rate } => self.resumed(now, webhook, rate),
             Fact::WebhookDeleted { webhook } => self.webhook_deleted(webhook),
-            // Asked for on any node; by the time that this one hears of it, it may have sent it already.
-            Fact::Replayed(_) if self.parts.is_some() => self.want_look(true),
+            // Asked for on any node; by the time that this one hears of it, it may have sent it already: its row says what is to be done, and when.
+            Fact::Replayed(due) if self.parts.is_some() => self.name(due.webhook, due.delivery),
             Fact::Replayed(due) => self.replayed(now, due),
             Fact::BulkReplay(replay) => self.replays.learn(replay),
             Fact::Cancelled { delivery, webhook } => self.cancelled(now, delivery, webhook),

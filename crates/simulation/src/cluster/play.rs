@@ -115,7 +115,10 @@ impl World {
             trace: None,
         });
         self.shared.accept(&event, &rows);
-        let arrival = |(_, due): &(_, Due)| Arrival { account: 1, webhook: due.webhook, delivery: due.delivery };
+        let arrival = |(_, due): &(_, Due)| {
+            let account = self.webhooks[due.webhook as usize].account;
+            Arrival { account, webhook: due.webhook, delivery: due.delivery }
+        };
         let arrivals: Vec<Arrival> = rows.iter().map(arrival).collect();
         self.acknowledged.push((id, rows.len()));
         let fact = Fact::Accepted { on_disk: vec![false; rows.len()], event };

@@ -310,6 +310,36 @@ fn what_was_named_before_its_webhook_was_known_is_looked_for_once_it_is() {
     assert_eq!(bench.starts.len(), 1, "at once");
 }
 
+/// A replay with a rate plans a moment ahead: a look at what has come due finds that only later, and all of it together.
+#[test]
+fn what_is_to_be_sent_again_later_is_sent_at_its_own_time() {
+    let mut bench = one_of_many();
+    bench.hold(1, 1);
+    bench.take(Input::LookForArrivals);
+    let planned: Vec<Due> = (1..=3)
+        .map(|n| Due {
+            delivery: DeliveryId { event: EventId::first_at(START.0 - 60_000_000 + n), place: 0 },
+            webhook: 1,
+            due_at: START.plus(Duration::from_millis(50 * n.unsigned_abs())),
+            attempts_made: 1,
+            retries_made: 0,
+            reason: Reason::Replay,
+        })
+        .collect();
+    // By the time that this node hears of it, another may have sent one already.
+    bench.on_disk.extend(&planned[..2]);
+    for due in &planned {
+        bench.take(Input::Fact(Fact::Replayed(*due)));
+    }
+    let mut sent = Vec::new();
+    while bench.now < START.plus(Duration::from_millis(500)) {
+        sent.extend(bench.starts.drain(..).map(|start| (start.due.delivery, bench.now)));
+        bench.now = bench.scheduler.wake_at().unwrap_or(Timestamp(i64::MAX)).max(bench.now);
+        bench.take(Input::Tick);
+    }
+    assert_eq!(sent, planned[..2].iter().map(|due| (due.delivery, due.due_at)).collect::<Vec<_>>());
+}
+
 #[test]
 fn what_was_named_and_has_ended_since_it_was_read_is_not_sent_again() {
     let mut bench = one_of_many();

@@ -255,14 +255,7 @@ async fn end_to_end(
     let connections = open(&server.target, connections).await?;
     let start = Instant::now();
     let done = flat_out(connections, during, move |n| event(&kinds, n)).await?;
-    let patience = Instant::now() + Duration::from_secs(60);
-    while arrived.load(Ordering::Relaxed) < done.answered {
-        if Instant::now() > patience {
-            let arrived = arrived.load(Ordering::Relaxed);
-            return Err(Failed(format!("of {} accepted events only {arrived} arrived within a minute", done.answered)));
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    nodes::arrive(&arrived, done.answered).await?;
     let took = start.elapsed();
     server.stop().await?;
     Ok(done.answered as f64 / took.as_secs_f64())

@@ -64,6 +64,28 @@ test("a webhook is paused, holds what comes, and says so; resuming delivers it",
   await page.locator("dd", { hasText: /^50/ }).waitFor();
 });
 
+test("what is cancelled when a webhook is resumed is what is held, and not a retry that is planned for later", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  receiver.answer = () => ({ status: 500 });
+  const { id } = await server.webhook({ url: receiver.url });
+  await server.event();
+  await receiver.got(1);
+  await server.until("/v1/accounts/default/deliveries", ({ data }) => data[0]?.attempts_made === 1);
+  const page = await browse(t, server, `/accounts/default/webhooks/${id}`);
+  await server.post(`/v1/accounts/default/webhooks/${id}/pause`, {});
+  await server.event();
+  await page.getByRole("button", { name: "Resume…" }).first().click();
+  await page.getByText("1 delivery is held. What becomes of it?").waitFor();
+  await page.getByText("1 delivery has its retry planned for later; it is made then, whatever you choose.").waitFor();
+  await page.getByLabel("Cancel it").check();
+  await page.getByLabel("Type 1 to cancel it").fill("1");
+  await page.getByRole("button", { name: "Resume and cancel 1" }).click();
+  await page.getByText(/ is active$/).waitFor();
+  const statuses = (await server.get("/v1/accounts/default/deliveries")).data.map((delivery) => delivery.status);
+  assert.deepEqual(statuses.sort(), ["cancelled", "pending"]);
+});
+
 test("a test goes out with what was edited, also while paused, and a refusal is explained", async (t) => {
   const server = await serve(t);
   const receiver = await receive(t);

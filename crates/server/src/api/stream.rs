@@ -97,6 +97,10 @@ async fn stream(State(api): State<Arc<Api>>, at: InAccount, uri: Uri, headers: H
     let (kinds, webhook) = read(&api, &at, &uri)?;
     let open = api.streams.open(at.account.number)?;
     let last = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
+    let (last, told) = last.map_or((None, 0), |last| {
+        let (place, told) = within(last);
+        (Some(place), told)
+    });
     let Start { place, mark, missed, lost, follows } = api.live.come(at.account.number, last).await?;
     // By now memory has every webhook of which something may be told.
     let messages = Messages::new(Arc::clone(&api), &at.account, kinds, webhook);
@@ -108,8 +112,20 @@ async fn stream(State(api): State<Arc<Api>>, at: InAccount, uri: Uri, headers: H
     };
     let missed = missed.into();
     let caller = at.caller;
-    let follower =
-        Follower { api, caller, messages, place, id, missed, lost, greeted: false, _follows: follows, _open: open };
+    let told = if lost { 0 } else { told };
+    let follower = Follower {
+        api,
+        caller,
+        messages,
+        place,
+        id,
+        told,
+        missed,
+        lost,
+        greeted: false,
+        _follows: follows,
+        _open: open,
+    };
     let mut response = Response::new(Body::from_stream(stream::unfold(follower, Follower::step)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -156,6 +172,8 @@ struct Follower {
     place: u64,
     /// Where the client is once it has everything that was sent.
     id: String,
+    /// How many messages it had been told of what comes next, when it was cut off in the middle of them.
+    told: usize,
     /// What comes before the place.
     missed: VecDeque<Placed>,
     lost: bool,
@@ -180,7 +198,7 @@ impl Follower {
             self.greeted = true;
             // The first bytes tell the client that it is connected, and how soon to come again if it loses us.
             // The id is where the stream starts, so that it resumes there before anything has happened.
-            let id = if self.lost { String::new() } else { format!("id: {}\n", self.id) };
+            let id = if self.lost { String::new() } else { format!("id: {}\n", in_the_middle(&self.id, self.told)) };
             return Some(format!("retry: 2000\n{id}: connected\n\n"));
         }
         let mut stopping = self.api.stopping.watch();
@@ -229,7 +247,7 @@ impl Follower {
         }
     }
 
-    /// What these records say to the client.
+    /// What these records say to the client. A record may say several things: only with the last of them is the client past it.
     async fn tell(&mut self, records: impl IntoIterator<Item = Placed>) -> String {
         let mut out = String::new();
         for (Placed { record, cursor }, next) in records.into_iter().zip(self.place + 1..) {
@@ -237,9 +255,15 @@ impl Follower {
             if messages.is_empty() {
                 continue;
             }
-            self.id = cursor.map_or_else(|| id_of(&self.api, next), |cursor| cursor.to_string());
-            for (kind, data) in messages {
-                out.push_str(&event(kind.as_str(), &self.id, &data));
+            let after = cursor.map_or_else(|| id_of(&self.api, next), |cursor| cursor.to_string());
+            let before = std::mem::replace(&mut self.id, after);
+            let (all, told) = (messages.len(), std::mem::take(&mut self.told));
+            for ((kind, data), number) in messages.into_iter().zip(1..).skip(told) {
+                if number == all {
+                    out.push_str(&event(kind.as_str(), &self.id, &data));
+                } else {
+                    out.push_str(&event(kind.as_str(), &in_the_middle(&before, number), &data));
+                }
             }
         }
         out
@@ -257,6 +281,18 @@ impl Follower {
 /// The id of a place in this process.
 fn id_of(api: &Api, place: u64) -> String {
     format!("{}-{place}", api.live.epoch())
+}
+
+/// The id of whoever has been told so many messages of what comes after `place`.
+fn in_the_middle(place: &str, told: usize) -> String {
+    if told == 0 { place.to_owned() } else { format!("{place}+{told}") }
+}
+
+/// The place that such an id begins at, and how many messages were told of what comes after it.
+fn within(id: &str) -> (&str, usize) {
+    let parts = id.split_once('+').and_then(|(place, told)| Some((place, told.parse().ok()?)));
+    // What nobody has given is no place either.
+    parts.unwrap_or((id, 0))
 }
 
 /// One event; its data is one line, as compact JSON is.

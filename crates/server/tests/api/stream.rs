@@ -88,6 +88,36 @@ impl Stream {
     }
 }
 
+/// One event makes a delivery for each webhook, one attempt a message of itself and of its delivery: a client that is cut off in the
+/// middle misses none of them, and is told none twice.
+#[tokio::test]
+async fn a_stream_that_was_cut_in_the_middle_of_a_happening_goes_on_there() {
+    let world = World::new();
+    for _ in 0..3 {
+        world.webhook("default").await;
+    }
+    let mut whole = Stream::open(&world, "?types=delivery,attempt", None).await;
+    let event = world.event("default").await;
+    world.settle(World::first_delivery(&event), 200, b"").await;
+    let mut all = Vec::new();
+    for _ in 0..5 {
+        all.push(whole.message().await);
+    }
+    let kinds: Vec<_> = all.iter().map(|message| message.kind.as_str()).collect();
+    assert_eq!(kinds, ["delivery", "delivery", "delivery", "attempt", "delivery"]);
+    for (seen, last) in all.iter().enumerate() {
+        let mut rest = Stream::open(&world, "?types=delivery,attempt", Some(&last.id)).await;
+        assert_eq!(rest.place.as_ref(), Some(&last.id), "until it is told more it is where it was");
+        for message in &all[seen + 1..] {
+            let told = rest.message().await;
+            assert_eq!((&told.id, &told.kind, &told.data["id"]), (&message.id, &message.kind, &message.data["id"]));
+        }
+    }
+    // None of what was given.
+    let mut lost = Stream::open(&world, "", Some(&format!("{}+x", all[0].id))).await;
+    assert_eq!(lost.message().await.kind, "reset");
+}
+
 #[tokio::test]
 async fn what_happens_is_told_in_order() {
     let world = World::new();

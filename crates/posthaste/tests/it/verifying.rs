@@ -88,6 +88,18 @@ fn a_public_key_checks_and_explains() {
     let (code, out, _) = run(folder, &[&arguments[..], &["--public-key", key]].concat());
     says((code, out), 1, &["did not sign this with a key pair"]);
 
+    // What the account hides in its log is in what was signed: that is told apart from a copy that is another.
+    let (code, out, err) = run(folder, &["accounts", "log", "default", "--redact", "/domain"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let redacted = delivery_of("event=watchlist.*");
+    assert!(redacted["attempts"][0]["request"]["redacted"] == true, "{redacted}");
+    says(explain("body.json", &["--public-key", key]), 0, &["✓ webhook-signature fits.", "yours fits v1a"]);
+    let length = format!("we signed {}", body.len());
+    for more in [&["--public-key", key][..], &[]] {
+        says(explain("other.json", more), 1, &["the log hides values of it", &length, "Verify the raw bytes"]);
+    }
+    run(folder, &["accounts", "log", "default", "--redact", "none"]);
+
     // The code that is shown does as it says.
     let (code, shown, _) = run(folder, &["verify", "--example", "openssl", "--signing", "ed25519"]);
     assert_eq!(code, Some(0));

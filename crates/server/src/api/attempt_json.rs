@@ -114,6 +114,8 @@ pub(crate) struct RequestJson {
     headers: Vec<HeaderJson>,
     /// The body, byte for byte, less what the account redacts.
     body: String,
+    /// Whether values of the body are masked, since the account redacts them: then it is not what was signed.
+    redacted: bool,
     /// How many bytes were sent.
     #[serde(skip)]
     sent_bytes: usize,
@@ -248,12 +250,16 @@ impl RequestJson {
         headers.extend(sent.custom.iter().map(|name| HeaderJson::text(name, MASK)));
         let sent_bytes = body.as_ref().map_or(0, Bytes::len);
         // The headers are those of what was sent; the body is as the account lets it be seen.
+        let mut redacted = false;
         let shown = event.and_then(|event| match redact.apply(&event.data) {
             Cow::Borrowed(_) => body,
-            Cow::Owned(data) => Some(with(event, &data)),
+            Cow::Owned(data) => {
+                redacted = true;
+                Some(with(event, &data))
+            }
         });
         let body = shown.map_or_else(String::new, |body| String::from_utf8_lossy(&body).into_owned());
-        Self { method: "POST", url: sent.url.clone(), headers, body, sent_bytes }
+        Self { method: "POST", url: sent.url.clone(), headers, body, redacted, sent_bytes }
     }
 }
 

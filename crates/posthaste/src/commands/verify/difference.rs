@@ -22,6 +22,8 @@ pub(super) enum Difference {
         /// The first byte that differs, from 0.
         at: usize,
     },
+    /// Nobody can say: the log hides values of what was sent, and no secret or key that is at hand has signed what was received.
+    Hidden,
 }
 
 impl Difference {
@@ -60,6 +62,9 @@ impl Difference {
             }
             Self::Cut => "the beginning of it only: the rest was not read".to_owned(),
             Self::Other { at } => format!("other contents, from byte {at} on"),
+            Self::Hidden => {
+                "the log hides values of it (redaction), so it cannot say where your copy differs".to_owned()
+            }
         }
     }
 }

@@ -28,7 +28,9 @@ struct Sent {
     webhook: String,
     header_name: String,
     header: String,
-    body: String,
+    body: Vec<u8>,
+    /// How many bytes were signed, where the log hides values of them: then `body` is what was received, until it shows not to be that.
+    hidden: Option<u64>,
     /// `webhook-id`, `webhook-timestamp` and `webhook-signature`.
     standard: [String; 3],
 }
@@ -37,7 +39,11 @@ impl Sent {
     /// What the public key's holder has to check.
     fn for_key(&self) -> Received<'_> {
         let [id, timestamp, signatures] = &self.standard;
-        Received { body: self.body.as_bytes(), id, timestamp, signatures }
+        Received { body: &self.body, id, timestamp, signatures }
+    }
+
+    fn signed_bytes(&self) -> u64 {
+        self.hidden.unwrap_or(self.body.len() as u64)
     }
 
     /// Whether a key pair has signed it.
@@ -115,6 +121,8 @@ enum Secret {
     Unknown,
     /// A public key was given in its place.
     NotAsked,
+    /// It, or what was received, is another than the one that was used: which, cannot be told.
+    Unsure,
 }
 
 impl Found {
@@ -135,6 +143,9 @@ impl Found {
             Difference::Other { .. } => {
                 Some("This is not the body of this attempt: compare the delivery's id in the headers.")
             }
+            Difference::Hidden => {
+                Some("Verify the raw bytes as they came, whole, with this webhook's secret or public key of that time.")
+            }
             Difference::None if matches!(self.secret, Secret::Given(false)) => {
                 Some("Put the whole secret into your configuration, whsec_ included.")
             }
@@ -152,12 +163,12 @@ impl Found {
 /// Compares, and says what is wrong.
 pub(super) async fn run(attempt: &str, given: &Given<'_>, session: &Session<'_>) -> Ended {
     let received = given.body;
-    let sent = fetch(attempt, session).await?;
+    let sent = fetch(attempt, received, session).await?;
     if sent.body.is_empty() {
         let said = "The body of this attempt was removed by retention: nothing to compare with.";
         return Err(Stop::new(Exit::NotFound, said));
     }
-    let found = Found {
+    let mut found = Found {
         // Who checks with a public key has no secret.
         secret: if given.secrets.is_empty() && !given.public_keys.is_empty() {
             Secret::NotAsked
@@ -166,18 +177,23 @@ pub(super) async fn run(attempt: &str, given: &Given<'_>, session: &Session<'_>)
         },
         key: key(&sent, given.public_keys, session).await?,
         header_fits: given.header.map(|header| header.trim() == sent.header_like(header)),
-        body: Difference::between(received, sent.body.as_bytes()),
+        body: Difference::between(received, &sent.body),
     };
+    let signed = matches!(found.secret, Secret::Given(true) | Secret::Signed(..))
+        || matches!(found.key, Key::Given(true) | Key::Fits(..));
+    if sent.hidden.is_some() && !signed {
+        (found.secret, found.key, found.body) = (Secret::Unsure, Key::None, Difference::Hidden);
+    }
     if session.console.json() {
         session.console.value(&json!({
             "verdict": if found.fits() { "valid" } else { "mismatch" }, "webhook_id": sent.webhook,
             "secret_fits": match &found.secret {
                 Secret::Given(fits) => Some(*fits),
-                Secret::Signed(..) | Secret::Unknown | Secret::NotAsked => None,
+                Secret::Signed(..) | Secret::Unknown | Secret::NotAsked | Secret::Unsure => None,
             },
             "public_key_fits": found.key.given(), "webhook_signature": sent.standard[2],
             "header_fits": found.header_fits, "header": sent.header,
-            "body": {"received_bytes": received.len(), "signed_bytes": sent.body.len(), "difference": found.body.said()},
+            "body": {"received_bytes": received.len(), "signed_bytes": sent.signed_bytes(), "difference": found.body.said()},
         }));
     } else {
         say(&sent, received.len(), &found, session);
@@ -188,7 +204,7 @@ pub(super) async fn run(attempt: &str, given: &Given<'_>, session: &Session<'_>)
 /// Whether a secret that was given signed the request, or else which of the webhook's did.
 async fn secret(sent: &Sent, given: &[String], session: &Session<'_>) -> Result<Secret, Stop> {
     let signed = |text: &str| -> Result<bool, Stop> {
-        Ok(signature::verify(sent.body.as_bytes(), &sent.header, &super::secret(text)?) == Check::Valid)
+        Ok(signature::verify(&sent.body, &sent.header, &super::secret(text)?) == Check::Valid)
     };
     if !given.is_empty() {
         let all: Vec<bool> = given.iter().map(|text| signed(text)).collect::<Result<_, _>>()?;
@@ -249,6 +265,9 @@ fn say(sent: &Sent, received: usize, found: &Found, session: &Session<'_>) {
             "  secret   none of {webhook}'s secrets of today: it was rotated since, or cannot be seen with this key"
         ),
         Secret::NotAsked => String::new(),
+        Secret::Unsure => {
+            format!("  secret   none that is at hand has signed your copy: either is another than {webhook} used then")
+        }
     };
     let key = found.key.said(webhook).map(|said| format!("  key      {said}"));
     for line in [secret].into_iter().filter(|secret| !secret.is_empty()).chain(key) {
@@ -257,7 +276,7 @@ fn say(sent: &Sent, received: usize, found: &Found, session: &Session<'_>) {
     let what = if found.header_fits == Some(false) { "what we sent; yours is another" } else { "what we sent" };
     let shown = if header == sent.header_name { &sent.header } else { &sent.standard[2] };
     say(&format!("  header   {}…     {what}", shown.chars().take(16).collect::<String>()));
-    let sizes = format!("your copy has {received} bytes, we signed {}", sent.body.len());
+    let sizes = format!("your copy has {received} bytes, we signed {}", sent.signed_bytes());
     say(&format!("  body     {sizes}: {}", found.body.said()));
     if let Some(advice) = found.advice() {
         say(&format!("→ {advice}"));
@@ -265,7 +284,7 @@ fn say(sent: &Sent, received: usize, found: &Found, session: &Session<'_>) {
 }
 
 /// Fetches what the attempt sent.
-async fn fetch(attempt: &str, session: &Session<'_>) -> Result<Sent, Stop> {
+async fn fetch(attempt: &str, received: &[u8], session: &Session<'_>) -> Result<Sent, Stop> {
     let id: AttemptId = attempt.parse().map_err(|_| {
         Stop::usage(format!("Give an attempt's id, att_…, as `posthaste deliveries show` prints it, not {attempt:?}."))
     })?;
@@ -282,7 +301,10 @@ async fn fetch(attempt: &str, session: &Session<'_>) -> Result<Sent, Stop> {
         headers.find(|header| text(header, "name") == name).map_or("", |header| text(header, "value")).to_owned()
     };
     let standard = ["webhook-id", "webhook-timestamp", "webhook-signature"].map(value);
-    Ok(Sent { webhook, header_name, header, body, standard })
+    // The length is that of what was sent, whatever of it is shown.
+    let hidden = (request["redacted"] == true).then(|| value("Content-Length").parse().unwrap_or_default());
+    let body = if hidden.is_some() { received.to_vec() } else { body.into_bytes() };
+    Ok(Sent { webhook, header_name, header, body, hidden, standard })
 }
 
 /// The brand's signature header: the one whose value is `sha256=` and 64 hex digits.

@@ -214,10 +214,16 @@ fn tls_hint(detail: &str) -> String {
     if detail.contains("not TLS") {
         return "Is this the port for https?".to_owned();
     }
+    if detail.contains("CertificateRequired") {
+        return "It asks for a client certificate, and we have none: check the signature instead.".to_owned();
+    }
     if detail.contains("certificate") {
         return "Check the certificate and its chain.".to_owned();
     }
-    "TLS 1.2 or newer is needed.".to_owned()
+    if detail.contains("offers only TLS") || detail.contains("ProtocolVersion") {
+        return "TLS 1.2 or newer is needed.".to_owned();
+    }
+    "Check its TLS settings: we speak TLS 1.2 and 1.3.".to_owned()
 }
 
 fn reset_hint(request_bytes: usize) -> String {
@@ -236,6 +242,10 @@ fn kept_hint(request_bytes: usize) -> String {
 fn redirect(case: &Case<'_>) -> (String, String) {
     match case.header("location").filter(|location| !location.is_empty()) {
         Some(location) => (format!("Redirects to {location}; we do not follow."), "Use the new URL.".to_owned()),
+        None if status(case) == 304 => (
+            "Your server answered 304 Not Modified; only 2xx counts.".to_owned(),
+            "Answer 2xx at the webhook's own URL.".to_owned(),
+        ),
         None => (
             format!("Your server answered {}, a redirect; we do not follow.", status(case)),
             "Answer 2xx at the webhook's own URL.".to_owned(),
@@ -283,10 +293,13 @@ fn refused_request(case: &Case<'_>) -> (String, String) {
 
 fn server_error(case: &Case<'_>) -> (String, String) {
     match status(case) {
-        502..=504 => (
-            format!("A proxy in front of your server could not reach it{}.", case.asked_for()),
-            "Check the app behind it.".to_owned(),
+        503 => (
+            format!("Your server, or a proxy in front of it, is not available{}.", case.asked_for()),
+            "Check the app.".to_owned(),
         ),
+        502 | 504 => {
+            ("A proxy in front of your server could not reach it.".to_owned(), "Check the app behind it.".to_owned())
+        }
         other => (format!("Your server answered {other}. It reached your code."), case.look_in_log()),
     }
 }

@@ -169,6 +169,16 @@ fn certificates() {
         "TLS failed: the peer offers only TLS 1.1.",
         "TLS 1.2 or newer is needed.",
     );
+    check(
+        &Failed { code: ErrorCode::TlsOther, detail: "received fatal alert: CertificateRequired", ..PLAIN },
+        "TLS failed: received fatal alert: CertificateRequired.",
+        "It asks for a client certificate, and we have none: check the signature instead.",
+    );
+    check(
+        &Failed { code: ErrorCode::TlsOther, detail: "received fatal alert: HandshakeFailure", ..PLAIN },
+        "TLS failed: received fatal alert: HandshakeFailure.",
+        "Check its TLS settings: we speak TLS 1.2 and 1.3.",
+    );
 }
 
 #[test]
@@ -181,7 +191,7 @@ fn redirects() {
     );
     check(
         &Failed { answer: Some((304, &[], "")), ..moved },
-        "Your server answered 304, a redirect; we do not follow.",
+        "Your server answered 304 Not Modified; only 2xx counts.",
         "Answer 2xx at the webhook's own URL.",
     );
 }
@@ -255,13 +265,15 @@ fn failures_of_the_receiver() {
         "Your server answered 500. It reached your code.",
         &format!("Look in its log at 14:02:11 UTC for `{DELIVERY}`."),
     );
-    for status in [502, 503, 504] {
-        check(&failed(status), "A proxy in front of your server could not reach it.", "Check the app behind it.");
-        let asks = Failed { answer: Some((status, &[("Retry-After", "15")], "")), ..failed(status) };
-        let asked = if status == 503 { "; it asked for 15 s" } else { "" };
-        let message = format!("A proxy in front of your server could not reach it{asked}.");
-        check(&asks, &message, "Check the app behind it.");
+    let asks = |status| Failed { answer: Some((status, &[("Retry-After", "15")], "")), ..failed(status) };
+    for status in [502, 504] {
+        for failed in [failed(status), asks(status)] {
+            check(&failed, "A proxy in front of your server could not reach it.", "Check the app behind it.");
+        }
     }
+    let away = "Your server, or a proxy in front of it, is not available";
+    check(&failed(503), &format!("{away}."), "Check the app.");
+    check(&asks(503), &format!("{away}; it asked for 15 s."), "Check the app.");
 }
 
 #[test]

@@ -216,6 +216,11 @@ impl Problem {
     pub(crate) fn errors(&self) -> &[Refusal] {
         &self.errors
     }
+
+    /// After how many seconds it is worth asking again.
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        self.retry_after.map(whole_seconds)
+    }
 }
 
 impl IntoResponse for Problem {

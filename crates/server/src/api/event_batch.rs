@@ -109,6 +109,9 @@ struct ResultJson {
     code: Option<String>,
     /// What is wrong, and the way out.
     detail: Option<String>,
+    /// After how many seconds to post the event again, where it was too much at the moment.
+    #[schema(example = 1)]
+    retry_after: Option<u64>,
     /// Every fault of the event, each with its place.
     errors: Option<Vec<FaultSchema>>,
 }
@@ -119,6 +122,8 @@ struct Refused<'a> {
     status: u16,
     code: &'a str,
     detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [Refusal],
 }
@@ -250,6 +255,7 @@ fn write_results(results: &[Result<Option<Accepted>, Problem>]) -> String {
                 status: if problem.status() == StatusCode::BAD_REQUEST { 422 } else { problem.status().as_u16() },
                 code: problem.code(),
                 detail: problem.detail(),
+                retry_after: problem.retry_after(),
                 errors: problem.errors(),
             })),
         }

@@ -27,6 +27,14 @@ class Address {
   constructor() {
     history.scrollRestoration = "manual";
     addEventListener("popstate", (event) => {
+      const to = here();
+      const text = (at: typeof to) => at.path + (at.query.size ? `?${at.query}` : "");
+      if (this.#guard && text(to) !== text(this.#now) && !this.#guard(text(to))) {
+        // The browser has left it already: it is come back to, and whoever guards it asks.
+        history.pushState({}, "", base + text(this.#now));
+        return;
+      }
+      this.#guard = null;
       this.#isBack = true;
       this.#scroll = typeof event.state?.scroll === "number" ? event.state.scroll : 0;
       this.#now = here();

@@ -67,6 +67,20 @@ test("a customer looks after their webhooks in a frame of another site", async (
   await until(heights, ([outer, inner]) => outer >= inner - 1, "the frame is as high as what is in it");
   assert.deepEqual(await page.context().cookies(server.url), []);
   assert.deepEqual(faults, []);
+  // What a customer may not see is not offered either; and the page around says where it begins.
+  await portal.getByRole("button", { name: "Close" }).first().click();
+  await portal.locator("body").press("Control+k");
+  await portal.getByRole("option", { name: /Event types/ }).first().waitFor();
+  assert.equal(await portal.getByRole("option", { name: /API keys|Audit log/ }).count(), 0);
+  await page.evaluate(() => {
+    const element = document.querySelector("posthaste-portal");
+    const again = element.cloneNode();
+    again.setAttribute("path", "/webhooks?status=paused");
+    element.replaceWith(again);
+  });
+  await portal.getByText("Theirs", { exact: true }).waitFor({ state: "detached" });
+  await portal.getByLabel("Status").waitFor();
+  assert.equal(await portal.getByLabel("Status").inputValue(), "paused");
   // Nothing of another account opens, whatever address is asked for.
   const token = (await server.call("POST", "/v1/accounts/acme/portal-sessions", {})).token;
   const foreign = await fetch(`${server.url}/v1/accounts/default/webhooks`, { headers: { authorization: `Bearer ${token}` } });

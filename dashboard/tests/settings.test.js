@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { after, test } from "node:test";
-import { accessible, browse, quit, receive, serve } from "./harness.js";
+import { accessible, browse, quit, receive, serve, until } from "./harness.js";
 
 after(quit);
 
@@ -34,6 +34,32 @@ test("the secret is shown on asking, and rotated without a request that cannot b
   await server.event();
   await receiver.got(2);
   assert.equal(receiver.requests[1].headers["x-crondb-signature"], hmac(secret, receiver.requests[1].body));
+  // Rotated elsewhere meanwhile, it is the present one that is revealed.
+  await page.getByRole("button", { name: "Hide" }).click();
+  const elsewhere = await server.post(`/v1/accounts/default/webhooks/${webhook.id}/secret/rotate`, { overlap: "0s" });
+  await page.getByRole("button", { name: "Reveal" }).click();
+  await page.getByText(elsewhere.secret).waitFor();
+});
+
+test("the browser's Back asks before it leaves what is not saved", async (t) => {
+  const server = await serve(t);
+  const webhook = await server.webhook({ url: "https://hooks.example.com/x" });
+  const page = await browse(t, server, "/accounts/default/webhooks");
+  await page.getByRole("link", { name: webhook.name }).first().click();
+  await page.getByRole("link", { name: "Settings" }).click();
+  await page.getByLabel("Name", { exact: true }).fill("Not saved yet");
+  const asked = [];
+  page.on("dialog", (dialog) => {
+    asked.push(dialog.message());
+    return asked.length === 1 ? dialog.dismiss() : dialog.accept();
+  });
+  await page.evaluate(() => history.back());
+  await until(() => asked.length, (times) => times === 1, "it asks");
+  assert.equal(await page.getByLabel("Name", { exact: true }).inputValue(), "Not saved yet");
+  assert.match(page.url(), /\/settings$/);
+  await page.evaluate(() => history.back());
+  await page.getByLabel("Name", { exact: true }).waitFor({ state: "detached" });
+  assert.equal(asked.length, 2);
 });
 
 test("code that checks signatures is there in the reader's language, which is remembered", async (t) => {

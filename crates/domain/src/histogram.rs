@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Upper bounds in seconds: from a fast disk's fsync to what is long for a person.
-const BOUNDS: [f64; 13] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, f64::MAX];
+const BOUNDS: [f64; 13] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, f64::INFINITY];
 
 /// How many durations there were of which size.
 #[derive(Debug, Default)]
@@ -59,5 +59,7 @@ mod tests {
         assert!((found.sum - 61.001_001).abs() < 1e-9);
         let of = |place: usize| found.buckets[place].1;
         assert_eq!((of(0), of(1), of(11), of(12)), (2, 1, 1, 1));
+        // OpenMetrics wants a last bucket `+Inf`, and quantiles are nothing without it.
+        assert!(found.buckets[12].0.is_infinite());
     }
 }

@@ -59,6 +59,10 @@ pub enum StoreError {
     /// Too much waits to be written; try again in a moment.
     #[error("too much waits to be written")]
     Busy,
+    /// The database cannot be reached, or refuses connections: nothing is accepted or changed until it is back. The text says why, for the
+    /// operator.
+    #[error("the database cannot be reached: {0}")]
+    Away(String),
     /// The disk is full, or what is kept has reached its size and nothing of it may go: nothing is accepted until there is
     /// space again.
     #[error("{0}")]

@@ -114,11 +114,14 @@ pub(crate) fn finish_rotation(data: &Path) -> Result<(), BadSetting> {
         return Ok(());
     }
     let moved = || {
-        match std::fs::remove_file(&old) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
+        if !same(&file, &old) {
+            // One from a rotation before opens backups too: it goes out of the way, never away.
+            if old.exists() {
+                let free = (1u32..).map(|number| data.join(format!("{OLD}.{number}"))).find(|name| !name.exists());
+                std::fs::rename(&old, free.unwrap_or_else(|| old.clone()))?;
+            }
+            std::fs::hard_link(&file, &old)?;
         }
-        std::fs::hard_link(&file, &old)?;
         std::fs::rename(&new, &file)?;
         private_file::sync_directory(&file)
     };
@@ -127,6 +130,13 @@ pub(crate) fn finish_rotation(data: &Path) -> Result<(), BadSetting> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !new.exists() => Ok(()),
         moved => moved.map_err(|error| unusable(&new, &error)),
     }
+}
+
+/// Whether both are the same file: what a rotation has left that was killed at its end.
+fn same(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    matches!((inode(one), inode(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 fn read(text: &str, file: &Path) -> Result<Found, BadSetting> {

@@ -72,6 +72,8 @@ fn main() -> ExitCode {
         Err(error) => Err(Stop::failure(format!("This machine gives no threads or sockets: {error}."))),
     };
     match ended {
+        // A result that could not be written is none.
+        Ok(Exit::Ok) if console.lost() => Exit::Failure.into(),
         Ok(exit) => exit.into(),
         Err(stop) => {
             console.stop(&stop);

@@ -52,6 +52,7 @@ pub(crate) struct Console {
     colour_out: bool,
     colour_err: bool,
     closed: AtomicBool,
+    lost: AtomicBool,
 }
 
 impl Console {
@@ -62,6 +63,7 @@ impl Console {
             colour_out: !plain && std::io::stdout().is_terminal(),
             colour_err: !plain && std::io::stderr().is_terminal(),
             closed: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
         }
     }
 
@@ -78,17 +80,31 @@ impl Console {
     /// A line of the result, to stdout.
     pub(crate) fn line(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-            self.closed.store(true, Ordering::Relaxed);
-        }
+        let written = writeln!(out, "{text}").and_then(|()| out.flush());
+        drop(out);
+        self.wrote(written);
     }
 
     /// Bytes of the result, to stdout, as they are.
     pub(crate) fn bytes(&self, bytes: &[u8]) {
         let mut out = std::io::stdout().lock();
-        if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
-            self.closed.store(true, Ordering::Relaxed);
+        let written = out.write_all(bytes).and_then(|()| out.flush());
+        drop(out);
+        self.wrote(written);
+    }
+
+    /// Notes how a write of the result has ended. Who reads no further wants no more; anything else is a result that is lost.
+    fn wrote(&self, written: std::io::Result<()>) {
+        let Err(error) = written else { return };
+        if !self.closed.swap(true, Ordering::Relaxed) && error.kind() != std::io::ErrorKind::BrokenPipe {
+            self.complain(&format!("The result could not be written to stdout: {error}."));
+            self.lost.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether a part of the result could not be written, though somebody wants it.
+    pub(crate) fn lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// A JSON value on one line, to stdout: one line of NDJSON, or the whole result.

@@ -30,10 +30,17 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// When it cannot be read or written.
 pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let new = to.with_extension("new");
-    let mut file = private(OpenOptions::new().write(true).create(true).truncate(true)).open(&new)?;
-    restrict(&file)?;
-    io::copy(&mut File::open(from)?, &mut file)?;
-    file.sync_all()?;
+    let copied = || {
+        let mut file = private(OpenOptions::new().write(true).create(true).truncate(true)).open(&new)?;
+        restrict(&file)?;
+        io::copy(&mut File::open(from)?, &mut file)?;
+        file.sync_all()
+    };
+    if let Err(error) = copied() {
+        // A part of it is of no use to anybody, and takes room.
+        let _gone_or_not = std::fs::remove_file(&new);
+        return Err(error);
+    }
     std::fs::rename(&new, to)?;
     sync_directory(to)
 }

@@ -236,6 +236,10 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy => Self::unavailable("overloaded", "Too much waits to be written. Try again in a moment."),
+            StoreError::Away(_) => Self::unavailable(
+                "database_away",
+                "The database cannot be reached: nothing is accepted or changed until it is back. The node's log says why.",
+            ),
             StoreError::NoSpace(why) => Self::no_space(why),
             StoreError::Stopped(why) => {
                 tracing::error!(%why, "the store has stopped");

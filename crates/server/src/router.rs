@@ -6,11 +6,12 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use http::StatusCode;
 
 use crate::api;
 use crate::app::{Api, App};
 use crate::dashboard;
-use crate::problem;
+use crate::problem::{self, Problem};
 use crate::stopping::Stopping;
 
 /// The whole API, and the dashboard beside it.
@@ -40,5 +41,16 @@ async fn around(State(api): State<Arc<Api>>, mut request: Request, next: Next) -
 /// The figures alone, open: for `--metrics-listen`.
 pub fn metrics_router(app: App) -> Router {
     let api = Arc::new(Api::new(app, Stopping::default()));
-    Router::new().route("/metrics", axum::routing::get(api::open_metrics)).with_state(api)
+    let rendered = middleware::from_fn_with_state(Arc::clone(&api), rendered);
+    let elsewhere = async || {
+        let detail = "Only GET /metrics is here. The API, the dashboard and the answers on health are at the address of `listen`.";
+        Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
+    };
+    let router = Router::new().route("/metrics", axum::routing::get(api::open_metrics));
+    router.fallback(elsewhere).layer(rendered).with_state(api)
+}
+
+/// Writes the documents of problems.
+async fn rendered(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    problem::render(api.new_request_id(), next.run(request).await)
 }

@@ -89,7 +89,7 @@ class Session {
   ended() {
     if (this.who) this.onended();
     if (this.who) this.wasSignedIn = true;
-    browser.set(SIGNED_IN, null);
+    this.#keep(SIGNED_IN, null);
     this.who = null;
   }
 
@@ -103,7 +103,13 @@ class Session {
   /** Remembers the account that is seen; null forgets it. */
   see(account: string | null) {
     this.#seen = account;
-    browser.set(SEEN, account);
+    this.#keep(SEEN, account);
+  }
+
+  /** Keeps something for the next page. A portal in a frame, which has its token from the page around it, keeps nothing: the dashboard of an
+      operator may be open in the same browser. */
+  #keep(name: string, value: string | null) {
+    if (!this.bearer) browser.set(name, value);
   }
 
   /** Why whoever is signed in may not do what needs this scope; undefined if they may. */

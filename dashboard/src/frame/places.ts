@@ -35,9 +35,9 @@ export function groups(account: string): Group[] {
       title: "Develop",
       places: [
         ...(session.brand?.development ? [{ text: "Inbox", path: "/inbox/demo" }] : []),
-        { text: "API keys", path: at("/keys") },
+        ...(session.mayNot("keys:read") ? [] : [{ text: "API keys", path: at("/keys") }]),
         { text: "Signature check", path: "/signature-check" },
-        { text: "Audit log", path: at("/audit") },
+        ...(session.mayNot("audit:read") ? [] : [{ text: "Audit log", path: at("/audit") }]),
       ],
     },
   ];

@@ -2,7 +2,11 @@
 
 /** Copies a text. */
 export async function copy(text: string) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  try {
+    if (navigator.clipboard) return await navigator.clipboard.writeText(text);
+  } catch {
+    // A page around this one may keep it away too.
+  }
   const area = document.createElement("textarea");
   area.value = text;
   area.className = "hidden";

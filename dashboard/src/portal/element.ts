@@ -21,6 +21,8 @@
       frame.title = this.getAttribute("title") ?? "Webhooks";
       frame.src = new URL("portal", server).href;
       frame.referrerPolicy = "no-referrer";
+      // Ids, URLs and the signing secret are there to be copied.
+      frame.allow = "clipboard-write";
       Object.assign(frame.style, { width: "100%", border: "0", display: "block", minHeight: "480px" });
       this.#frame = frame;
       this.#ready = false;

@@ -43,7 +43,7 @@ class Embedded {
     await session.start();
     this.began = true;
     if (!session.who) return this.expired();
-    if (address.path === "/") address.go(`/accounts/${session.account}${/^\/[\w./-]*$/.test(path) ? path : "/webhooks"}`, { replace: true });
+    if (address.path === "/") address.go(`/accounts/${session.account}${/^\/[\w./-]+(\?[^#]*)?$/.test(path) ? path : "/webhooks"}`, { replace: true });
     this.#say({ type: "posthaste:ready" });
   }
 

@@ -150,6 +150,17 @@ fn log_format(text: &str) -> Judged<LogFormat> {
 }
 
 fn log_filter(text: &str) -> Judged<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    // A word by itself would be taken for a module of that name, and everything else would be silent.
+    let level =
+        |word: &str| LEVELS.contains(&word.to_ascii_lowercase().as_str()) || word.parse::<u8>().is_ok_and(|n| n <= 5);
+    let lone = text.split(',').map(str::trim).find(|word| !word.is_empty() && !word.contains('=') && !level(word));
+    if let Some(lone) = lone {
+        return Err(format!(
+            "{lone:?} is no level: {}; write one of them, or module=level by commas",
+            LEVELS.join(", ")
+        ));
+    }
     match text.parse::<tracing_subscriber::filter::Targets>() {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!("{text:?}: {error}; write a level such as info, or module=level by commas")),

@@ -114,6 +114,27 @@ fn serve_makes_its_keys_once_and_says_so_once() {
     assert!(!said.contains("phk_") && !said.contains("encryption key made"), "{said}");
 }
 
+/// What is wanted and cannot be written is no success: a key that is shown once would be gone.
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_posthaste"));
+    let ended = command.args(["config", "show"]).current_dir(directory.path()).env_clear().stdout(full).output();
+    let ended = ended.expect("the binary runs");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.code() == Some(1) && said.contains("could not be written to stdout"), "{ended:?}");
+}
+
+#[test]
+fn a_lone_word_that_is_no_level_is_no_filter_of_the_log() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (filter, code) in [("warning", 2), ("info,hyper", 2), ("WARN", 0), ("info,dispatch=debug", 0)] {
+        let (ended, _, said) = run(directory.path(), &["config", "show", "--log", filter]);
+        assert_eq!((ended, said.contains("is no level")), (Some(code), code == 2), "{filter}: {said}");
+    }
+}
+
 #[test]
 fn a_first_start_that_fails_says_where_the_key_is_that_it_made() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -66,6 +66,13 @@ async fn a_rotation_that_is_killed_leaves_the_old_key_or_the_new_one() {
     }
     println!("{rotated} of {ROUNDS} rotations came to their end");
     assert_ne!(key(&launch), first);
+    // Backups of any time can be opened: no key is ever gone.
+    let kept = std::fs::read_dir(launch.data()).expect("a directory").filter(|entry| {
+        let path = entry.as_ref().expect("an entry").path();
+        let is_old = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("encryption.key.old"));
+        is_old && std::fs::read(&path).expect("a key") == first
+    });
+    assert_eq!(kept.count(), 1);
     let doctor = posthaste(launch.folder(), &["doctor", "--offline", "--data", &data]);
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(said.contains("the key opens the store; encryption.key.old, which backups"), "{said}");

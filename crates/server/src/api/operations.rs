@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -23,6 +24,8 @@ use crate::operation::{Access, Operation, shape, text};
 use crate::problem::Problem;
 
 /// The text format of OpenMetrics.
+/// For how long figures wait for the store.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A sign of life.
@@ -175,18 +178,21 @@ async fn version(State(api): State<Arc<Api>>) -> Response {
     json::ok(&Version { version: &api.version })
 }
 
-async fn metrics(State(api): State<Arc<Api>>, _platform: Caller) -> Result<Response, Problem> {
+async fn metrics(State(api): State<Arc<Api>>, _platform: Caller) -> Response {
     figures(&api).await
 }
 
 /// The figures without a key: for `--metrics-listen`.
 pub(crate) async fn open_metrics(State(api): State<Arc<Api>>) -> Response {
-    use axum::response::IntoResponse as _;
-    figures(&api).await.unwrap_or_else(|problem| problem.status().into_response())
+    figures(&api).await
 }
 
-async fn figures(api: &Api) -> Result<Response, Problem> {
-    let behind = behind(api).await?;
+async fn figures(api: &Api) -> Response {
+    // How late sending is cannot be told while the store does not answer; everything else can, and is wanted just then.
+    let behind = match tokio::time::timeout(ANSWERS_WITHIN, behind(api)).await {
+        Ok(Ok(behind)) => behind,
+        Ok(Err(_)) | Err(_) => f64::NAN,
+    };
     let now = {
         let directory = api.directory.read();
         Now {
@@ -201,7 +207,7 @@ async fn figures(api: &Api) -> Result<Response, Problem> {
     };
     let mut response = json::answer(StatusCode::OK, api.live.metrics().write(now, &api.figures));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS));
-    Ok(response)
+    response
 }
 
 /// How far behind sending is, in seconds.

@@ -173,7 +173,8 @@ impl From<Fault> for StoreError {
         match fault {
             Fault::Damaged(what) => Self::Damaged(what),
             Fault::Full => Self::NoSpace(NoSpace::Disk),
-            Fault::Lost(_) | Fault::Conflict(_) | Fault::Stale => Self::Busy,
+            Fault::Lost(why) => Self::Away(why),
+            Fault::Conflict(_) | Fault::Stale => Self::Busy,
             Fault::Taken(what) => Self::Stopped(format!("it is taken: {what}")),
             Fault::NotPermitted(what) | Fault::Refused(what) => Self::Stopped(what),
         }

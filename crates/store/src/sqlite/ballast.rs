@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The file's name in the data directory.
-const FILE: &str = "ballast";
+pub(super) const FILE: &str = "ballast";
 /// How much later it is tried again to take the space.
 const AGAIN: Duration = Duration::from_millis(250);
 

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::ballast;
 use super::fault::OpenError;
 
 /// The database's name in the data directory.
@@ -39,6 +40,9 @@ impl DataDir {
             Err(TryLockError::Error(error)) => return Err(unusable(&lock_file, &error)),
         }
         let database = database(dir);
+        if let Some((file, what)) = gone(dir, &database) {
+            return Err(OpenError::Unusable { file, what: what.to_owned() });
+        }
         private(&database).map_err(|error| unusable(&database, &error))?;
         // The new names must outlive a power cut, as the rows in them do.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| unusable(dir, &error))?;
@@ -51,6 +55,24 @@ impl Drop for DataDir {
         // To close the file is not enough: a child that was forked and has not come to its program yet holds it too.
         let _closed_now = self.lock.unlock();
     }
+}
+
+/// What of a store lies here though its database is missing or empty: an empty store in its place would look like nothing was ever kept.
+fn gone(dir: &Path, database: &Path) -> Option<(PathBuf, &'static str)> {
+    let size = |file: &Path| fs::metadata(file).map_or(0, |found| found.len());
+    let wal = dir.join(format!("{DATABASE}-wal"));
+    if size(database) > 0 || size(&wal) > 0 {
+        return None;
+    }
+    let (unfinished, ballast) = (database.with_extension("new"), dir.join(ballast::FILE));
+    if unfinished.exists() {
+        return Some((
+            unfinished,
+            "a restore into this directory was not finished: run `posthaste restore` again, or remove this file",
+        ));
+    }
+    let was_here = "it is gone or empty, though a store was here, whose ballast lies beside it: restore a backup, or name another directory";
+    ballast.exists().then(|| (database.to_owned(), was_here))
 }
 
 /// Opens a file for its owner alone. SQLite gives its own files beside the database the database's mode.
@@ -67,6 +89,20 @@ fn private(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_of_a_store_is_no_empty_one() {
+        let dir = std::env::temp_dir().join(format!("posthaste-gone-{}", std::process::id()));
+        for (name, said) in [(ballast::FILE, "a store was here"), ("posthaste.new", "was not finished")] {
+            fs::create_dir_all(&dir).expect("a directory");
+            fs::write(dir.join(name), "x").expect("it is written");
+            let opened = DataDir::open(&dir).map(drop).expect_err("nothing is served from it");
+            assert!(opened.to_string().contains(said), "{opened}");
+            fs::remove_file(dir.join(name)).expect("it is ours");
+            drop(DataDir::open(&dir).expect("without it, it is a new one"));
+            fs::remove_dir_all(&dir).expect("it is ours");
+        }
+    }
 
     #[test]
     fn it_is_free_once_it_is_dropped_whoever_else_holds_the_file() {

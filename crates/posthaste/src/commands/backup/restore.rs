@@ -119,7 +119,9 @@ fn must_be_empty(data: &Path) -> Result<(), Stop> {
     };
     for entry in entries {
         let entry = entry.map_err(|error| failed(data, &error))?;
-        if entry.file_name() != KEY {
+        // What a restore has left that was not finished is written anew.
+        let unfinished = Path::new(DATABASE).with_extension("new");
+        if entry.file_name() != KEY && entry.file_name() != unfinished {
             let said = format!("{} is not empty: name an empty or a new directory.", data.display());
             return Err(Stop::new(Exit::Refused, said));
         }

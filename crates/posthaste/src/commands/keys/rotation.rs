@@ -72,6 +72,11 @@ fn rotate(settings: &Settings, data: &Path, new_file: Option<&Path>) -> Result<V
         Some(file) if file.exists() => encryption_key::of_file(file)?,
         Some(_) | None => encryption_key::new(),
     };
+    if *old == *new {
+        let said =
+            "Nothing was changed: the new key is the present one. Name a file that is not there yet, and one is made.";
+        return Err(Stop::new(Exit::Refused, said));
+    }
     let keep = || match new_file {
         Some(file) if file.exists() => Ok(()),
         Some(file) => private_file::create(file, encryption_key::text(&new).as_bytes()),

@@ -99,6 +99,12 @@ impl<'de> Deserialize<'de> for Timestamp {
 pub trait Clock: Send + Sync {
     /// The wall clock's time. It may step in both directions.
     fn now(&self) -> Timestamp;
+
+    /// The wall clock's time as far as something may be erased by it: where it has stepped far ahead a moment ago it may be wrong, and what is
+    /// erased does not come back.
+    fn trusted(&self) -> Timestamp {
+        self.now()
+    }
 }
 
 /// The text was not a span of time.

@@ -300,7 +300,7 @@ impl Writer {
 
     /// Deletes a bounded part of what has been kept long enough, or is too much; says how much later to go on.
     fn retain(&mut self) -> Result<Duration, String> {
-        let now = self.clock.now();
+        let now = self.clock.trusted();
         let Retention { age, size } = self.retention;
         let mut wait = IDLE;
         if Instant::now() >= self.aged_at {

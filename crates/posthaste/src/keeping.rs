@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::chronicle::Chronicle;
 use domain::cluster::Arrivals;
 use domain::directory::SharedDirectory;
 use domain::shard::Holdings;
 use domain::store::{Fact, Store};
+use domain::time::{Clock as _, Timestamp, write_span};
 use domain::vault::Vault;
 use store::Figures;
 use store::postgres::{self, Address, FactsHook, PostgresStore, Whose};
@@ -19,6 +21,8 @@ use crate::clock::SystemClock;
 use crate::exit::Stop;
 use crate::settings::{BadSetting, Mode, Settings};
 
+/// How far this machine's clock may be from the database's.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(3_600);
 /// Bytes of the disk that are kept back for when it is full.
 const BALLAST: u64 = 64 * 1024 * 1024;
 
@@ -110,6 +114,8 @@ impl Kept {
                 Ok((Self::Sqlite(Arc::new(store)), known))
             }
             Place::Database(address) => {
+                let theirs = postgres::time(address).await.map_err(|error| refused_by_database(address, &error))?;
+                clocks_agree(clock.now(), theirs)?;
                 let opened = PostgresStore::open(postgres::Settings {
                     address: Address::clone(address),
                     vault: Vault::new(key),
@@ -187,6 +193,21 @@ fn refused(error: &sqlite::OpenError) -> Stop {
 }
 
 /// Why the database cannot be used, by the setting that has to be changed.
+/// A node by whose clock everything is old would erase what all of them keep, and one that is behind would send late.
+fn clocks_agree(ours: Timestamp, theirs: Timestamp) -> Result<(), BadSetting> {
+    let (ahead, behind) = (ours.since(theirs), theirs.since(ours));
+    if ahead.max(behind) <= CLOCKS_APART_MAX {
+        return Ok(());
+    }
+    let how = if ahead > behind { "ahead of" } else { "behind" };
+    let said = format!(
+        "this machine's clock is {} {how} the database's: set the one that is wrong, keep both set by NTP, and start again",
+        // In whole hours: it is large, and what is beyond them says nothing.
+        write_span(Duration::from_secs(ahead.max(behind).as_secs() / 3_600 * 3_600))
+    );
+    Err(BadSetting::new("database", said))
+}
+
 fn refused_by_database(address: &Address, error: &postgres::OpenError) -> Stop {
     let setting = match error {
         postgres::OpenError::OtherKey => "encryption-key",
@@ -200,4 +221,21 @@ fn refused_by_database(address: &Address, error: &postgres::OpenError) -> Stop {
         | postgres::OpenError::Unusable(_) => "database",
     };
     BadSetting::new(setting, format!("{}: {error}", address.hosts())).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_needs_the_time_of_its_database() {
+        let theirs = Timestamp(1_795_464_000_000_000);
+        let day = Duration::from_secs(86_400);
+        assert!(clocks_agree(theirs.plus(CLOCKS_APART_MAX), theirs).is_ok());
+        assert!(clocks_agree(theirs.minus(CLOCKS_APART_MAX), theirs).is_ok());
+        for (ours, said) in [(theirs.plus(day * 60), "60d ahead of"), (theirs.minus(day), "1d behind")] {
+            let refused = clocks_agree(ours, theirs).expect_err("they are apart").to_string();
+            assert!(refused.contains(said), "{refused}");
+        }
+    }
 }

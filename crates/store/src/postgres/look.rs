@@ -1,5 +1,6 @@
 //! A look at a database that changes nothing in it: whether a node could serve it.
 
+use domain::time::Timestamp;
 use domain::vault::Vault;
 
 use super::address::Address;
@@ -20,6 +21,18 @@ pub struct Found {
     pub layout: Option<i32>,
     /// How many nodes live.
     pub nodes: i64,
+}
+
+/// The database's time: what nodes share.
+///
+/// # Errors
+/// What keeps a node from asking it.
+pub async fn time(address: &Address) -> Result<Timestamp, OpenError> {
+    let connector = Connector::new(address.clone()).map_err(Fault::at_open)?;
+    let link = connector.connect(Purpose::Upkeep).await.map_err(Fault::at_open)?;
+    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+    let row = link.row(sql, &[]).await.map_err(Fault::at_open)?;
+    row.map(|row| Timestamp(row.get(0))).ok_or_else(|| OpenError::Unusable("it does not tell the time".to_owned()))
 }
 
 /// Looks at a database, with the key that its store is sealed with, if there is one to try.

@@ -64,7 +64,7 @@ pub use engine::Chance;
 pub use fault::OpenError;
 pub use leases::{Identity, Leases};
 pub use limits::Limits;
-pub use look::{Found, look};
+pub use look::{Found, look, time};
 pub use schema::migrate;
 pub use store::{PostgresStore, Settings};
 pub use writer::{FactsHook, Whose};

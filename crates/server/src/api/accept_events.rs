@@ -35,7 +35,7 @@ pub(super) const DATA_MAX: usize = 256 * 1024;
 #[expect(dead_code, reason = "describes what `prepare` reads")]
 pub(crate) struct EventInput {
     /// The account; `default` if not given, for an account key its own.
-    #[schema(example = "default")]
+    #[schema(example = "default", nullable = false)]
     account: Option<String>,
     /// The event's type.
     #[schema(example = "alert.rule_created")]

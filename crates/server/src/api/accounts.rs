@@ -70,10 +70,10 @@ struct AccountJson {
 #[expect(dead_code, reason = "describes what `create` reads")]
 struct NewAccount {
     /// Its id: 1 to 64 letters, digits, `_`, `-`; one is made if none is given.
-    #[schema(example = "acme")]
+    #[schema(example = "acme", nullable = false)]
     id: Option<String>,
     /// A label: 1 to 200 characters; the id if none is given.
-    #[schema(example = "Acme Inc.")]
+    #[schema(example = "Acme Inc.", nullable = false)]
     name: Option<String>,
     /// For how long its ended deliveries are kept: 1h to 3650d; null for the operator's `retention`.
     #[schema(example = "30d")]
@@ -87,8 +87,10 @@ struct NewAccount {
     #[schema(example = json!(["/contact/email"]))]
     redact: Option<Vec<String>>,
     /// Events per second at most; null for the operator's `events-per-second`.
+    #[schema(minimum = 1, maximum = 1000000)]
     events_per_second: Option<u32>,
     /// Webhooks at most, up to 1,024; null for the operator's `webhooks-per-account`.
+    #[schema(minimum = 1, maximum = 1024)]
     max_webhooks: Option<u32>,
 }
 
@@ -97,7 +99,7 @@ struct NewAccount {
 #[expect(dead_code, reason = "describes what `change` reads")]
 struct AccountInput {
     /// A label: 1 to 200 characters.
-    #[schema(example = "Acme Inc.")]
+    #[schema(example = "Acme Inc.", nullable = false)]
     name: Option<String>,
     /// For how long its ended deliveries are kept: 1h to 3650d; null for the operator's `retention`.
     #[schema(example = "30d")]
@@ -111,8 +113,10 @@ struct AccountInput {
     #[schema(example = json!(["/contact/email"]))]
     redact: Option<Vec<String>>,
     /// Events per second at most; null for the operator's `events-per-second`.
+    #[schema(minimum = 1, maximum = 1000000)]
     events_per_second: Option<u32>,
     /// Webhooks at most, up to 1,024; null for the operator's `webhooks-per-account`.
+    #[schema(minimum = 1, maximum = 1024)]
     max_webhooks: Option<u32>,
 }
 

@@ -85,7 +85,7 @@ struct NewKey {
     /// What it may do, and nothing else: `account`, `events:write`, `events:read`, `webhooks:read`, `webhooks:write`,
     /// `secrets:read`, `secrets:write`, `deliveries:read`, `deliveries:write`, `keys:read`, `keys:write`, `audit:read`. If none
     /// is given, an account key has `account`, and a platform key may do everything.
-    #[schema(example = json!(["events:write"]))]
+    #[schema(example = json!(["events:write"]), nullable = false)]
     scopes: Option<Vec<String>>,
     /// When it ends; null or not given for never.
     #[schema(format = DateTime)]

@@ -70,13 +70,13 @@ struct OpenJson {
 #[expect(dead_code, reason = "describes what `create` reads")]
 struct NewPortalSession {
     /// `manage` for everything about webhooks and deliveries, `read` to look only; `manage` if not given.
-    #[schema(example = "manage")]
+    #[schema(example = "manage", nullable = false)]
     access: Option<String>,
     /// For how long: 1m to 24h; 1h if not given.
-    #[schema(example = "1h")]
+    #[schema(example = "1h", nullable = false)]
     ttl: Option<String>,
     /// Who uses it, as the audit log will say: 1 to 200 characters; `portal` if not given.
-    #[schema(example = "jane@acme.example")]
+    #[schema(example = "jane@acme.example", nullable = false)]
     name: Option<String>,
 }
 

@@ -56,6 +56,7 @@ struct ReplayInput {
     /// With this text in an id or the event's data. Each body that the other keys mean is read for it: give `since` too.
     q: Option<String>,
     /// Deliveries per second; not given or null for no limit of its own.
+    #[schema(minimum = 1, maximum = 100000)]
     rate: Option<u32>,
     /// Only count: the answer has the exact count and the first 20, and nothing is changed.
     dry_run: Option<bool>,
@@ -66,6 +67,7 @@ struct ReplayInput {
 #[expect(dead_code, reason = "describes what `pause` reads")]
 struct PauseReplayInput {
     /// At most 500 characters.
+    #[schema(nullable = false)]
     reason: Option<String>,
 }
 
@@ -74,6 +76,7 @@ struct PauseReplayInput {
 #[expect(dead_code, reason = "describes what `resume` reads")]
 struct ResumeReplayInput {
     /// Deliveries per second from here on; the rate stays as it was if it is not given.
+    #[schema(minimum = 1, maximum = 100000)]
     rate: Option<u32>,
 }
 

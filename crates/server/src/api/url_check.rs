@@ -38,6 +38,7 @@ struct UrlCheckInput {
     #[schema(example = "https://hooks.crm.example.com/crondb")]
     url: String,
     /// Whether to connect too, and to ask for the head of an answer (`HEAD`); false if not given.
+    #[schema(nullable = false)]
     connect: Option<bool>,
 }
 

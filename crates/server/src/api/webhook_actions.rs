@@ -31,7 +31,7 @@ pub(super) const RATE_MAX: u32 = 100_000;
 #[expect(dead_code, reason = "describes what `pause` reads")]
 struct PauseInput {
     /// At most 500 characters, for those who read the webhook's status.
-    #[schema(example = "maintenance until noon")]
+    #[schema(example = "maintenance until noon", nullable = false)]
     reason: Option<String>,
 }
 
@@ -43,6 +43,7 @@ struct ResumeInput {
     #[schema(example = "deliver")]
     held: String,
     /// Deliveries per second for what was held; not given or null for no limit of its own.
+    #[schema(minimum = 1, maximum = 100000)]
     rate: Option<u32>,
 }
 

@@ -38,16 +38,16 @@ pub(super) const NAME_MAX: usize = 200;
 #[expect(dead_code, reason = "describes what `Draft::read` reads")]
 pub(crate) struct WebhookInput {
     /// A label: 1 to 200 characters. A new webhook without one is named after its host.
-    #[schema(example = "CRM Sync")]
+    #[schema(example = "CRM Sync", nullable = false)]
     name: Option<String>,
     /// Where requests go: https, a public name.
-    #[schema(example = "https://hooks.crm.example.com/crondb")]
+    #[schema(example = "https://hooks.crm.example.com/crondb", nullable = false)]
     url: Option<String>,
     /// Which events it takes: names, groups such as `alert.*`, or `*`.
-    #[schema(example = json!(["alert.*"]))]
+    #[schema(example = json!(["alert.*"]), nullable = false)]
     events: Option<Vec<String>>,
     /// Headers that requests carry besides ours, at most 20. In a PATCH the mask as value keeps the value.
-    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>, example = json!({"X-Api-Key": "s3cr3t"}))]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>, example = json!({"X-Api-Key": "s3cr3t"}), nullable = false)]
     headers: Option<String>,
     /// The deadline of an attempt: over 0 s, at most 30 s; null for the operator's.
     #[schema(example = "5s")]
@@ -56,13 +56,16 @@ pub(crate) struct WebhookInput {
     #[schema(example = json!(["30s", "2m", "10m", "1h", "6h"]))]
     retry_schedule: Option<Vec<String>>,
     /// Requests per second at most; null for no limit.
+    #[schema(minimum = 1, maximum = 100000)]
     rate_limit: Option<u32>,
     /// Requests in flight at most: 1 to 1,000; null for the operator's.
+    #[schema(minimum = 1, maximum = 1000)]
     max_in_flight: Option<u16>,
     /// Whether HTTP/2 is offered; HTTP/1.1 always is.
+    #[schema(nullable = false)]
     http2: Option<bool>,
     /// `hmac`, or `ed25519` for a signature that a public key checks, beside the HMACs. Back to `hmac` forgets the key pair.
-    #[schema(example = "hmac")]
+    #[schema(example = "hmac", nullable = false)]
     signing: Option<String>,
     /// In which order it gets its events; null where that does not matter.
     order: Option<OrderJson>,

@@ -39,7 +39,7 @@ const STANDARD: &str = "webhook-signature";
 #[expect(dead_code, reason = "describes what `rotate` reads")]
 struct RotateInput {
     /// For how long the old secret signs too: 0s to 30d; 24h if not given.
-    #[schema(example = "24h")]
+    #[schema(example = "24h", nullable = false)]
     overlap: Option<String>,
 }
 

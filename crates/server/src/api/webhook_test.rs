@@ -39,7 +39,7 @@ struct TestInput {
     #[schema(example = "alert.domain_matched")]
     event: String,
     /// The data; the type's example if not given.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Object>, nullable = false)]
     data: Option<String>,
 }
 

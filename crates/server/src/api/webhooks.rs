@@ -43,8 +43,10 @@ struct NewWebhook {
     #[serde(flatten)]
     webhook: WebhookInput,
     /// With a platform key: the webhook's id, `wh_` and 1 to 64 letters, digits, `_`, `-`, so that a platform can move in.
+    #[schema(nullable = false)]
     id: Option<String>,
     /// With a platform key: its secret, `whsec_` and the base64 of 24 to 64 bytes.
+    #[schema(nullable = false)]
     secret: Option<String>,
 }
 

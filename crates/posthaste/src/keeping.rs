@@ -21,6 +21,8 @@ use crate::clock::SystemClock;
 use crate::exit::Stop;
 use crate::settings::{BadSetting, Mode, Settings};
 
+/// For how long the end of the process waits for a database that is there and does not answer.
+const DATABASE_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// How far this machine's clock may be from the database's.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(3_600);
 /// Bytes of the disk that are kept back for when it is full.
@@ -174,7 +176,11 @@ impl Kept {
                     tracing::error!(%error, "the store could not be closed");
                 }
             }
-            Self::Postgres(store) => store.stop().await,
+            Self::Postgres(store) => {
+                if tokio::time::timeout(DATABASE_ANSWERS_WITHIN, store.stop()).await.is_err() {
+                    tracing::warn!("the database does not answer: what it was asked last may be committed or not");
+                }
+            }
         }
     }
 }

@@ -32,7 +32,8 @@ test("a webhook is made by keyboard alone, its faults told inline, and its test 
   await accessible(page, "new webhook, events picked");
   await page.getByRole("button", { name: "+ Add header" }).focus();
   await page.keyboard.press("Enter");
-  await page.getByLabel("Name of header 1").waitFor();
+  // The new row has the focus a frame after it is there.
+  await page.locator("[aria-label='Name of header 1']:focus").waitFor();
   await page.keyboard.type("X-CronDB-Evil");
   await page.keyboard.press("Tab");
   await page.keyboard.type("1");

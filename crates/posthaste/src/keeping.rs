@@ -198,7 +198,6 @@ fn refused(error: &sqlite::OpenError) -> Stop {
     BadSetting::new(setting, error.to_string()).into()
 }
 
-/// Why the database cannot be used, by the setting that has to be changed.
 /// A node by whose clock everything is old would erase what all of them keep, and one that is behind would send late.
 fn clocks_agree(ours: Timestamp, theirs: Timestamp) -> Result<(), BadSetting> {
     let (ahead, behind) = (ours.since(theirs), theirs.since(ours));
@@ -214,6 +213,7 @@ fn clocks_agree(ours: Timestamp, theirs: Timestamp) -> Result<(), BadSetting> {
     Err(BadSetting::new("database", said))
 }
 
+/// Why the database cannot be used, by the setting that has to be changed.
 fn refused_by_database(address: &Address, error: &postgres::OpenError) -> Stop {
     let setting = match error {
         postgres::OpenError::OtherKey => "encryption-key",

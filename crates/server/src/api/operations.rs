@@ -23,9 +23,9 @@ use crate::metrics::Now;
 use crate::operation::{Access, Operation, shape, text};
 use crate::problem::Problem;
 
-/// The text format of OpenMetrics.
 /// For how long figures wait for the store.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// The text format of OpenMetrics.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A sign of life.
@@ -178,18 +178,14 @@ async fn version(State(api): State<Arc<Api>>) -> Response {
     json::ok(&Version { version: &api.version })
 }
 
-async fn metrics(State(api): State<Arc<Api>>, _platform: Caller) -> Response {
-    figures(&api).await
+async fn metrics(api: State<Arc<Api>>, _platform: Caller) -> Response {
+    open_metrics(api).await
 }
 
 /// The figures without a key: for `--metrics-listen`.
 pub(crate) async fn open_metrics(State(api): State<Arc<Api>>) -> Response {
-    figures(&api).await
-}
-
-async fn figures(api: &Api) -> Response {
     // How late sending is cannot be told while the store does not answer; everything else can, and is wanted just then.
-    let behind = match tokio::time::timeout(ANSWERS_WITHIN, behind(api)).await {
+    let behind = match tokio::time::timeout(ANSWERS_WITHIN, behind(&api)).await {
         Ok(Ok(behind)) => behind,
         Ok(Err(_)) | Err(_) => f64::NAN,
     };

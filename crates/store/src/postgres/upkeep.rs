@@ -91,8 +91,8 @@ impl Upkeep {
     }
 
     async fn work(&self, link: &Link, come: &mut Come) -> Result<bool, Fault> {
-        let now = self.clock.now();
-        Partitions::default().make(link, Day::at(now)).await?;
+        Partitions::default().make(link, Day::at(self.clock.now())).await?;
+        // What follows erases.
         let now = self.clock.trusted();
         let mut more = feed::prune(link, AT_ONCE).await? == AT_ONCE as u64;
         more |= chronicle::prune(link, AT_ONCE).await? == AT_ONCE as u64;

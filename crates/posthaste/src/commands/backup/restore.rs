@@ -117,10 +117,10 @@ fn must_be_empty(data: &Path) -> Result<(), Stop> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(data, &error)),
     };
+    // What a restore has left that was not finished is written anew.
+    let unfinished = Path::new(DATABASE).with_extension("new");
     for entry in entries {
         let entry = entry.map_err(|error| failed(data, &error))?;
-        // What a restore has left that was not finished is written anew.
-        let unfinished = Path::new(DATABASE).with_extension("new");
         if entry.file_name() != KEY && entry.file_name() != unfinished {
             let said = format!("{} is not empty: name an empty or a new directory.", data.display());
             return Err(Stop::new(Exit::Refused, said));

@@ -157,5 +157,9 @@ impl Horizon {
                 ((shift(at), delivery), job)
             })
             .collect();
+        if micros < 0 {
+            // What was read ahead of now by the clock of before was read too far.
+            self.start_over();
+        }
     }
 }

@@ -175,7 +175,7 @@ impl Lane {
         let longest = now.plus(webhook.schedule(policy).longest());
         let hold_until = webhook.leave_alone_until.unwrap_or_default().min(longest);
         let window = webhook.cap(policy).div_ceil(2);
-        let failing_since = webhook.failing_since;
+        let failing_since = webhook.failing_since.map(|since| since.min(now));
         let ordered = webhook.order.clone().map(Ordered::new).map(Box::new);
         // What a pause has held and was not sent before a restart is on disk, and goes on at its rate.
         let held_rate = webhook.held_rate.filter(|_| webhook.pause.is_none());

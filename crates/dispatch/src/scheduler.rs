@@ -235,7 +235,7 @@ impl Scheduler {
             Input::DueFailed => self.horizon.load_failed(now.plus(Duration::from_secs(1))),
             Input::Backlog { webhook, load, rows } => self.backlog(now, webhook, load, rows),
             Input::ReplayStepped { replay, made } => self.replays.stepped(now, replay, made),
-            Input::ClockStepped(micros) => self.clock_stepped(micros),
+            Input::ClockStepped(micros) => self.clock_stepped(now, micros),
             Input::Tick => {}
         }
     }

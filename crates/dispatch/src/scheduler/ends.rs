@@ -14,6 +14,9 @@ use domain::webhook::PauseCause;
 use super::{Ended, FAILING_RECORDED_AFTER, GIVEN_UP_AFTER, Known, Output, REMEMBERED_FROM, Ration, Scheduler, Slot};
 use crate::lane::{Job, Lane, overload};
 
+/// How long after its end an attempt is heard of here at most.
+const HEARD_OF_WITHIN: Duration = Duration::from_secs(10);
+
 impl Scheduler {
     /// Whether a delivery could not be sent for so long that its schedule is over: behind a receiver that takes less than it
     /// gets, nothing would ever end otherwise. Time during which it could not be sent through no fault of its receiver does
@@ -50,7 +53,8 @@ impl Scheduler {
             return self.out.push(Output::Dropped(delivery));
         }
         let Some(Known::Sending { due, lease, slot, again, cancelled }) = self.known.remove(&delivery) else { return };
-        let ended_at = started_at.plus(outcome.duration);
+        // The clock may have stepped meanwhile: what follows is planned by the one of now.
+        let ended_at = started_at.plus(outcome.duration).clamp(now.minus(HEARD_OF_WITHIN), now);
         let verdict = self.judge(&due, &outcome, ended_at);
         self.learn(now, &due, &outcome, &verdict);
         self.leave_alone(&due, &outcome, ended_at);

@@ -15,6 +15,9 @@ use domain::webhook::Webhook;
 use super::{Known, Scheduler};
 use crate::lane::{Job, Lane};
 
+/// A step of the wall clock that is more than a correction: it was wrong, or the machine has stood still.
+const STOOD_STILL: Duration = Duration::from_secs(60);
+
 impl Scheduler {
     pub(super) fn fact(&mut self, now: Timestamp, fact: Fact) {
         match fact {
@@ -216,8 +219,14 @@ impl Scheduler {
         self.enqueue(now, webhook);
     }
 
-    pub(super) fn clock_stepped(&mut self, micros: i64) {
+    /// Plans keep their distance from now, and what has lasted for a while has lasted no longer for it.
+    pub(super) fn clock_stepped(&mut self, now: Timestamp, micros: i64) {
         self.horizon.shift(micros);
+        if Duration::from_micros(micros.unsigned_abs()) > STOOD_STILL {
+            // What was due in the time that was passed over is late through no fault of its receiver.
+            self.started_at = now;
+            self.parts.iter_mut().for_each(|parts| parts.held_since(now));
+        }
         self.replays.clock_stepped(micros);
         if let Some(parts) = &mut self.parts {
             parts.arrivals.clock_stepped();
@@ -236,6 +245,7 @@ impl Scheduler {
             shift(&mut lane.hold_until);
             shift(&mut lane.hold_recorded);
             shift(&mut lane.on_disk.not_before);
+            lane.failing_since.as_mut().map(shift);
             if let Some(ordered) = &mut lane.ordered {
                 ordered.shift(shift);
             }

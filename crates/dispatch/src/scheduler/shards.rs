@@ -32,6 +32,11 @@ impl Parts {
     pub(super) fn holds_any(&self) -> bool {
         !self.held.is_empty()
     }
+
+    /// As if all that is held were held from now on.
+    pub(super) fn held_since(&mut self, now: Timestamp) {
+        self.held.values_mut().for_each(|part| part.since = now);
+    }
 }
 
 #[derive(Debug)]

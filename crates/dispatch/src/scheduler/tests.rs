@@ -20,6 +20,7 @@ use domain::webhook::{Pause, PauseCause, Webhook};
 use super::{Bounds, Ended, Input, Output, Scheduler, Start, with_keys};
 use crate::sender::build_request;
 
+mod clock;
 mod held;
 mod order_over_nodes;
 mod ordering;
@@ -411,25 +412,6 @@ fn a_rate_is_kept() {
         bench.record();
     }
     assert!(bench.now.since(begin) >= Duration::from_millis(1_500), "{:?}", bench.now.since(begin));
-}
-
-#[test]
-fn a_step_of_the_wall_clock_moves_plans_along() {
-    for hours in [-1i64, 1] {
-        let mut bench = Bench::new(Policy { jitter: 0.0, ..Policy::default() });
-        bench.webhook(1, 1, |_| {});
-        bench.event(vec![1], false);
-        let start = bench.next_start().expect("an attempt");
-        bench.end(&start, answered(500, 0));
-        bench.record();
-        let step = hours * 3_600_000_000;
-        bench.now = Timestamp(bench.now.0 + step);
-        bench.take(Input::ClockStepped(step));
-        assert!(bench.starts.is_empty(), "the clock's step is no passing of time");
-        let before = bench.now;
-        bench.next_start().expect("the retry");
-        assert_eq!(bench.now.since(before), Duration::from_secs(30));
-    }
 }
 
 #[test]

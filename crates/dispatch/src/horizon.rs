@@ -27,6 +27,19 @@ pub(crate) struct Horizon {
     settled_meanwhile: HashSet<DeliveryId>,
     /// The next load begins at the beginning.
     again: bool,
+    beyond: Beyond,
+}
+
+/// The look at what is planned for later than anything can be: by a clock that was ahead.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Beyond {
+    /// To be taken once what is due has been read.
+    #[default]
+    ToLook,
+    Looking,
+    /// To be gone on with after this row.
+    After((Timestamp, DeliveryId)),
+    Looked,
 }
 
 /// A load of planned attempts that the store is to be asked for.
@@ -77,6 +90,7 @@ impl Horizon {
         if !self.again {
             self.after = None;
             self.covered = Timestamp(0);
+            self.beyond = Beyond::ToLook;
         }
     }
 
@@ -113,14 +127,52 @@ impl Horizon {
         Some(LoadDue { after: self.after, until, limit })
     }
 
+    /// Whether the load under way is one [`Self::load_beyond`].
+    pub(crate) fn looks_beyond(&self) -> bool {
+        self.loading.is_some() && self.beyond == Beyond::Looking
+    }
+
+    /// The load to ask for of what is planned for later than `furthest`, if it is to be asked for and there is nothing else to load.
+    pub(crate) fn load_beyond(
+        &mut self,
+        now: Timestamp,
+        furthest: impl FnOnce() -> Timestamp,
+        limit: usize,
+    ) -> Option<LoadDue> {
+        if self.loading.is_some() || self.covered <= now {
+            return None;
+        }
+        let after = match self.beyond {
+            Beyond::ToLook => (furthest(), DeliveryId { event: EventId(0), place: 0 }),
+            Beyond::After(row) => row,
+            Beyond::Looking | Beyond::Looked => return None,
+        };
+        let until = Timestamp(i64::MAX);
+        (self.loading, self.beyond) = (Some(until), Beyond::Looking);
+        Some(LoadDue { after: Some(after), until, limit })
+    }
+
     /// A load of at most `limit` rows has ended; returns what of it is up to date.
     pub(crate) fn loaded(&mut self, rows: Vec<Due>, limit: usize) -> Vec<Due> {
+        if self.looks_beyond() {
+            self.loading = None;
+            self.beyond = match rows.last() {
+                Some(last) if rows.len() >= limit => Beyond::After((last.due_at, last.delivery)),
+                _ => Beyond::Looked,
+            };
+            return self.up_to_date(rows);
+        }
         let Some(until) = self.loading.take() else { return Vec::new() };
         self.after = match rows.last() {
             Some(last) if rows.len() >= limit => Some((last.due_at, last.delivery)),
             _ => Some((until, DeliveryId { event: EventId(0), place: 0 })),
         };
         self.covered = self.after.map_or(until, |(at, _)| at);
+        self.up_to_date(rows)
+    }
+
+    /// What of the rows of a load that has ended nothing has happened to meanwhile.
+    fn up_to_date(&mut self, rows: Vec<Due>) -> Vec<Due> {
         if std::mem::take(&mut self.again) {
             self.start_over();
         }
@@ -130,6 +182,9 @@ impl Horizon {
 
     /// A load has failed: it is asked for again from `not_before` on.
     pub(crate) fn load_failed(&mut self, not_before: Timestamp) {
+        if self.looks_beyond() {
+            self.beyond = Beyond::ToLook;
+        }
         self.loading = None;
         self.not_before = not_before;
         if std::mem::take(&mut self.again) {

@@ -247,13 +247,7 @@ impl Scheduler {
         self.come_to_rest();
         self.look_for_arrivals(now);
         self.ask_for_named(now);
-        if !self.crowded()
-            && let Some(load) = self.horizon.load(now, self.bounds.due)
-        {
-            self.loads += 1;
-            self.planned_load = self.loads;
-            self.out.push(Output::LoadDue(load));
-        }
+        self.load_planned(now);
         if !self.draining {
             let ours = |account| Self::replays_of(self.parts.as_ref(), account);
             let steps = self.replays.steps(now, self.policy.replay_failures, ours);

@@ -135,11 +135,24 @@ pub struct Settlement {
     pub delivery: DeliveryId,
     /// The number of its webhook.
     pub webhook: u32,
-    /// What happened; `None` where a delivery ends without an attempt (too old to be tried).
+    /// What happened; `None` where a delivery ends without an attempt (too old to be tried), or is planned anew (by a clock
+    /// that was ahead, for later than any schedule has it).
     pub attempt: Option<Attempt>,
     /// What becomes of it.
     pub next: Next,
     /// The epoch of its webhook's shard under which it was started. Where another node has taken the shard since, the
     /// record changes nothing.
     pub epoch: Epoch,
+}
+
+impl Settlement {
+    /// Whether it may come of a replay. Where it does not, a replay that waits was asked for since, and stands.
+    #[must_use]
+    pub fn may_come_of_replay(&self) -> bool {
+        let planned = matches!(self.next, Next::Retry { reason: Reason::Replay, .. });
+        match &self.attempt {
+            Some(attempt) => planned || attempt.reason == Reason::Replay,
+            None => planned || !matches!(self.next, Next::Retry { .. }),
+        }
+    }
 }

@@ -9,7 +9,7 @@ use crate::retry_after::retry_after;
 use crate::time::{Timestamp, parse_span, write_span};
 
 /// The longest jitter, however long the delay: a tenth of six hours would make a schedule that people go by 36 minutes late.
-const JITTER_MAX: Duration = Duration::from_secs(30);
+pub const JITTER_MAX: Duration = Duration::from_secs(30);
 /// The longest delay of a schedule.
 const DELAY_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// How many delays a schedule may have.

@@ -34,7 +34,8 @@ impl Scheduler {
 
     /// The head of a key is started as soon as it is due. Planned for later it stays in memory however far ahead that is: by
     /// it is known that its key is blocked.
-    pub(super) fn lead(&mut self, now: Timestamp, job: Job) {
+    pub(super) fn lead(&mut self, now: Timestamp, mut job: Job) {
+        job.due.due_at = self.near(now, &job.due);
         let due = job.due;
         let lane = self.lanes.get_mut(&due.webhook);
         let Some(ordered) = lane.and_then(|lane| lane.ordered.as_mut()) else { return };

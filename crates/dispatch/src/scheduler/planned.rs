@@ -3,22 +3,82 @@
 use std::time::Duration;
 
 use domain::attempt::Reason;
-use domain::delivery::Due;
+use domain::delivery::{Due, Next, Settlement};
+use domain::retry::JITTER_MAX;
 use domain::time::Timestamp;
 
-use super::{Known, Scheduler};
+use super::{Known, Output, Scheduler};
 use crate::lane::{Job, keeps_order};
 
 /// Over how long at most that is spread which came due while the process was down.
 const SPREAD_MAX: Duration = Duration::from_secs(600);
 
 impl Scheduler {
+    /// Asks for planned attempts, where some are to be read.
+    pub(super) fn load_planned(&mut self, now: Timestamp) {
+        if self.crowded() {
+            return;
+        }
+        let limit = self.bounds.due;
+        let load = self.horizon.load(now, limit).or_else(|| {
+            let longest = || self.lanes.values().map(|lane| lane.webhook.schedule(&self.policy).longest()).max();
+            self.horizon.load_beyond(now, || now.plus(longest().unwrap_or_default()).plus(JITTER_MAX), limit)
+        });
+        if let Some(load) = load {
+            self.loads += 1;
+            self.planned_load = self.loads;
+            self.out.push(Output::LoadDue(load));
+        }
+    }
+
     pub(super) fn planned(&mut self, now: Timestamp, rows: Vec<Due>) {
+        let beyond = self.horizon.looks_beyond();
         for due in self.horizon.loaded(rows, self.bounds.due) {
             if self.read_since_held(due.webhook, self.planned_load) {
-                self.learn_of_loaded(now, Job::on_disk(due));
+                if beyond {
+                    self.bring_near(now, due);
+                } else {
+                    self.learn_of_loaded(now, Job::on_disk(due));
+                }
             }
         }
+    }
+
+    /// Plans anew, on disk too, what a clock that was ahead has planned for later than anything can be.
+    fn bring_near(&mut self, now: Timestamp, due: Due) {
+        let due_at = self.near(now, &due);
+        let Some(lane) = self.lanes.get(&due.webhook).filter(|lane| !lane.deleted) else { return };
+        let in_order = lane.ordered.is_some() && keeps_order(&due);
+        if due_at == due.due_at || in_order || self.known.contains_key(&due.delivery) {
+            return;
+        }
+        let (lease, then) = (lane.lease, Some(Job::on_disk(Due { due_at, ..due })));
+        self.known.insert(due.delivery, Known::Recording { due, lease, then, slot: None });
+        self.begun(lease);
+        self.unrecorded += 1;
+        let Due { delivery, webhook, retries_made, reason, .. } = due;
+        let next = Next::Retry { due_at, retries_made, reason };
+        self.out.push(Output::Settle(Box::new(Settlement {
+            delivery,
+            webhook,
+            attempt: None,
+            next,
+            epoch: lease.epoch,
+        })));
+    }
+
+    /// When an attempt is due that was planned for `due`: no schedule plans anything for later than its longest delay from now.
+    pub(super) fn near(&self, now: Timestamp, due: &Due) -> Timestamp {
+        let Some(lane) = self.lanes.get(&due.webhook) else { return due.due_at };
+        let schedule = lane.webhook.schedule(&self.policy);
+        if due.due_at <= now.plus(schedule.longest()).plus(JITTER_MAX) {
+            return due.due_at;
+        }
+        let delay = match due.reason {
+            Reason::Retry => schedule.delays().get(usize::from(due.retries_made).saturating_sub(1)).copied(),
+            Reason::First | Reason::Replay | Reason::Test => None,
+        };
+        now.plus(delay.unwrap_or_default())
     }
 
     /// Takes in what a load of planned attempts has brought: the load does not bring it again. What came due while the

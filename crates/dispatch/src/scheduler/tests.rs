@@ -169,9 +169,9 @@ impl Bench {
         let settled = std::mem::take(&mut self.settlements);
         for settlement in &settled {
             let Settlement { delivery, webhook, attempt, next, .. } = settlement.clone();
-            self.on_disk.retain(|due| due.delivery != delivery);
-            if let (Next::Retry { due_at, retries_made, reason }, Some(attempt)) = (next, attempt) {
-                let attempts_made = attempt.number;
+            let before = self.on_disk.extract_if(.., |due| due.delivery == delivery).next();
+            if let Next::Retry { due_at, retries_made, reason } = next {
+                let attempts_made = attempt.map_or(before.map_or(0, |due| due.attempts_made), |attempt| attempt.number);
                 self.on_disk.push(Due { delivery, webhook, due_at, attempts_made, retries_made, reason });
             }
             self.take(Input::Fact(Fact::Settled(Arc::new(settlement.clone()))));

@@ -85,6 +85,35 @@ pub async fn a_delivery_may_end_without_an_attempt(subject: &mut dyn Subject) {
     assert_eq!(delivery.ended_at, Some(world.now()));
 }
 
+/// A retry is planned anew without an attempt, as after a clock that was ahead; a replay that was asked for meanwhile stands.
+pub async fn a_retry_may_be_planned_anew(subject: &mut dyn Subject) {
+    let world = World::new(subject).await;
+    let account = world.account();
+    let webhook = world.new_webhook(account, "wh_all", &["*"]).await;
+    let far = Duration::from_secs(60 * 86_400);
+    let mut planned = Vec::new();
+    for _ in 0..2 {
+        let event = world.accept(event(account)).await.id;
+        planned.push(world.settle(first(event, 0, webhook), End::Retry(500, far)).await.expect("a retry"));
+    }
+    world.change(Change::Replay(account, planned[1].delivery)).await.expect("what waits can be sent at once");
+    let due_at = world.now().plus(Duration::from_secs(30));
+    let anew = |due: &Due| Settlement {
+        delivery: due.delivery,
+        webhook,
+        attempt: None,
+        next: Next::Retry { due_at, retries_made: due.retries_made, reason: due.reason },
+        epoch: Epoch::SOLE,
+    };
+    world.store().settle(planned.iter().map(anew).collect()).await.expect("it is recorded");
+    let (delivery, attempts) = world.log(account, planned[0].delivery).await;
+    assert_eq!((delivery.status, delivery.next_attempt_at), (DeliveryStatus::Pending, Some(due_at)));
+    assert_eq!(attempts.len(), 1);
+    let due = world.due(world.now().plus(far * 2)).await;
+    let replay = Due { due_at: world.now(), retries_made: 0, reason: Reason::Replay, ..planned[1] };
+    assert_eq!(due, [replay, Due { due_at, ..planned[0] }]);
+}
+
 /// A replay sends again at once, numbers on, and starts the schedule afresh; also of what waits.
 pub async fn a_replay_starts_afresh(subject: &mut dyn Subject) {
     let world = World::new(subject).await;

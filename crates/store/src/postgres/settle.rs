@@ -296,7 +296,5 @@ fn one_of_each(all: Vec<&Arc<Settlement>>) -> (Vec<&Arc<Settlement>>, Vec<&Arc<S
 
 /// Whether a replay was asked for after this attempt had started: then it stands, whatever the attempt came to.
 fn replay_asked(row: &DeliveryRow, planned: Reason, settlement: &Settlement) -> bool {
-    let by_itself = settlement.attempt.as_ref().is_some_and(|attempt| attempt.reason == Reason::Replay)
-        || matches!(settlement.next, Next::Retry { reason: Reason::Replay, .. });
-    planned == Reason::Replay && !by_itself && settlement.attempt.is_some() && row.state == State::Waiting
+    planned == Reason::Replay && !settlement.may_come_of_replay() && row.state == State::Waiting
 }

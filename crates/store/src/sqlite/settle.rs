@@ -120,10 +120,8 @@ impl Engine {
 
     /// The replay that was asked for after this attempt had started: it stands, whatever the attempt came to.
     fn replay_asked(&self, row: &DeliveryRow, settlement: &Settlement) -> Result<Option<Due>, Fault> {
-        let by_itself = settlement.attempt.as_ref().is_some_and(|attempt| attempt.reason == Reason::Replay)
-            || matches!(settlement.next, Next::Retry { reason: Reason::Replay, .. });
         // A replay starts the schedule afresh, so most rows need no second look.
-        if by_itself || settlement.attempt.is_none() || row.state != State::Waiting || row.retries_made > 0 {
+        if settlement.may_come_of_replay() || row.state != State::Waiting || row.retries_made > 0 {
             return Ok(None);
         }
         Ok(due::get(&self.conn, row.webhook, row.id)?.filter(|due| due.reason == Reason::Replay))

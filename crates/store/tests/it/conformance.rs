@@ -153,6 +153,7 @@ behaviours! {
     sending::a_retry_is_planned_and_delivered,
     sending::an_end_stands,
     sending::a_delivery_may_end_without_an_attempt,
+    sending::a_retry_may_be_planned_anew,
     sending::a_replay_starts_afresh,
     sending::a_replay_during_an_attempt_stands,
     sending::a_restart_finds_what_waits,

@@ -38,7 +38,11 @@ fn a_step_of_the_wall_clock_moves_plans_along() {
         let mut bench = bench();
         bench.event(vec![1], false);
         bench.fail();
-        if ahead { bench.leap(HOUR) } else { bench.set_back(HOUR) }
+        if ahead {
+            bench.leap(HOUR)
+        } else {
+            bench.set_back(HOUR)
+        }
         assert!(bench.starts.is_empty(), "the clock's step is no passing of time");
         let before = bench.now;
         bench.next_start().expect("the retry");
@@ -104,7 +108,11 @@ fn an_attempt_that_is_under_way_when_the_clock_steps_is_retried_in_its_time() {
         bench.event(vec![1], false);
         let start = bench.next_start().expect("an attempt");
         let ended = ended(&bench.policy, &start, bench.now, answered(500, 1));
-        if ahead { bench.leap(MONTHS) } else { bench.set_back(MONTHS) }
+        if ahead {
+            bench.leap(MONTHS)
+        } else {
+            bench.set_back(MONTHS)
+        }
         bench.take(Input::Ended(Box::new(ended)));
         bench.record();
         let before = bench.now;
@@ -127,4 +135,54 @@ fn what_is_planned_after_the_clock_was_set_back_is_read_in_its_time() {
     assert_eq!(bench.scheduler.known(), 0, "it is on disk only, however far ahead was read before");
     bench.next_start().expect("the retry");
     assert_eq!(bench.now, planned);
+}
+
+/// What a clock that was ahead by months has planned, and a start by one that is right.
+fn restarted_with(reasons: &[Reason], change: impl FnOnce(&mut Webhook), bounds: Bounds) -> Bench {
+    let mut bench = bench();
+    let webhook = bench.webhook(1, 1, change);
+    for (at, reason) in (0i64..).zip(reasons) {
+        let id = EventId::first_at(bench.now.0 - 1_000_000 + at);
+        let retries = if *reason == Reason::Retry { 4 } else { 0 };
+        bench.kept.push(Arc::new(event(id, vec![1])));
+        bench.on_disk.push(Due {
+            delivery: DeliveryId { event: id, place: 0 },
+            webhook: 1,
+            due_at: bench.now.plus(MONTHS),
+            attempts_made: retries,
+            retries_made: retries,
+            reason: *reason,
+        });
+    }
+    bench.restart(&[webhook], Vec::new(), bounds);
+    bench
+}
+
+#[test]
+fn what_was_planned_by_a_clock_ahead_is_planned_anew_by_the_one_of_now() {
+    let bounds = Bounds { due: 2, ..Bounds::default() };
+    let mut bench = restarted_with(&[Reason::Retry, Reason::Retry, Reason::Retry, Reason::First], |_| {}, bounds);
+    let recorded = bench.record();
+    assert_eq!(recorded.len(), 4, "on disk too");
+    assert!(recorded.iter().all(|settlement| settlement.attempt.is_none()));
+    let before = bench.now;
+    let first = bench.next_start().expect("what was never tried");
+    assert_eq!((first.due.reason, bench.now), (Reason::First, before));
+    let mut starts = Vec::new();
+    while starts.len() < 3 {
+        starts.push(bench.next_start().expect("a retry"));
+    }
+    assert!(starts.iter().all(|start| start.due.reason == Reason::Retry && start.number() == 5));
+    assert_eq!(bench.now.since(before), HOUR, "the fourth delay");
+    assert!(bench.starts.is_empty());
+}
+
+#[test]
+fn an_order_goes_on_whose_next_was_planned_by_a_clock_ahead() {
+    let order = domain::order::Order::parse("webhook").expect("an order");
+    let ordered = |webhook: &mut Webhook| webhook.order = Some(order);
+    let mut bench = restarted_with(&[Reason::Retry, Reason::First], ordered, Bounds::default());
+    let before = bench.now;
+    let first = bench.next_start().expect("the next of the order");
+    assert_eq!((first.number(), bench.now.since(before)), (5, HOUR));
 }

@@ -126,7 +126,8 @@ fn what_a_load_brings_of_a_webhook_that_was_resumed_meanwhile_is_not_passed_by_i
     let hour_ago = Timestamp(START.0 - 3_600_000_000);
     let rows: Vec<Due> = (0..4).map(|number| first_attempt(number, hour_ago)).collect();
     let outputs = scheduler.step(START, Input::Due(rows[..2].to_vec()));
-    assert!(outputs.is_empty(), "it waits for what may be older: {outputs:?}");
+    let starts = |output: &Output| matches!(output, Output::Start(_));
+    assert!(!outputs.iter().any(starts), "it waits for what may be older: {outputs:?}");
     let read = rows.iter().map(|due| (*due, OrderKey::NONE)).collect();
     let outputs = scheduler.step(START, Input::Backlog { webhook: 1, load, rows: Some(read) });
     let sent = read_all(&mut scheduler, START, outputs, &rows);

@@ -158,6 +158,31 @@ pub enum Change {
     BulkReplay(ReplayChange),
 }
 
+impl Change {
+    /// Whether it makes something new, or sends again: what a full disk has no room for. Any other takes a few bytes, and may be what makes room.
+    #[must_use]
+    pub fn makes_more(&self) -> bool {
+        match self {
+            Self::PutAccount(account) => account.version == 1,
+            Self::PutWebhook(webhook) => webhook.number == 0,
+            Self::BulkReplay(change) => matches!(change, ReplayChange::Start(_)),
+            Self::PutKey(_) | Self::Replay(..) => true,
+            Self::DeleteAccount(_)
+            | Self::Resume { .. }
+            | Self::DeleteWebhook(_)
+            | Self::Failing { .. }
+            | Self::HeldSent { .. }
+            | Self::LeaveAlone { .. }
+            | Self::RevokeKey(_)
+            | Self::OpenSessions { .. }
+            | Self::EndSession(_)
+            | Self::Cancel(..)
+            | Self::KeysUsed(_)
+            | Self::Note(_) => false,
+        }
+    }
+}
+
 /// The answer that an idempotency key is to be remembered with, in the same transaction as the change.
 #[derive(Debug, Clone)]
 pub struct Keep {

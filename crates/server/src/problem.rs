@@ -287,7 +287,7 @@ impl Problem {
         match why {
             NoSpace::Disk => Self::unavailable(
                 "disk_full",
-                "The server's disk is full: nothing is accepted or changed until there is space. Reading works; nothing that was accepted is lost.",
+                "The server's disk is full: until there is space no event is accepted, nothing is sent again, and no webhook, account or key is made. Reading and changing work; nothing that was accepted is lost.",
             ),
             NoSpace::Store => Self::unavailable(
                 "retention_size_reached",

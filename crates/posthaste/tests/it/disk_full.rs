@@ -61,7 +61,17 @@ async fn a_full_disk_refuses_what_is_new_until_there_is_space() {
     assert_eq!(problem["code"], "disk_full", "{problem}");
     let kept = room.api.get(&room.path("events?limit=100")).await.expect(200);
     assert_eq!(kept["data"].as_array().map(Vec::len), Some(1 + accepted), "reading goes on, and nothing is lost");
-    // While others have what was given up, nothing changes.
+    // Others have some of what was given up: it cannot be taken again.
+    file.write_all(&[0; 16 << 20]).expect("there is room");
+    let new = json!({"url": "https://hooks.example.com/in", "events": ["*"]});
+    let account = json!({"name": "Another"});
+    for (path, body) in [(room.path("webhooks"), &new), ("/v1/accounts".to_owned(), &account)] {
+        let problem = room.api.post(&path, body).await.expect(503);
+        assert_eq!(problem["code"], "disk_full", "nothing new is made, though there would be room: {problem}");
+    }
+    let name = json!({"name": "Renamed"});
+    room.api.patch("/v1/accounts/default", &name).await.expect(200);
+    // While others have all of it, nothing changes.
     while file.write_all(&[0; 65_536]).is_ok() {}
     assert_eq!(post().await.status, 503);
 

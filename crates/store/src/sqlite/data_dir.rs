@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::ballast;
@@ -23,6 +23,8 @@ pub(super) fn database(dir: &Path) -> PathBuf {
 pub(super) struct DataDir {
     /// The database file.
     pub(super) database: PathBuf,
+    /// Its device and inode.
+    identity: (u64, u64),
     lock: File,
 }
 
@@ -44,10 +46,21 @@ impl DataDir {
             return Err(OpenError::Unusable { file, what: what.to_owned() });
         }
         private(&database).map_err(|error| unusable(&database, &error))?;
+        let identity = identity(&database).map_err(|error| unusable(&database, &error))?;
         // The new names must outlive a power cut, as the rows in them do.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| unusable(dir, &error))?;
-        Ok(Self { database, lock })
+        Ok(Self { database, identity, lock })
     }
+
+    /// Whether the database still has its name: what is written to it otherwise is found by nobody.
+    pub(super) fn is_there(&self) -> bool {
+        identity(&self.database).is_ok_and(|identity| identity == self.identity)
+    }
+}
+
+fn identity(file: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::metadata(file)?;
+    Ok((found.dev(), found.ino()))
 }
 
 impl Drop for DataDir {

@@ -66,7 +66,7 @@ pub struct Engine {
     pub(super) buffer: Vec<u8>,
     pub(super) chance: Chance,
     /// Holds the lock.
-    pub(super) _dir: DataDir,
+    pub(super) data_dir: DataDir,
 }
 
 /// What the present transaction will mean for memory.
@@ -188,6 +188,12 @@ impl Engine {
         let deliveries = self.staged.counted.take_inserted();
         self.young.grow(&self.conn, events, deliveries)?;
         self.execute("COMMIT")?;
+        if !self.data_dir.is_there() {
+            return Err(StoreError::Stopped(format!(
+                "{} was removed or replaced while it was served: nothing that is written now would be found again; put it back or restore a backup, and start again",
+                self.shared.file.display()
+            )));
+        }
         let mut staged = std::mem::take(&mut self.staged);
         if !staged.directory.is_empty() {
             self.shared.enter(std::mem::take(&mut staged.directory));

@@ -68,7 +68,7 @@ impl Engine {
             resuming: None,
             buffer: Vec::new(),
             chance,
-            _dir: dir,
+            data_dir: dir,
         };
         let facts = engine.fill_memory()?;
         Ok((engine, facts))

@@ -180,6 +180,24 @@ fn a_fault_stops_the_writer_and_tells_everyone() {
     assert!(matches!(told, Err(StoreError::Stopped(_))));
 }
 
+/// Whoever removes the data directory, or puts another in its place, is told by the next answer: nothing is promised that nobody finds again.
+#[test]
+fn nothing_is_accepted_into_a_file_that_is_no_longer_there() {
+    for replaced in [false, true] {
+        let (writer, dir) = writer();
+        let file = writer.engine.shared.file.clone();
+        std::fs::rename(&file, dir.0.join("elsewhere")).expect("it is ours");
+        if replaced {
+            std::fs::copy(dir.0.join("elsewhere"), &file).expect("it is ours");
+        }
+        let mut answer = None;
+        let ended = run(writer, |queue, _| answer = Some(accept(queue, 10)));
+        assert!(ended.expect_err("it has stopped").contains("removed or replaced"));
+        let told = answer.expect("it was sent").try_recv().expect("answered");
+        assert!(matches!(&told[..], [Err(AcceptError::Store(StoreError::Stopped(_)))]), "{told:?}");
+    }
+}
+
 /// What is accepted while old events go waits for one batch of them at most, however many there are: counted, not timed.
 #[test]
 fn acceptance_goes_on_between_the_batches_of_retention() {

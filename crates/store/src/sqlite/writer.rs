@@ -197,7 +197,9 @@ impl Writer {
         answer: oneshot::Sender<Result<Changed, ChangeError>>,
     ) -> Result<(), String> {
         let started = Instant::now();
-        let made = self.engine.begin().map_err(ChangeError::from).and_then(|()| {
+        let no_room = self.ballast.is_given_up() && change.makes_more();
+        let room = if no_room { Err(StoreError::NoSpace(NoSpace::Disk)) } else { Ok(()) };
+        let made = room.and_then(|()| self.engine.begin()).map_err(ChangeError::from).and_then(|()| {
             let changed = self.engine.change(self.clock.now(), change, &by, keep)?;
             Ok((changed, self.engine.commit()?))
         });
@@ -267,9 +269,13 @@ impl Writer {
     /// Makes a step of listing what a replay covers.
     fn prepare(&mut self, step: Prepare, answer: oneshot::Sender<Result<u32, StoreError>>) -> Result<(), String> {
         let now = self.clock.now();
-        let made = self.apart(|engine| engine.prepare(now, step))?;
+        let made = if self.ballast.is_given_up() && matches!(step, Prepare::Begin(_) | Prepare::List { .. }) {
+            Err(StoreError::NoSpace(NoSpace::Disk))
+        } else {
+            self.apart(|engine| engine.prepare(now, step))?.ok_or(StoreError::Busy)
+        };
         // Whoever asked may have gone.
-        let _ = answer.send(made.ok_or(StoreError::Busy));
+        let _ = answer.send(made);
         Ok(())
     }
 

@@ -444,4 +444,9 @@ pub trait Store: Send + Sync {
 
     /// When the oldest delivery that is due, and not held, was due, those of the webhooks `patient` left out.
     async fn oldest_due(&self, now: Timestamp, patient: HashSet<u32>) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Whether it answers, and takes what is written as far as it knows.
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.oldest_due(Timestamp(0), HashSet::new()).await.map(drop)
+    }
 }

@@ -1,6 +1,6 @@
 //! Figures of a store's writer.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use domain::histogram::Histogram;
 
@@ -25,6 +25,8 @@ pub struct Figures {
     pub timestamp_lead_ms: AtomicU64,
     /// The size of the tables of a database that is elsewhere, in bytes, as of the last minute.
     pub table_bytes: AtomicU64,
-    /// How often a database that is elsewhere was lost.
+    /// Whether a database that is elsewhere is away.
+    pub away: AtomicBool,
+    /// How often it was lost.
     pub connections_lost: AtomicU64,
 }

@@ -1,6 +1,5 @@
 //! For the operator: whether it lives, whether it is ready, which version it is, its figures.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use domain::directory::Directory;
 use domain::id::{AccountId, WebhookId};
+use domain::store::StoreError;
 use domain::time::Timestamp;
 use domain::waiting::oldest_due;
 use domain::webhook::Webhook;
@@ -170,7 +170,8 @@ async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
     if let Some(trouble) = api.health.trouble() {
         return Err(Problem::unavailable("sending_stopped", trouble));
     }
-    api.store.oldest_due(api.now(), HashSet::new()).await?;
+    let ready = tokio::time::timeout(ANSWERS_WITHIN, api.store.ready()).await;
+    ready.unwrap_or_else(|_| Err(StoreError::Away("it does not answer".to_owned())))?;
     Ok(json::ok(&Health { status: "ok" }))
 }
 

@@ -178,6 +178,23 @@ impl Cluster {
         self.control(&["-w", "-t", "60", "start"]);
     }
 
+    /// Lets every process of the server stand still, as a machine that hangs does: it takes connections, and says nothing.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn freeze(&self) -> Frozen {
+        let noted = std::fs::read_to_string(self.files().join("postmaster.pid")).expect("it runs");
+        let server: u32 = noted.lines().next().expect("a line").parse().expect("a number");
+        // The server itself first: it makes no further process then.
+        signal("STOP", &[server.to_string()]);
+        let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children")).expect("it runs");
+        let mut all: Vec<String> = children.split_whitespace().map(str::to_owned).collect();
+        signal("STOP", &all);
+        all.push(server.to_string());
+        Frozen(all)
+    }
+
     /// What the server has logged.
     #[must_use]
     pub fn log(&self) -> String {
@@ -200,6 +217,20 @@ impl Cluster {
         let log = self.log();
         assert!(status.expect("pg_ctl is there").success(), "pg_ctl {what:?}: {log}");
     }
+}
+
+/// The processes of a server that stand still until this is dropped.
+#[derive(Debug)]
+pub struct Frozen(Vec<String>);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal("CONT", &self.0);
+    }
+}
+
+fn signal(name: &str, processes: &[String]) {
+    run(as_user(Path::new("kill")).arg(format!("-{name}")).args(processes));
 }
 
 /// Writes a file that nobody but the server's owner may read.

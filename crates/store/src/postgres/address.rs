@@ -1,20 +1,22 @@
 //! Where the database is: the text that libpq's programs take too, with what the driver does not know of it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_postgres::Config;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
-/// How long one host may take to be connected to, if the text does not say.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+use super::hosts::Hosts;
+
+/// How long a host may take to be connected to, and to answer, if the text does not say.
+pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// After how long without an answer a connection counts as lost, if the text does not say.
 const UNANSWERED: Duration = Duration::from_secs(10);
 
 /// The text is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadAddress(String);
+pub struct BadAddress(pub(super) String);
 
 /// What is done about the server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +30,8 @@ pub(super) enum Certificate {
 /// Where the database is, and as whom it is used. Its [`std::fmt::Debug`] tells no password.
 #[derive(Debug, Clone)]
 pub struct Address {
-    pub(super) config: Config,
+    /// Cloned, they are the same: what one connection finds out about them, all know.
+    pub(super) hosts: Arc<Hosts>,
     pub(super) certificate: Certificate,
     /// A PEM file of roots that are trusted instead of the system's.
     pub(super) roots: Option<PathBuf>,
@@ -83,7 +86,7 @@ impl Address {
             kept.push("sslmode=require");
         }
         let joined = if kept.is_empty() { rest.to_owned() } else { format!("{rest}?{}", kept.join("&")) };
-        let mut config: Config = joined.parse().map_err(|error: tokio_postgres::Error| {
+        let mut config: tokio_postgres::Config = joined.parse().map_err(|error: tokio_postgres::Error| {
             let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             BadAddress(why)
         })?;
@@ -106,21 +109,17 @@ impl Address {
         if config.get_hosts().len() > 1 && config.get_target_session_attrs() == TargetSessionAttrs::Any {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
-        Ok(Self { config, certificate, roots })
+        Ok(Self { hosts: Arc::new(Hosts::of(&config)?), certificate, roots })
     }
 
     /// The hosts, for people.
     #[must_use]
     pub fn hosts(&self) -> String {
-        let host = |host: &tokio_postgres::config::Host| match host {
-            tokio_postgres::config::Host::Tcp(name) => name.clone(),
-            tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
-        };
-        self.config.get_hosts().iter().map(host).collect::<Vec<_>>().join(", ")
+        self.hosts.names()
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
-        self.config.get_ssl_mode() != SslMode::Disable
+        self.hosts.any().get_ssl_mode() != SslMode::Disable
     }
 }
 
@@ -148,14 +147,17 @@ mod tests {
         let read = |query: &str| Address::parse(&format!("postgres://ph@db/ph?{query}"));
         for query in ["sslmode=require&sslrootcert=/etc/my%20ca", "sslrootcert=/etc/my%20ca&sslmode=verify-ca"] {
             let address = read(query).expect("it is one");
-            assert_eq!((address.certificate, address.config.get_ssl_mode()), (Certificate::Checked, SslMode::Require));
+            assert_eq!(
+                (address.certificate, address.hosts.any().get_ssl_mode()),
+                (Certificate::Checked, SslMode::Require)
+            );
             assert_eq!(address.roots, Some(PathBuf::from("/etc/my ca")));
         }
         let system = read("sslrootcert=system").expect("it is one");
-        assert_eq!((system.certificate, system.config.get_ssl_mode()), (Certificate::Checked, SslMode::Require));
+        assert_eq!((system.certificate, system.hosts.any().get_ssl_mode()), (Certificate::Checked, SslMode::Require));
         let (any, none) = (read("sslmode=require").expect("it is one"), read("").expect("it is one"));
-        assert_eq!((any.certificate, any.config.get_ssl_mode()), (Certificate::Any, SslMode::Require));
-        assert_eq!((none.certificate, none.config.get_ssl_mode()), (Certificate::Any, SslMode::Prefer));
+        assert_eq!((any.certificate, any.hosts.any().get_ssl_mode()), (Certificate::Any, SslMode::Require));
+        assert_eq!((none.certificate, none.hosts.any().get_ssl_mode()), (Certificate::Any, SslMode::Prefer));
         for bad in
             ["sslrootcert=/ca", "sslmode=prefer&sslrootcert=/ca", "sslmode=allow", "sslrootcert=%zz&sslmode=require"]
         {
@@ -171,8 +173,8 @@ mod tests {
         assert_eq!(one.hosts(), "db1, db2");
         assert_eq!(one.certificate, Certificate::Checked);
         assert_eq!(one.roots, Some(PathBuf::from("/etc/ca")));
-        assert_eq!(one.config.get_ssl_mode(), SslMode::Require);
-        assert_eq!(one.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        assert_eq!(one.hosts.any().get_ssl_mode(), SslMode::Require);
+        assert_eq!(one.hosts.any().get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         assert!(!format!("{one:?}").contains("secret"));
         for bad in ["", "mysql://x/y", "postgres://", "postgres://host", "postgres://h/d?sslmode=maybe"] {
             assert!(Address::parse(bad).is_err(), "{bad}");

@@ -1,6 +1,7 @@
 //! Connections: statements prepared once for each, and what is lost made anew.
 
 use std::collections::HashMap;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,9 @@ pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
 const STATEMENT_WITHIN: Duration = Duration::from_secs(30);
 /// How long a transaction may be left open by a process that is gone, or stands still: its locks are free then.
 const IDLE_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often a connection on which only notifications come is asked for an answer.
+const LISTENED_FOR: Duration = Duration::from_secs(30);
 
 /// For connections whose few statements each go by their index whatever a young table's statistics say, and are carried out so often
 /// that to plan them would cost more than they do. A bitmap would be one of everything that is due, whatever is asked for, and of everything
@@ -54,7 +58,8 @@ impl Connector {
 
     /// A new connection to the first host that takes one.
     pub(super) async fn connect(&self, purpose: Purpose) -> Result<Link, Fault> {
-        let (client, connection) = self.address.config.connect(self.tls.clone()).await?;
+        let writes = purpose == Purpose::Write;
+        let (client, connection, host) = Box::pin(self.address.hosts.connect(&self.tls, writes)).await?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to the database has ended");
@@ -81,38 +86,59 @@ impl Connector {
         };
         // A statement that may not read a whole table counts as dear without being it: to compile it would take a hundred times as
         // long as to carry it out, each time.
-        client
-            .batch_execute(&format!(
-                "{durable} {planned} SET jit = off; SET default_transaction_isolation = 'read committed';
-                 SET idle_session_timeout = 0; SET statement_timeout = {within}; SET lock_timeout = 10000;
-                 SET idle_in_transaction_session_timeout = {};",
-                IDLE_WITHIN.as_millis()
-            ))
-            .await?;
-        Ok(Link { client, statements: Mutex::default(), preparing: AtomicUsize::new(0) })
+        let connector = self.clone();
+        let link = Link { client, connector, host, statements: Mutex::default(), preparing: AtomicUsize::new(0) };
+        link.batch(&format!(
+            "{durable} {planned} SET jit = off; SET default_transaction_isolation = 'read committed';
+             SET idle_session_timeout = 0; SET statement_timeout = {within}; SET lock_timeout = 10000;
+             SET idle_in_transaction_session_timeout = {};",
+            IDLE_WITHIN.as_millis()
+        ))
+        .await?;
+        Ok(link)
     }
 
     /// Calls `hear` with what is said on a channel, until the connection is lost.
     pub(super) async fn listen(&self, channel: &str, hear: impl Fn(&str)) -> Result<(), Fault> {
-        let (client, mut connection) = self.address.config.connect(self.tls.clone()).await?;
-        let listen = format!("LISTEN {channel}");
-        let mut listening = std::pin::pin!(client.batch_execute(&listen));
-        let mut listens = false;
-        loop {
-            let heard = std::future::poll_fn(|cx| {
-                if !listens && let std::task::Poll::Ready(done) = listening.as_mut().poll(cx) {
-                    listens = true;
-                    if let Err(error) = done {
-                        return std::task::Poll::Ready(Some(Err(error)));
-                    }
+        let (client, mut connection, host) = Box::pin(self.address.hosts.connect(&self.tls, false)).await?;
+        let listening = async {
+            let listen = format!("LISTEN {channel}");
+            self.answered(host, pin!(client.batch_execute(&listen))).await?;
+            loop {
+                tokio::time::sleep(LISTENED_FOR).await;
+                self.answered(host, pin!(client.batch_execute(""))).await?;
+            }
+        };
+        let hearing = async {
+            loop {
+                match std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+                    Some(Ok(AsyncMessage::Notification(said))) => hear(said.payload()),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Err(error.into()),
+                    None => return Ok(()),
                 }
-                connection.poll_message(cx)
-            });
-            match heard.await {
-                Some(Ok(AsyncMessage::Notification(said))) => hear(said.payload()),
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(error.into()),
-                None => return Ok(()),
+            }
+        };
+        tokio::select! {
+            ended = hearing => ended,
+            ended = listening => ended,
+        }
+    }
+
+    /// What the server of `host` answers. One that keeps silent is asked over another connection whether it lives: where it does, what it was
+    /// asked takes its time.
+    async fn answered<T>(
+        &self,
+        host: usize,
+        mut asked: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
+    ) -> Result<T, Fault> {
+        loop {
+            if let Ok(answer) = tokio::time::timeout(self.address.hosts.patience(), asked.as_mut()).await {
+                return Ok(answer?);
+            }
+            // Apart, since every call of a statement would be as large as the making of a connection.
+            if !Box::pin(self.address.hosts.answers(&self.tls, host)).await {
+                return Err(Fault::Lost(format!("{} does not answer any more", self.address.hosts.name(host))));
             }
         }
     }
@@ -121,6 +147,9 @@ impl Connector {
 /// A connection.
 pub(super) struct Link {
     client: Client,
+    connector: Connector,
+    /// The place of its host.
+    host: usize,
     statements: Mutex<HashMap<&'static str, Statement>>,
     /// How many statements are being prepared, and are sent after that.
     preparing: AtomicUsize,
@@ -133,7 +162,7 @@ impl Link {
             return Ok(statement);
         }
         let _preparing = Preparing::of(self);
-        let statement = self.client.prepare(sql).await?;
+        let statement = self.answered(pin!(self.client.prepare(sql))).await?;
         self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
         Ok(statement)
     }
@@ -141,12 +170,12 @@ impl Link {
     /// The rows that a statement gives. Calls that are polled together go out together, and are carried out in the order in
     /// which they were first polled.
     pub(super) async fn rows(&self, sql: &'static str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
-        Ok(self.client.query(&self.prepared(sql).await?, params).await?)
+        self.answered(pin!(self.client.query(&self.prepared(sql).await?, params))).await
     }
 
     /// The rows that a statement gives which was put together for this one call.
     pub(super) async fn rows_of(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Fault> {
-        Ok(self.client.query(sql, params).await?)
+        self.answered(pin!(self.client.query(sql, params))).await
     }
 
     /// The one row that a statement gives, if it gives one.
@@ -156,17 +185,24 @@ impl Link {
 
     /// How many rows a statement has changed.
     pub(super) async fn run(&self, sql: &'static str, params: &[Param<'_>]) -> Result<u64, Fault> {
-        Ok(self.client.execute(&self.prepared(sql).await?, params).await?)
+        self.answered(pin!(self.client.execute(&self.prepared(sql).await?, params))).await
     }
 
     /// How many rows a statement has changed which was put together for this one call.
     pub(super) async fn run_of(&self, sql: &str, params: &[Param<'_>]) -> Result<u64, Fault> {
-        Ok(self.client.execute(sql, params).await?)
+        self.answered(pin!(self.client.execute(sql, params))).await
     }
 
     /// Statements without parameters, each for itself.
     pub(super) async fn batch(&self, sql: &str) -> Result<(), Fault> {
-        Ok(self.client.batch_execute(sql).await?)
+        self.answered(pin!(self.client.batch_execute(sql))).await
+    }
+
+    async fn answered<T>(
+        &self,
+        asked: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
+    ) -> Result<T, Fault> {
+        self.connector.answered(self.host, asked).await
     }
 
     /// Whether all statements that were called have been sent, so that one that is called now is carried out after them.

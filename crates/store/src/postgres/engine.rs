@@ -132,6 +132,11 @@ impl Engine {
         if self.link.as_ref().is_some_and(|link| !link.is_closed()) {
             return Ok(());
         }
+        // Apart, since it is rare, and large.
+        Box::pin(self.connect_anew(now)).await
+    }
+
+    async fn connect_anew(&mut self, now: Timestamp) -> Result<(), Fault> {
         self.disconnect();
         let link = Arc::new(self.connector.connect(Purpose::Write).await?);
         link.batch(HOT).await?;

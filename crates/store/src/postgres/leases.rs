@@ -82,11 +82,12 @@ impl Leases {
         Ok(fresh)
     }
 
-    /// Does something with the connection, in time; a connection in which something went wrong is not used again.
-    async fn within<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, StoreError> {
-        let result = match tokio::time::timeout(WITHIN, work).await {
-            Ok(result) => result,
-            Err(_) => Err(Fault::Lost("it took too long".to_owned())),
+    /// Does something with the connection, in time; a connection in which something went wrong is not used again. To make one may take
+    /// longer: a host that says nothing comes before one that does.
+    async fn within<T>(&self, work: impl AsyncFnOnce(&Link) -> Result<T, Fault>) -> Result<T, StoreError> {
+        let result = match self.link().await {
+            Ok(link) => tokio::time::timeout(WITHIN, work(&link)).await.unwrap_or_else(|_| Err(too_long())),
+            Err(fault) => Err(fault),
         };
         if result.is_err() {
             *self.link.lock().await = None;
@@ -97,8 +98,7 @@ impl Leases {
         })
     }
 
-    async fn one_beat(&self, beat: &Beat, report: Report) -> Result<Seen, Fault> {
-        let link = self.link().await?;
+    async fn one_beat(&self, link: &Link, beat: &Beat, report: Report) -> Result<Seen, Fault> {
         let (mut shards, mut epochs) = (Vec::new(), Vec::new());
         for lease in &beat.release {
             shards.push(lease.shard.0.cast_signed());
@@ -149,8 +149,7 @@ impl Leases {
         })
     }
 
-    async fn all(&self) -> Result<Nodes, Fault> {
-        let link = self.link().await?;
+    async fn all(&self, link: &Link) -> Result<Nodes, Fault> {
         let rows = link.rows(ALL, &[]).await?;
         let free = link.row("SELECT count(*) FROM leases WHERE owner IS NULL OR until <= now()", &[]).await?;
         let node = |row: &Row| Node {
@@ -183,12 +182,18 @@ impl Cluster for Leases {
     }
 
     async fn beat(&self, beat: Beat, report: Report) -> Result<Seen, StoreError> {
-        self.within(self.one_beat(&beat, report)).await
+        self.within(async |link| self.one_beat(link, &beat, report).await).await
     }
 
     async fn nodes(&self) -> Result<Nodes, StoreError> {
-        self.within(self.all()).await
+        // Somebody waits for the answer.
+        let all = tokio::time::timeout(WITHIN, self.within(async |link| self.all(link).await));
+        all.await.unwrap_or_else(|_| Err(too_long().into()))
     }
+}
+
+fn too_long() -> Fault {
+    Fault::Lost("it took too long".to_owned())
 }
 
 /// One beat. What is free is taken last, and only what nobody is about to take, or to write to: others' turn has come.

@@ -26,6 +26,7 @@ mod fault;
 mod feed;
 mod figures;
 mod hints;
+mod hosts;
 mod hot;
 mod idempotency;
 mod in_memory;

@@ -259,6 +259,14 @@ impl Store for PostgresStore {
     async fn oldest_due(&self, now: Timestamp, patient: HashSet<u32>) -> Result<Option<Timestamp>, StoreError> {
         Ok(self.readers.oldest_due(now, &patient).await?)
     }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        // It may be read from though nothing can be written to it.
+        if self.figures.away.load(Ordering::Relaxed) {
+            return Err(StoreError::Away("nothing can be written to the database".to_owned()));
+        }
+        self.oldest_due(Timestamp(0), HashSet::new()).await.map(drop)
+    }
 }
 
 #[async_trait]

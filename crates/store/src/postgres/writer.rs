@@ -27,6 +27,8 @@ use crate::figures::Figures;
 pub(super) const ATTEMPTS: usize = 20;
 /// How long after a connection could not be made the next one is tried, at first and at most.
 const RECONNECT: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+/// The stack of the writer's thread: a build without optimisation has each step of its work there several times.
+const STACK: usize = 4 << 20;
 /// How often what deleted webhooks have left is looked for.
 const CANCEL_EVERY: Duration = Duration::from_secs(1);
 
@@ -75,6 +77,7 @@ pub(super) async fn start(
     };
     std::thread::Builder::new()
         .name("store-writer".to_owned())
+        .stack_size(STACK)
         .spawn(move || runtime.block_on(work))
         .map_err(no_thread)?;
     let known = opens.await.map_err(|_| OpenError::Unusable("the writer has panicked".to_owned()))??;
@@ -132,7 +135,8 @@ impl Writer {
                 left = self.write(batch).await;
             }
             match apart {
-                Some(Message::Change(asked, answer)) => self.take_change(*asked, answer).await,
+                // What is rare is apart: the future of all of this is moved and held as a whole.
+                Some(Message::Change(asked, answer)) => Box::pin(self.take_change(*asked, answer)).await,
                 Some(Message::Learn(answer)) => {
                     if self.connect().await.is_ok() {
                         self.poll().await;
@@ -146,8 +150,12 @@ impl Writer {
                 // Whoever waits is answered by the end of this.
                 return;
             }
-            self.resume().await;
-            self.upkeep().await;
+            if !self.resuming.is_empty() {
+                Box::pin(self.resume()).await;
+            }
+            if Instant::now() >= self.poll_at || self.away {
+                Box::pin(self.upkeep()).await;
+            }
         }
     }
 
@@ -196,7 +204,7 @@ impl Writer {
             }
             // One that cannot be written keeps no other from being written.
             Err(fault) if !fault.is_lost() && batch.accepts.len() + batch.settlements.len() > 1 => {
-                self.write_apart(batch).await
+                Box::pin(self.write_apart(batch)).await
             }
             Err(fault) => self.give_up(batch, fault),
         }
@@ -305,9 +313,14 @@ impl Writer {
             tracing::error!(%fault, "the database is away: nothing is accepted until it is back");
             self.figures.connections_lost.fetch_add(1, Ordering::Relaxed);
         }
-        self.away = true;
+        self.set_away(true);
         self.reconnect_at = Instant::now() + self.patience;
         self.patience = (self.patience * 2).min(RECONNECT[1]);
+    }
+
+    fn set_away(&mut self, away: bool) {
+        self.away = away;
+        self.figures.away.store(away, Ordering::Relaxed);
     }
 
     pub(super) async fn connect(&mut self) -> Result<(), Fault> {
@@ -317,7 +330,8 @@ impl Writer {
         let connected = self.engine.connect(self.clock.now()).await;
         match connected {
             Ok(()) => {
-                if std::mem::take(&mut self.away) {
+                if self.away {
+                    self.set_away(false);
                     tracing::info!("the database is back");
                     // What is committed of the last transaction is learnt like another node's.
                     self.poll().await;
@@ -335,9 +349,6 @@ impl Writer {
     /// What is done now and then: others' changes are read, and what deleted webhooks have left is cancelled.
     async fn upkeep(&mut self) {
         let now = Instant::now();
-        if now < self.poll_at && !self.away {
-            return;
-        }
         self.poll_at = now + feed::EVERY;
         if self.connect().await.is_err() {
             return;

@@ -93,6 +93,58 @@ async fn a_promotion_is_followed() {
     node.store.stop().await;
 }
 
+/// The server hangs, without closing a connection, and its standby takes its place: the node finds that out, and follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_is_left_for_its_standby() {
+    let primary = Cluster::start(&[]);
+    let name = primary.database().rsplit('/').next().expect("a name").to_owned();
+    let standby = primary.standby();
+    let both = format!("postgres://posthaste@{},{}/{name}?connect_timeout=1", primary.host(), standby.host());
+    let clock = ManualClock::default();
+    let node = Node::start(&both, &clock).await;
+    let before = node.accept().await.id;
+    let _hangs = tokio::task::block_in_place(|| {
+        let hangs = primary.freeze();
+        standby.promote();
+        hangs
+    });
+    let refused = node.store.accept(vec![node.event()]).await.remove(0);
+    assert!(matches!(refused, Err(AcceptError::Store(StoreError::Away(_)))), "{refused:?}");
+    let after = eventually(async || node.store.accept(vec![node.event()]).await.remove(0).ok()).await.id;
+    assert_eq!(node.load(&[before, after]).await.expect("it is read").len(), 2);
+    node.store.stop().await;
+}
+
+/// A database that takes no writes for a while is away until it does, and not now and then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_takes_no_writes_is_away() {
+    let cluster = Cluster::start(&[]);
+    let database = cluster.database();
+    let name = database.rsplit('/').next().expect("a name").to_owned();
+    let clock = ManualClock::default();
+    let node = Node::start(&database, &clock).await;
+    let lost = || node.store.figures().connections_lost.load(Ordering::Relaxed);
+    let read_only = |on: bool| {
+        let change = if on { "SET default_transaction_read_only = on" } else { "RESET default_transaction_read_only" };
+        let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'posthaste'";
+        cluster.run_sql("postgres", &format!("ALTER DATABASE {name} {change}"));
+        cluster.run_sql("postgres", end);
+    };
+    tokio::task::block_in_place(|| read_only(true));
+    eventually(async || (lost() > 0).then_some(())).await;
+    for _ in 0..20 {
+        let refused = node.store.accept(vec![node.event()]).await.remove(0);
+        assert!(matches!(refused, Err(AcceptError::Store(StoreError::Away(_)))), "{refused:?}");
+        tokio::time::sleep(PAUSE * 10).await;
+    }
+    assert!(node.store.ready().await.is_err(), "nothing can be accepted");
+    assert_eq!(lost(), 1, "it was not back in between");
+    tokio::task::block_in_place(|| read_only(false));
+    eventually(async || node.store.accept(vec![node.event()]).await.remove(0).ok()).await;
+    assert_eq!(node.store.ready().await, Ok(()));
+    node.store.stop().await;
+}
+
 /// Ends of attempts wait while the database is away, and each is recorded once when it is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn ends_wait_for_the_database() {

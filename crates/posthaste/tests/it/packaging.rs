@@ -42,11 +42,28 @@ fn is_known(words: &[String]) {
     }
 }
 
+/// The files outside of the dashboard that its code imports, from the tree's root.
+fn imported_from_outside(folder: &Path) -> Vec<String> {
+    let mut outside = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            outside.extend(imported_from_outside(&path));
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let imports = text.lines().filter_map(|line| line.split_once(" from \"../")?.1.split('"').next());
+        let up = |import: &&str| import.starts_with("../../../../");
+        outside.extend(imports.filter(up).map(|import| import.replace("../", "").replace("?raw", "")));
+    }
+    outside
+}
+
 #[test]
 fn the_dockerfile_fits_the_tree_and_the_binary() {
     let settings: Value = serde_json::from_str(&posthaste(&["config", "show", "--json"])).expect("JSON");
     let settings = settings.to_string();
-    let (mut stages, mut copied) = (Vec::new(), Vec::new());
+    let (mut stages, mut last, mut copied) = (Vec::new(), None, Vec::new());
     let (mut data, mut exposed) = (None, None);
     for (name, rest) in instructions(&read("packaging/Dockerfile")) {
         let words: Vec<&str> = rest.split_whitespace().collect();
@@ -59,6 +76,7 @@ fn the_dockerfile_fits_the_tree_and_the_binary() {
                     assert!(tag.starts_with(&format!("{version}-")), "{image}:{tag} is not the workspace's {version}");
                 }
                 stages.extend(words.get(2).map(|stage| (*stage).to_owned()));
+                last = words.get(2).map(|stage| (*stage).to_owned());
             }
             "COPY" if words[0].starts_with("--from=") => {
                 let stage = words[0].trim_start_matches("--from=");
@@ -67,7 +85,7 @@ fn the_dockerfile_fits_the_tree_and_the_binary() {
             "COPY" => {
                 for source in &words[..words.len() - 1] {
                     assert!(root().join(source).exists(), "{source} is not in the tree");
-                    copied.push((*source).to_owned());
+                    copied.push((last.clone(), (*source).to_owned()));
                 }
             }
             "ENV" => {
@@ -93,10 +111,18 @@ fn the_dockerfile_fits_the_tree_and_the_binary() {
         }
     }
     assert!(data.is_some() && exposed.is_some());
-    // What the binary is built from outside of its crates was copied, too.
-    for needed in ["Cargo.toml", "Cargo.lock", "crates", "docs", "dashboard"] {
-        assert!(copied.iter().any(|source| source == needed), "{needed} is not copied");
+    // What each is built from outside of its folder was copied, too.
+    let has = |stage: &str, needed: &str| {
+        let mut sources = copied.iter().filter(|(of, _)| of.as_deref() == Some(stage));
+        assert!(sources.any(|(_, source)| Path::new(needed).starts_with(source)), "{needed} is not copied for {stage}");
+    };
+    for needed in ["Cargo.toml", "Cargo.lock", "crates", "docs"] {
+        has("build", needed);
     }
+    has("dashboard", "dashboard");
+    let outside = imported_from_outside(&root().join("dashboard/src"));
+    assert!(outside.iter().any(|file| file.starts_with("docs/")), "{outside:?}");
+    outside.iter().for_each(|file| has("dashboard", file));
     assert!(read("dashboard/package.json").contains("\"build\""), "npm run build");
 }
 

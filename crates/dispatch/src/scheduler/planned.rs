@@ -12,6 +12,8 @@ use crate::lane::{Job, keeps_order};
 
 /// Over how long at most that is spread which came due while the process was down.
 const SPREAD_MAX: Duration = Duration::from_secs(600);
+/// What is planned for no later than so long from now may come of a schedule that was longer then.
+const LONGER_BEFORE: Duration = Duration::from_secs(86_400);
 
 impl Scheduler {
     /// Asks for planned attempts, where some are to be read.
@@ -22,7 +24,7 @@ impl Scheduler {
         let limit = self.bounds.due;
         let load = self.horizon.load(now, limit).or_else(|| {
             let longest = || self.lanes.values().map(|lane| lane.webhook.schedule(&self.policy).longest()).max();
-            self.horizon.load_beyond(now, || now.plus(longest().unwrap_or_default()).plus(JITTER_MAX), limit)
+            self.horizon.load_beyond(now, || furthest(now, longest().unwrap_or_default()), limit)
         });
         if let Some(load) = load {
             self.loads += 1;
@@ -67,11 +69,11 @@ impl Scheduler {
         })));
     }
 
-    /// When an attempt is due that was planned for `due`: no schedule plans anything for later than its longest delay from now.
+    /// When an attempt is due that was planned for `due`, where no schedule can have planned that.
     pub(super) fn near(&self, now: Timestamp, due: &Due) -> Timestamp {
         let Some(lane) = self.lanes.get(&due.webhook) else { return due.due_at };
         let schedule = lane.webhook.schedule(&self.policy);
-        if due.due_at <= now.plus(schedule.longest()).plus(JITTER_MAX) {
+        if due.due_at <= furthest(now, schedule.longest()) {
             return due.due_at;
         }
         let delay = match due.reason {
@@ -145,4 +147,9 @@ impl Scheduler {
             self.enqueue(now, webhook);
         }
     }
+}
+
+/// The latest instant for which a schedule with this longest delay can have planned anything.
+fn furthest(now: Timestamp, longest: Duration) -> Timestamp {
+    now.plus(longest.max(LONGER_BEFORE)).plus(JITTER_MAX)
 }

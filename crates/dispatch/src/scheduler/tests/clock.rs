@@ -186,3 +186,19 @@ fn an_order_goes_on_whose_next_was_planned_by_a_clock_ahead() {
     let first = bench.next_start().expect("the next of the order");
     assert_eq!((first.number(), bench.now.since(before)), (5, HOUR));
 }
+
+#[test]
+fn what_a_longer_schedule_has_planned_stays_where_it_was() {
+    let mut bench = bench();
+    bench.event(vec![1], false);
+    for _ in 0..5 {
+        bench.fail();
+    }
+    let planned = bench.on_disk[0].due_at;
+    assert!(planned.since(bench.now) >= HOUR * 6);
+    let short = domain::retry::RetrySchedule::try_from(vec!["1s".to_owned(); 5]).expect("a schedule");
+    let webhook = bench.webhook(1, 1, |webhook| webhook.retry_schedule = Some(short));
+    bench.restart(&[webhook], Vec::new(), Bounds::default());
+    bench.next_start().expect("the retry");
+    assert_eq!(bench.now, planned);
+}

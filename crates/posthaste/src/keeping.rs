@@ -220,6 +220,9 @@ fn refused_by_database(address: &Address, error: &postgres::OpenError) -> Stop {
         postgres::OpenError::OldServer(_)
         | postgres::OpenError::Encoding(_)
         | postgres::OpenError::NotPermitted(_)
+        | postgres::OpenError::NoDatabase(_)
+        | postgres::OpenError::NotLetIn(_)
+        | postgres::OpenError::Foreign(_)
         | postgres::OpenError::Newer { .. }
         | postgres::OpenError::Served { .. }
         | postgres::OpenError::Unfinished

@@ -80,11 +80,11 @@ pub enum MoveError {
     #[error("the database holds a store already: name an empty one")]
     NotEmpty,
     /// The database holds part of another move.
-    #[error(
-        "the database holds part of another move: of another store, or of this one before it was served again; \
-         name an empty database"
-    )]
-    OtherMove,
+    #[error("the database holds part of another move: of another store, or of this one before it was served again")]
+    OtherMove {
+        /// Whether [`abandon`] would take it out, since it may well be this store's.
+        may_be_abandoned: bool,
+    },
     /// Another move into the database is under way.
     #[error("another move into the database is under way")]
     Busy,
@@ -94,8 +94,8 @@ pub enum MoveError {
     /// There is nothing to give up.
     #[error("the database holds no move that is unfinished: nothing was taken out of it")]
     NotUnderWay,
-    /// The comparison at the end has found a difference.
-    #[error("{table} differ: {from} rows here, {to} there; empty the database, and start again")]
+    /// The comparison at the end has found a difference. [`abandon`] empties the database.
+    #[error("{table} differ: {from} rows here, {to} there")]
     Differs {
         /// The database's table.
         table: &'static str,
@@ -148,7 +148,10 @@ pub async fn run(parts: Parts<'_>, mut told: impl FnMut(Step)) -> Result<Moved, 
             Marked::Begun(id) | Marked::All(id) if id == progress.id => (progress, true),
             Marked::All(_) => return Err(MoveError::MovedElsewhere(from.to_owned())),
             Marked::No | Marked::Begun(_) if progress.finished => return Err(MoveError::NotEmpty),
-            Marked::No | Marked::Begun(_) => return Err(MoveError::OtherMove),
+            Marked::No => {
+                return Err(MoveError::OtherMove { may_be_abandoned: progress.is_before(Source::parts()) });
+            }
+            Marked::Begun(_) => return Err(MoveError::OtherMove { may_be_abandoned: false }),
         },
     };
     carry(&source, &mut target, &mut progress, rows_at_once, &mut told).await?;
@@ -195,7 +198,9 @@ pub async fn abandon(parts: Parts<'_>) -> Result<u64, MoveError> {
         // Everything was compared, and the end is missing. First the store is to be served again, whatever happens next.
         Marked::All(id) if id == progress.id => source.set_moved(Marked::Begun(id))?,
         Marked::No if progress.is_before(Source::parts()) => {}
-        Marked::No | Marked::Begun(_) | Marked::All(_) => return Err(MoveError::OtherMove),
+        Marked::No | Marked::Begun(_) | Marked::All(_) => {
+            return Err(MoveError::OtherMove { may_be_abandoned: false });
+        }
     }
     let rows = progress.rows;
     target.empty(progress).await?;

@@ -73,7 +73,7 @@ pub(crate) async fn run(options: Options, console: &Console, environment: &Envir
     }
     progress.end();
     let moved = work.await.map_err(|error| Stop::failure(error.to_string()))?;
-    let moved = moved.map_err(|error| refused(&to, &error))?;
+    let moved = moved.map_err(|error| refused(Run::Move, &to, &error))?;
     if console.json() {
         console.value(&as_json(&from, &to, &moved));
     } else {
@@ -104,7 +104,7 @@ async fn give_up(from: &Path, to: &Address, key: &[u8; 32], console: &Console) -
         tokio::task::spawn_blocking(move || Handle::current().block_on(moving::abandon(parts(&from, &to, &key))))
     };
     let given_up = work.await.map_err(|error| Stop::failure(error.to_string()))?;
-    let rows = given_up.map_err(|error| refused(to, &error))?;
+    let rows = given_up.map_err(|error| refused(Run::Abandon, to, &error))?;
     let (from, host) = (from.display().to_string(), to.hosts());
     if console.json() {
         console.value(&json!({"from": from, "to": host, "abandoned": true, "rows": rows}));
@@ -187,8 +187,21 @@ fn say(console: &Console, moved: &Moved) {
     }
 }
 
-fn refused(to: &Address, error: &MoveError) -> Stop {
+/// What is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Run {
+    Move,
+    Abandon,
+}
+
+/// Why nothing was moved or given up, or not to its end, and the way out of that.
+fn refused(run: Run, to: &Address, error: &MoveError) -> Stop {
     let host = to.hosts();
+    // What was begun goes on; but what would be refused again is to be mended first.
+    let again = match run {
+        Run::Move => "Then run it again: it goes on where it was",
+        Run::Abandon => "Then run it again",
+    };
     match error {
         MoveError::From(sqlite::OpenError::OtherKey(_)) => BadSetting::new("encryption-key", error.to_string()).into(),
         MoveError::To(postgres::OpenError::OtherKey) => {
@@ -199,21 +212,50 @@ fn refused(to: &Address, error: &MoveError) -> Stop {
         }
         MoveError::From(_) => Stop::failure(format!("{error}.")),
         MoveError::MovedElsewhere(_) => Stop::new(Exit::Refused, format!("{error}.")),
-        MoveError::NotEmpty | MoveError::OtherMove | MoveError::Busy | MoveError::NotUnderWay => {
+        MoveError::NotEmpty | MoveError::Busy | MoveError::NotUnderWay => {
             Stop::new(Exit::Refused, format!("{host}: {error}."))
         }
-        MoveError::Unreachable(_) => {
-            Stop::new(Exit::Unreachable, format!("{host}: {error}. Run it again: it goes on where it was."))
+        MoveError::OtherMove { may_be_abandoned } => {
+            let mend = match (run, may_be_abandoned) {
+                (Run::Abandon, _) => "nothing was taken out of it. Where nobody needs it any more, drop it by hand",
+                (Run::Move, false) => "name an empty database",
+                (Run::Move, true) => {
+                    "name an empty database, or, where it was this directory's, empty this one: the same command with --abandon"
+                }
+            };
+            Stop::new(Exit::Refused, format!("{host}: {error}: {mend}."))
         }
-        // Something of it is to be changed first: nothing was carried.
+        MoveError::Unreachable(_) => Stop::new(
+            Exit::Unreachable,
+            format!("{host}: {error}. See that it runs, and that the address is its. {again}."),
+        ),
+        MoveError::To(postgres::OpenError::NoDatabase(what)) if run == Run::Abandon => {
+            Stop::failure(format!("{host}: {what}: name the one that the move goes into."))
+        }
+        MoveError::To(postgres::OpenError::Foreign(_)) if run == Run::Abandon => {
+            Stop::new(Exit::Refused, format!("{host}: {}.", MoveError::NotUnderWay))
+        }
+        // It says itself what is to be changed: run again before that, it would be refused again.
         MoveError::To(
             postgres::OpenError::OldServer(_)
             | postgres::OpenError::Encoding(_)
             | postgres::OpenError::NotPermitted(_)
+            | postgres::OpenError::NoDatabase(_)
+            | postgres::OpenError::NotLetIn(_)
+            | postgres::OpenError::Foreign(_)
             | postgres::OpenError::Newer { .. }
-            | postgres::OpenError::Served { .. },
+            | postgres::OpenError::Served { .. }
+            | postgres::OpenError::Unfinished,
         ) => Stop::failure(format!("{host}: {error}.")),
-        MoveError::To(_) => Stop::failure(format!("{host}: {error}. Run it again: it goes on where it was.")),
-        MoveError::Differs { .. } => Stop::failure(format!("{host}: {error}.")),
+        MoveError::To(postgres::OpenError::Damaged(_)) => Stop::failure(format!(
+            "{host}: {error}. The directory lacks nothing: move it into another, empty database."
+        )),
+        MoveError::To(postgres::OpenError::Unusable(_)) => {
+            Stop::failure(format!("{host}: {error}. Mend what it names there. {again}."))
+        }
+        MoveError::Differs { .. } => {
+            let mend = "Take out what was carried, by the same command with --abandon, and move it again";
+            Stop::failure(format!("{host}: {error}: somebody has written to the database. {mend}."))
+        }
     }
 }

@@ -150,14 +150,22 @@ async fn what_it_must_be_is_said() {
     refused(&folder, &older, "the server is PostgreSQL 14.11, and 15 or newer is needed");
     sql("postgres", "CREATE ROLE reader LOGIN");
     sql("postgres", "CREATE DATABASE theirs");
+    sql("postgres", "CREATE DATABASE bare");
     refused(
         &folder,
         &format!("postgres://reader@{host}/theirs"),
         "the role has to own the database, or to have USAGE and CREATE",
     );
-    refused(&folder, &format!("postgres://posthaste@{host}/nowhere"), "does not exist");
+    let nowhere = format!("postgres://posthaste@{host}/nowhere");
+    refused(&folder, &nowhere, "database \"nowhere\" does not exist: make it with createdb");
+    let nobody = format!("postgres://nobody@{host}/theirs");
+    refused(&folder, &nobody, "role \"nobody\" does not exist: the address has to name a role that may log in");
     sql("theirs", "CREATE TABLE accounts (id text)");
-    not_served(&cluster.address("theirs"), "relation \"accounts\" already exists");
+    let theirs = cluster.address("theirs");
+    refused(&folder, &theirs, "tables that are not posthaste's (accounts): name an empty one");
+    sql("postgres", "CREATE DATABASE laid_out");
+    sql("laid_out", "CREATE TABLE layout (id text)");
+    refused(&folder, &cluster.address("laid_out"), "tables that are not posthaste's (layout)");
     assert_eq!(sql("theirs", "SELECT to_regclass('layout') IS NULL"), "t", "nothing was made");
     // A port on which nobody listens.
     let gone = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
@@ -196,11 +204,21 @@ async fn what_it_must_be_is_said() {
     assert!(start(embedded.clone()).await.terminate().success(), "SIGTERM ends it well");
     let from = embedded.data().display().to_string();
     let latin = cluster.address("latin");
-    for (to, code, why) in
-        [(&database, 5, "the database holds a store already: name an empty one"), (&latin, 1, "UTF8 is needed")]
-    {
-        let (ended, said) = posthaste(&folder, ENCRYPTION_KEY, &["migrate", "--from", &from, "--to", to]);
-        assert!(ended == Some(code) && said.contains(why) && !said.contains("Run it again"), "{ended:?} {said}");
+    let no_move = "no move that is unfinished";
+    for (to, code, why, without) in [
+        (&database, 5, "the database holds a store already: name an empty one", no_move),
+        (&latin, 1, "UTF8 is needed", "UTF8 is needed"),
+        (&nowhere, 1, "make it with createdb", "name the one that the move goes into"),
+        (&nobody, 1, "name a role that may log in", "name a role that may log in"),
+        (&theirs, 1, "not posthaste's (accounts): name an empty one", no_move),
+        (&format!("postgres://reader@{host}/bare"), 1, "GRANT", "GRANT"),
+    ] {
+        let arguments = ["migrate", "--from", &from, "--to", to, "--abandon"];
+        for (arguments, why) in [(&arguments[..5], why), (&arguments, without)] {
+            let (ended, said) = posthaste(&folder, ENCRYPTION_KEY, arguments);
+            assert!(said.contains(why) && !said.contains("un it again"), "{ended:?} {said}");
+            assert!(ended == Some(code) || without == no_move && ended == Some(5), "{ended:?} {said}");
+        }
     }
     assert!(start(embedded).await.terminate().success(), "SIGTERM ends it well");
 }

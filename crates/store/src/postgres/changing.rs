@@ -58,7 +58,13 @@ impl Writer {
                 Fault::Conflict(_) => {}
                 Fault::Taken(constraint) if constraint == audit::KEY => {}
                 Fault::Taken(_) => return Err(ChangeError::Exists),
-                Fault::Lost(_) | Fault::Damaged(_) | Fault::Full | Fault::NotPermitted(_) | Fault::Refused(_) => {
+                Fault::Lost(_)
+                | Fault::Damaged(_)
+                | Fault::Full
+                | Fault::NotPermitted(_)
+                | Fault::NoDatabase(_)
+                | Fault::NotLetIn(_)
+                | Fault::Refused(_) => {
                     tracing::error!(fault = %error, "a change could not be made");
                     return Err(error.into());
                 }

@@ -395,6 +395,8 @@ fn not_inserted(fault: Fault) -> Fault {
         | Fault::Damaged(_)
         | Fault::Full
         | Fault::NotPermitted(_)
+        | Fault::NoDatabase(_)
+        | Fault::NotLetIn(_)
         | Fault::Refused(_) => fault,
     }
 }

@@ -18,8 +18,21 @@ pub enum OpenError {
     )]
     Encoding(String),
     /// The role may not do what is needed.
-    #[error("{0}: the role has to own the database, or to have USAGE and CREATE in its schema")]
+    #[error(
+        "{0}: the role has to own the database, or to have USAGE and CREATE in its schema, and CONNECT to it: its owner GRANTs them"
+    )]
     NotPermitted(String),
+    /// The server has no such database.
+    #[error("{0}: make it with createdb, or name one that is there")]
+    NoDatabase(String),
+    /// The server does not let the role in.
+    #[error(
+        "{0}: the address has to name a role that may log in, with its password, and the server's pg_hba.conf to let it in"
+    )]
+    NotLetIn(String),
+    /// Tables that somebody else has made have the names of ours.
+    #[error("the database holds tables that are not posthaste's ({0}): name an empty one, which createdb makes")]
+    Foreign(String),
     /// The tables were made by a later release.
     #[error(
         "the database has layout {found}, but this release knows layouts up to {known}: start the newer release again"
@@ -70,6 +83,10 @@ pub(super) enum Fault {
     Full,
     /// The role may not do this.
     NotPermitted(String),
+    /// There is no such database.
+    NoDatabase(String),
+    /// The role may not connect.
+    NotLetIn(String),
     /// The server has refused, and would again.
     Refused(String),
 }
@@ -93,6 +110,8 @@ impl Fault {
                 OpenError::Unusable(what)
             }
             Self::NotPermitted(what) => OpenError::NotPermitted(what),
+            Self::NoDatabase(what) => OpenError::NoDatabase(what),
+            Self::NotLetIn(what) => OpenError::NotLetIn(what),
             Self::Stale | Self::Full => OpenError::Unusable(self.to_string()),
         }
     }
@@ -102,9 +121,12 @@ impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Lost(what) => write!(f, "the database cannot be reached: {what}"),
-            Self::Conflict(what) | Self::Taken(what) | Self::NotPermitted(what) | Self::Refused(what) => {
-                f.write_str(what)
-            }
+            Self::Conflict(what)
+            | Self::Taken(what)
+            | Self::NotPermitted(what)
+            | Self::NoDatabase(what)
+            | Self::NotLetIn(what)
+            | Self::Refused(what) => f.write_str(what),
             Self::Damaged(what) => write!(f, "damaged record: {what}"),
             Self::Stale => f.write_str("another node has changed it meanwhile"),
             Self::Full => f.write_str("the database's disk is full"),
@@ -150,6 +172,8 @@ impl From<tokio_postgres::Error> for Fault {
             SqlState::DISK_FULL => Self::Full,
             // No schema that tables could be made in is one that the role may not use, or none at all.
             SqlState::INSUFFICIENT_PRIVILEGE | SqlState::INVALID_SCHEMA_NAME => Self::NotPermitted(said(&error)),
+            SqlState::INVALID_CATALOG_NAME => Self::NoDatabase(said(&error)),
+            SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => Self::NotLetIn(said(&error)),
             SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => Self::Damaged(said(&error)),
             _ => Self::Refused(said(&error)),
         }
@@ -176,7 +200,9 @@ impl From<Fault> for StoreError {
             Fault::Lost(why) => Self::Away(why),
             Fault::Conflict(_) | Fault::Stale => Self::Busy,
             Fault::Taken(what) => Self::Stopped(format!("it is taken: {what}")),
-            Fault::NotPermitted(what) | Fault::Refused(what) => Self::Stopped(what),
+            Fault::NotPermitted(what) | Fault::NoDatabase(what) | Fault::NotLetIn(what) | Fault::Refused(what) => {
+                Self::Stopped(what)
+            }
         }
     }
 }

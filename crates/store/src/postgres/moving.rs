@@ -86,6 +86,8 @@ impl From<Fault> for Unmoved {
             | Fault::Stale
             | Fault::Full
             | Fault::NotPermitted(_)
+            | Fault::NoDatabase(_)
+            | Fault::NotLetIn(_)
             | Fault::Refused(_) => Self::Open(fault.at_open()),
         }
     }

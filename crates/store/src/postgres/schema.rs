@@ -64,14 +64,19 @@ pub(super) async fn fits(link: &Link) -> Result<String, OpenError> {
     Ok(version)
 }
 
-/// The layout of the tables; `None` if there are none.
+/// The layout of the tables; `None` if there are none, nor any with their names.
 ///
 /// # Errors
-/// [`OpenError`]; a later layout than this release knows is one.
+/// [`OpenError`]; a later layout than this release knows is one, and tables that somebody else has made.
 pub(super) async fn layout(link: &Link) -> Result<Option<i32>, OpenError> {
-    let there = link.row("SELECT to_regclass('layout') IS NOT NULL", &[]).await.map_err(Fault::at_open)?;
-    if !there.is_some_and(|row| row.get(0)) {
-        return Ok(None);
+    let sql = "SELECT to_regclass('layout') IS NOT NULL,
+                      EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('layout') AND attname = 'number'
+                                  AND atttypid = 'integer'::regtype)";
+    let there = link.row(sql, &[]).await.map_err(Fault::at_open)?;
+    match there.map_or((false, false), |row| (row.get(0), row.get(1))) {
+        (false, _) => return others(link).await.map(|()| None),
+        (true, false) => return Err(OpenError::Foreign("layout".to_owned())),
+        (true, true) => {}
     }
     let found = link.row("SELECT number FROM layout", &[]).await.map_err(Fault::at_open)?;
     match found.map(|row| row.get(0)) {
@@ -80,12 +85,25 @@ pub(super) async fn layout(link: &Link) -> Result<Option<i32>, OpenError> {
     }
 }
 
+/// Where no layout is noted, whatever has the name of one of our tables was made by somebody else.
+async fn others(link: &Link) -> Result<(), OpenError> {
+    let ours: Vec<&str> = STEPS[0]
+        .lines()
+        .filter_map(|line| line.strip_prefix("CREATE TABLE ")?.split_ascii_whitespace().next())
+        .collect();
+    let sql = "SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class
+               WHERE relnamespace = to_regnamespace(quote_ident(current_schema())) AND relname = ANY ($1::text[])";
+    let found = link.row(sql, &[&ours]).await.map_err(Fault::at_open)?;
+    found.and_then(|row| row.get(0)).map_or(Ok(()), |names| Err(OpenError::Foreign(names)))
+}
+
 async fn steps(link: &Link) -> Result<(), OpenError> {
     let at_open = Fault::at_open;
     fits(link).await?;
     link.batch("BEGIN").await.map_err(at_open)?;
     // Another node may be making large steps: that is worth any wait.
     link.batch(&format!("SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock({LOCK})")).await.map_err(at_open)?;
+    layout(link).await?;
     link.batch(
         "CREATE TABLE IF NOT EXISTS layout (
              one boolean PRIMARY KEY DEFAULT true CHECK (one), number integer NOT NULL

@@ -284,7 +284,13 @@ impl Writer {
                     batch.again = true;
                     return Err(last);
                 }
-                Fault::Taken(_) | Fault::Damaged(_) | Fault::Full | Fault::NotPermitted(_) | Fault::Refused(_) => {
+                Fault::Taken(_)
+                | Fault::Damaged(_)
+                | Fault::Full
+                | Fault::NotPermitted(_)
+                | Fault::NoDatabase(_)
+                | Fault::NotLetIn(_)
+                | Fault::Refused(_) => {
                     return Err(last);
                 }
             }

@@ -68,7 +68,7 @@ async fn a_move_is_given_up_wherever_it_was_cut_short_and_the_next_one_begins_an
     let (store, _) = embedded(&dir.0, &clock);
     store.stop();
     let refused = run(&dir.0, &address, now, 5, 0).await;
-    assert!(matches!(refused, Some(Err(MoveError::OtherMove))), "{refused:?}");
+    assert!(matches!(refused, Some(Err(MoveError::OtherMove { may_be_abandoned: true }))), "{refused:?}");
     abandon(&dir.0, &address, KEY, now).await.expect("it is given up");
     assert_eq!(left(&name), "0");
     let moved = run(&dir.0, &address, now, 500, usize::MAX).await.expect("to its end").expect("it moves");
@@ -105,11 +105,11 @@ async fn nothing_but_an_unfinished_move_of_the_store_is_taken_out() {
     until_it_compares(&other.0, &address, now).await;
     let there = left(&name);
     let refused = abandon(&dir.0, &address, KEY, now).await;
-    assert!(matches!(refused, Err(MoveError::OtherMove)), "{refused:?}");
+    assert!(matches!(refused, Err(MoveError::OtherMove { .. })), "{refused:?}");
     // A move of its own elsewhere is not this one either.
     assert!(run(&dir.0, &empty, now, 5, 9).await.is_none());
     let refused = abandon(&dir.0, &address, KEY, now).await;
-    assert!(matches!(refused, Err(MoveError::OtherMove)), "{refused:?}");
+    assert!(matches!(refused, Err(MoveError::OtherMove { .. })), "{refused:?}");
     let refused = abandon(&other.0, &address, [8; 32], now).await;
     assert!(matches!(refused, Err(MoveError::From(sqlite::OpenError::OtherKey(_)))), "{refused:?}");
     assert_eq!(left(&name), there);

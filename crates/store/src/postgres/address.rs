@@ -112,7 +112,7 @@ impl Address {
         Ok(Self { hosts: Arc::new(Hosts::of(&config)?), certificate, roots })
     }
 
-    /// The hosts, for people.
+    /// The hosts, for people: with their ports, where they are not the usual one.
     #[must_use]
     pub fn hosts(&self) -> String {
         self.hosts.names()
@@ -170,7 +170,9 @@ mod tests {
         let one =
             Address::parse("postgres://ph:secret@db1:5433,db2/posthaste?sslmode=verify-full&sslrootcert=%2Fetc%2Fca")
                 .expect("it is one");
-        assert_eq!(one.hosts(), "db1, db2");
+        assert_eq!(one.hosts(), "db1:5433, db2");
+        let plain = Address::parse("postgres://db1,db2:5432/posthaste").expect("it is one");
+        assert_eq!(plain.hosts(), "db1, db2");
         assert_eq!(one.certificate, Certificate::Checked);
         assert_eq!(one.roots, Some(PathBuf::from("/etc/ca")));
         assert_eq!(one.hosts.any().get_ssl_mode(), SslMode::Require);

@@ -13,6 +13,9 @@ use tokio_postgres::{Client, Config, Connection, Socket};
 use super::address::{BadAddress, CONNECT_WITHIN};
 use super::fault::Fault;
 
+/// Where servers listen, unless they are told otherwise.
+const PORT: u16 = 5432;
+
 /// A connection of the driver's, and the place of its host.
 type Connected<S> = (Client, Connection<Socket, S>, usize);
 
@@ -60,12 +63,16 @@ impl Hosts {
         self.configs.first().expect("an address names a host")
     }
 
-    /// Their names, for people.
+    /// Their names, for people: with their ports, where they are not the usual one.
     pub(super) fn names(&self) -> String {
-        let name = |config: &Config| match config.get_hosts() {
-            [Host::Tcp(name), ..] => name.clone(),
-            [Host::Unix(path), ..] => path.display().to_string(),
-            [] => config.get_hostaddrs().iter().map(ToString::to_string).collect(),
+        let name = |config: &Config| {
+            let port = config.get_ports().first().filter(|port| **port != PORT);
+            let port = port.map_or(String::new(), |port| format!(":{port}"));
+            match config.get_hosts() {
+                [Host::Tcp(name), ..] => format!("{name}{port}"),
+                [Host::Unix(path), ..] => path.display().to_string(),
+                [] => config.get_hostaddrs().iter().map(|address| format!("{address}{port}")).collect(),
+            }
         };
         self.configs.iter().map(name).collect::<Vec<_>>().join(", ")
     }

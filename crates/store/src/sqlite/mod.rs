@@ -68,6 +68,7 @@ pub use engine::{Chance, Engine, Parts};
 pub use erase::Erased;
 pub use fault::OpenError;
 pub use limits::Limits;
+pub use moving::could_be_served;
 pub use reader::Reader;
 pub use replaying::Prepare;
 pub use reseal::rotate;

@@ -20,7 +20,7 @@ use super::counted;
 use super::engine::{Chance, Engine, Parts};
 use super::fault::{Fault, OpenError};
 use super::limits::Limits;
-use super::{check, data_dir, marks};
+use super::{check, data_dir, marks, schema};
 use crate::rows::carried::{HOT, Table, Value};
 use crate::rows::delivery::{DeliveryRow, reason_number};
 use parts::{PARTS, Part, Rows};
@@ -50,6 +50,31 @@ fn moved(conn: &Connection) -> Result<Moved, Fault> {
         Some(Some((0, id))) => Ok(Moved::Begun(id.try_into().map_err(|_| damaged())?)),
         Some(Some((1, id))) => Ok(Moved::All(id.try_into().map_err(|_| damaged())?)),
         Some(_) => Err(damaged()),
+    }
+}
+
+/// Whether a start could serve the store of `dir`, by its layout, and by whether everything in it was moved away. Its rows are not looked at.
+///
+/// # Errors
+/// [`OpenError::Newer`], [`OpenError::Moved`]; or it cannot be read, or holds no store.
+pub fn could_be_served(dir: &Path) -> Result<(), OpenError> {
+    let file = data_dir::database(dir);
+    let at_open = |fault: Fault| fault.at_open(file.clone());
+    let conn = schema::open_reader(&file).map_err(|error| at_open(error.into()))?;
+    let found = schema::version(&conn).map_err(|error| at_open(error.into()))?;
+    match found {
+        ..1 => Err(OpenError::Unusable { file: file.clone(), what: "it holds no store".to_owned() }),
+        1..=schema::LAYOUT => stays_in(&conn, dir),
+        _ => Err(OpenError::Newer { file: file.clone(), found, known: schema::LAYOUT }),
+    }
+}
+
+/// Refuses a store of which everything was moved away.
+pub(super) fn stays_in(conn: &Connection, dir: &Path) -> Result<(), OpenError> {
+    match moved(conn) {
+        Ok(Moved::No | Moved::Begun(_)) => Ok(()),
+        Ok(Moved::All(_)) => Err(OpenError::Moved(dir.to_owned())),
+        Err(fault) => Err(fault.at_open(data_dir::database(dir))),
     }
 }
 
@@ -166,7 +191,7 @@ impl Source {
 
     /// How many closed accounts are still being erased: nothing of them is carried.
     pub(crate) fn being_erased(&self) -> Result<u64, OpenError> {
-        super::schema::count(&self.engine.conn, "erasures").map_err(|error| self.at_open()(error.into()))
+        schema::count(&self.engine.conn, "erasures").map_err(|error| self.at_open()(error.into()))
     }
 
     /// How many parts there are.

@@ -11,7 +11,7 @@ use super::data_dir::DataDir;
 use super::engine::{Chance, nonce};
 use super::fault::{Fault, OpenError};
 use super::recover::{opens, seal_key_check};
-use super::{accounts, idempotency, marks, schema, webhooks};
+use super::{accounts, idempotency, marks, moving, schema, webhooks};
 
 /// The two keys, and where nonces come from.
 pub(super) struct Keys<'a> {
@@ -67,13 +67,15 @@ pub fn rotate(
     chance: &mut Chance,
     keep: impl FnOnce() -> std::io::Result<()>,
 ) -> Result<Vec<(&'static str, usize)>, OpenError> {
-    let dir = DataDir::open(dir)?;
-    let file = dir.database.clone();
+    let held = DataDir::open(dir)?;
+    let file = held.database.clone();
     let mut conn = schema::open(&file, true)?;
     let check = marks::get(&conn, marks::KEY_CHECK).map_err(|fault| fault.at_open(file.clone()))?;
     if !check.is_some_and(|sealed| opens(old, &sealed)) {
         return Err(OpenError::OtherKey(file));
     }
+    // The database has what is sealed with the old key: that is the one to give there, and nobody is to take it for another.
+    moving::stays_in(&conn, dir)?;
     keep().map_err(|error| OpenError::Unusable {
         file: file.clone(),
         what: format!("the new key could not be kept: {error}"),

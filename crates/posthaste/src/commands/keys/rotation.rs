@@ -89,11 +89,10 @@ fn rotate(settings: &Settings, data: &Path, new_file: Option<&Path>) -> Result<V
         OpenError::Locked(_) => {
             Stop::new(Exit::Refused, format!("Nothing was changed: {error}: stop the server first."))
         }
-        OpenError::Newer { .. }
-        | OpenError::OtherKey(_)
-        | OpenError::Moved(_)
-        | OpenError::Damaged { .. }
-        | OpenError::Unusable { .. } => Stop::failure(format!("Nothing was changed: {error}.")),
+        OpenError::Moved(_) => Stop::new(Exit::Refused, format!("Nothing was changed: {error}.")),
+        OpenError::Newer { .. } | OpenError::OtherKey(_) | OpenError::Damaged { .. } | OpenError::Unusable { .. } => {
+            Stop::failure(format!("Nothing was changed: {error}."))
+        }
     })?;
     if new_file.is_none() {
         encryption_key::finish_rotation(data)?;

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use domain::time::Clock;
 use domain::vault::Vault;
 use serde_json::json;
+use store::sqlite::OpenError;
 
 use crate::clock::SystemClock;
 use crate::commands::progress::Progress;
@@ -23,6 +24,8 @@ pub(crate) use restore::run as restore;
 
 /// The database in a backup.
 const DATABASE: &str = "posthaste.db";
+/// This release.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The encryption key in a backup that was made with it.
 const KEY: &str = "encryption.key";
 
@@ -125,17 +128,48 @@ fn make(
         // What an earlier run left that did not come to its end.
         std::fs::remove_dir_all(&part).map_err(|error| failed(&part, &error))?;
     }
+    store::sqlite::could_be_served(data).map_err(|error| not_made(&error))?;
     private_file::make_directory(&part).map_err(|error| failed(&part, &error))?;
+    let made = fill(data, &part, key, made_at, progress);
+    if made.is_err() {
+        // A part of one is of no use to anybody, and takes room.
+        let _gone_or_not = std::fs::remove_dir_all(&part);
+    }
+    let made = made?;
+    // The copy's own files of SQLite go with its last reader; its name comes once all else is on disk.
+    std::fs::rename(&part, to).map_err(|error| failed(to, &error))?;
+    private_file::sync_directory(to).map_err(|error| failed(to, &error))?;
+    progress.end();
+    Ok(made)
+}
+
+/// Makes all that a backup has in the directory `part`.
+fn fill(
+    data: &Path,
+    part: &Path,
+    key: Option<encryption_key::Found>,
+    made_at: String,
+    progress: &Progress,
+) -> Result<Manifest, Stop> {
     let database = part.join(DATABASE);
     progress.start("copying");
     store::sqlite::copy(data, &database, |done, all| progress.at(done, all))
         .map_err(|error| Stop::failure(format!("The store could not be copied: {error}.")))?;
     progress.start("checking");
-    let checked = store::sqlite::check_file(&database)
-        .map_err(|error| Stop::failure(format!("The copy is damaged, and so is the store: {error}.")))?;
+    let checked = store::sqlite::check_file(&database).map_err(|error| match error {
+        OpenError::Damaged { what, .. } => Stop::failure(format!(
+            "The store in {} is damaged: {what}. Nothing was backed up; restore the last backup that is whole.",
+            data.display()
+        )),
+        OpenError::Locked(_)
+        | OpenError::OtherKey(_)
+        | OpenError::Moved(_)
+        | OpenError::Newer { .. }
+        | OpenError::Unusable { .. } => not_made(&error),
+    })?;
     let mut files = vec![manifest::file(&part, DATABASE, progress)?];
     if let Some(found) = key {
-        if store::sqlite::opens_with(&part, &Vault::new(&found.key)).ok().flatten() != Some(true) {
+        if store::sqlite::opens_with(part, &Vault::new(&found.key)).ok().flatten() != Some(true) {
             return Err(Stop::failure("The encryption key is not that of the store: nothing was made."));
         }
         let text = encryption_key::text(&found.key);
@@ -143,12 +177,26 @@ fn make(
         files.push(manifest::file(&part, KEY, progress)?);
     }
     let made = Manifest::new(made_at, &checked, files);
-    made.write(&part)?;
-    // The copy's own files of SQLite go with its last reader; its name comes once all else is on disk.
-    std::fs::rename(&part, to).map_err(|error| failed(to, &error))?;
-    private_file::sync_directory(to).map_err(|error| failed(to, &error))?;
-    progress.end();
+    made.write(part)?;
     Ok(made)
+}
+
+/// Why a store is not one to be backed up by this release, or any more.
+fn not_made(error: &OpenError) -> Stop {
+    match error {
+        OpenError::Newer { file, found, known } => Stop::failure(format!(
+            "Nothing was backed up: {} was written by a newer posthaste, with layout {found}; this one, {VERSION}, knows layouts up \
+             to {known}. Back it up with the release that serves it.",
+            file.display()
+        )),
+        OpenError::Moved(_) => Stop::new(
+            Exit::Refused,
+            format!("Nothing was backed up: {error}. Back the database up, by pg_dump or as any other there."),
+        ),
+        OpenError::Locked(_) | OpenError::OtherKey(_) | OpenError::Damaged { .. } | OpenError::Unusable { .. } => {
+            Stop::failure(format!("Nothing was backed up: {error}."))
+        }
+    }
 }
 
 /// Checks a backup, file by file and row by row.
@@ -157,8 +205,14 @@ fn verify(from: &Path, progress: &Progress) -> Result<Manifest, Stop> {
     progress.start("comparing files");
     manifest.compare(from, progress)?;
     progress.start("checking rows");
-    let checked = store::sqlite::check_file(&from.join(DATABASE))
-        .map_err(|error| Stop::failure(format!("The backup is damaged: {error}.")))?;
+    let checked = store::sqlite::check_file(&from.join(DATABASE)).map_err(|error| match error {
+        OpenError::Newer { .. } => manifest.newer(from),
+        OpenError::Locked(_)
+        | OpenError::OtherKey(_)
+        | OpenError::Moved(_)
+        | OpenError::Damaged { .. }
+        | OpenError::Unusable { .. } => Stop::failure(format!("The backup is damaged: {error}.")),
+    })?;
     manifest.compare_rows(&checked)?;
     progress.end();
     Ok(manifest)

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
 use crate::api::Api;
@@ -168,4 +169,50 @@ async fn a_backup_without_its_key_says_what_is_missing() {
     std::fs::copy(launch.data().join("encryption.key"), restored.data().join("encryption.key")).expect("it is copied");
     let server = start(restored).await;
     server.api.get("/v1/accounts/default").await.expect(200);
+}
+
+/// Writes another layout into the header of a database, as a newer release would have. Nobody may serve it.
+fn newer(database: &Path) {
+    let mut bytes = std::fs::read(database).expect("it is read");
+    // Where SQLite keeps `user_version`.
+    bytes[60..64].copy_from_slice(&99u32.to_be_bytes());
+    std::fs::write(database, bytes).expect("it is written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_newer_release_has_written_is_not_called_damaged() {
+    let launch = Launch::embedded();
+    let folder = launch.folder().to_owned();
+    assert!(start(launch.clone()).await.terminate().success());
+    let (data, backup) = (text(&launch.data()), text(&folder.join("backup")));
+    let made = run(folder.clone(), words(&format!("backup --data {data} --to {backup}"))).await;
+    assert!(made.status.success(), "{}", said(&made));
+    let refuses = async |command: &str, expected: &[&str]| {
+        let refused = run(folder.clone(), words(command)).await;
+        let said = said(&refused);
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(expected.iter().all(|word| said.contains(word)) && !said.contains("damaged"), "{said}");
+    };
+
+    newer(&launch.data().join("posthaste.db"));
+    let command = format!("backup --data {data} --to {}", text(&folder.join("other")));
+    refuses(&command, &["written by a newer posthaste, with layout 99", "Back it up with the release that serves it"])
+        .await;
+    assert!(!folder.join("other").exists() && !folder.join("other.part").exists(), "nothing is left of it");
+
+    let database = Path::new(&backup).join("posthaste.db");
+    newer(&database);
+    let manifest = Path::new(&backup).join("manifest.json");
+    let mut written: Value = serde_json::from_slice(&std::fs::read(&manifest).expect("it is read")).expect("JSON");
+    let hash = Sha256::digest(std::fs::read(&database).expect("it is read"));
+    written["files"][0]["sha256"] = data_encoding::HEXLOWER.encode(&hash).into();
+    written["version"] = "9.9.9".into();
+    std::fs::write(&manifest, written.to_string()).expect("it is written");
+    let target = text(&folder.join("target"));
+    let newer = ["was made by a newer posthaste, 9.9.9", "use 9.9.9 or a later one"];
+    refuses(&format!("backup verify {backup}"), &newer).await;
+    refuses(&format!("restore --from {backup} --data {target}"), &newer).await;
+    std::fs::write(&manifest, r#"{"format": 2, "version": "9.9.9", "other": "members"}"#).expect("it is written");
+    refuses(&format!("backup verify {backup}"), &newer).await;
+    assert!(!Path::new(&target).exists(), "nothing was restored");
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use store::sqlite::Checked;
 
-use super::{DATABASE, KEY, failed};
+use super::{DATABASE, KEY, VERSION, failed};
 use crate::commands::progress::Progress;
 use crate::exit::Stop;
 use crate::private_file;
@@ -36,6 +36,13 @@ pub(crate) struct Manifest {
     files: Vec<Entry>,
     /// The rows of each table.
     rows: BTreeMap<String, u64>,
+}
+
+/// What the manifests of all forms have.
+#[derive(Deserialize)]
+struct Made {
+    format: u32,
+    version: String,
 }
 
 /// A file of a backup.
@@ -70,7 +77,7 @@ impl Manifest {
     pub(super) fn new(made_at: String, checked: &Checked, files: Vec<Entry>) -> Self {
         Self {
             format: FORMAT,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
             made_at,
             layout: checked.layout,
             sums_compared: checked.sums,
@@ -99,12 +106,12 @@ impl Manifest {
             let named = "name the directory that `posthaste backup --to` made";
             Stop::failure(format!("{} is no backup: {said}; {named}.", dir.display()))
         })?;
-        let found: Self = serde_json::from_slice(&text)
-            .map_err(|error| Stop::failure(format!("{} is damaged: {error}.", path.display())))?;
-        if found.format != FORMAT {
-            let said = format!("{} has form {}; this release reads form {FORMAT}.", dir.display(), found.format);
-            return Err(Stop::failure(said));
+        let damaged = |error| Stop::failure(format!("{} is damaged: {error}.", path.display()));
+        let made: Made = serde_json::from_slice(&text).map_err(damaged)?;
+        if made.format != FORMAT {
+            return Err(newer(dir, &made.version));
         }
+        let found: Self = serde_json::from_slice(&text).map_err(damaged)?;
         // Names are those of this form, so that a manifest cannot lead anywhere else.
         if !found.files.iter().any(|file| file.name == DATABASE)
             || found.files.iter().any(|file| ![DATABASE, KEY].contains(&&*file.name))
@@ -112,6 +119,11 @@ impl Manifest {
             return Err(Stop::failure(format!("{} names other files than a backup has.", path.display())));
         }
         Ok(found)
+    }
+
+    /// What to say of a backup whose database this release cannot read, since a newer one has made it.
+    pub(super) fn newer(&self, dir: &Path) -> Stop {
+        newer(dir, &self.version)
     }
 
     /// Compares every file with what is written here.
@@ -151,6 +163,13 @@ impl Manifest {
         let bytes: u64 = self.files.iter().map(|file| file.bytes).sum();
         format!("{}; {:.1} MiB", summary(&self.rows), bytes as f64 / 1_048_576.0)
     }
+}
+
+fn newer(dir: &Path, version: &str) -> Stop {
+    let dir = dir.display();
+    Stop::failure(format!(
+        "{dir} was made by a newer posthaste, {version}, and this one, {VERSION}, cannot read it: use {version} or a later one."
+    ))
 }
 
 fn rows(checked: &Checked) -> BTreeMap<String, u64> {

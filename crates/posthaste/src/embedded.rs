@@ -1,8 +1,10 @@
 //! Whether there is an embedded store where one is looked for; and if not, what is wrong there, in words.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
 
 use crate::private_file;
 use crate::settings::BadSetting;
@@ -103,14 +105,71 @@ pub(crate) fn may_be_there(data: &Path) -> Result<(), BadSetting> {
 /// # Errors
 /// When it cannot be made.
 pub(crate) fn make(data: &Path) -> Result<(), BadSetting> {
-    private_file::make_directory(data).map_err(|error| {
-        let said = if error.kind() == io::ErrorKind::PermissionDenied {
-            "by this user: make it, give it to this user, or name another".to_owned()
-        } else {
-            format!("({error}): name another")
-        };
-        BadSetting::new("data", format!("the directory {} cannot be made {said}", data.display()))
-    })
+    private_file::make_directory(data).map_err(|error| BadSetting::new("data", unmade(data, &error)))
+}
+
+/// Whether this user could write the directory `data`, which is there, and what a store has in it. Nothing is changed.
+///
+/// # Errors
+/// What cannot be written, and the way out.
+pub(crate) fn may_be_written(data: &Path) -> Result<(), String> {
+    access(data).map_err(|error| unwritten(data, &error))?;
+    let beside = ["-wal", "-shm"].map(|end| data.join(format!("{DATABASE}{end}")));
+    for file in [data.join(DATABASE), data.join("lock")].into_iter().chain(beside) {
+        match OpenOptions::new().write(true).open(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritten(&file, &error)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether this user could make the directory `data`, which is not there.
+///
+/// # Errors
+/// What is in the way, and the way out.
+pub(crate) fn may_be_made(data: &Path) -> Result<(), String> {
+    let above = data.ancestors().skip(1).map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    above
+        .into_iter()
+        .find(|above| above.exists())
+        .map_or(Ok(()), |above| access(above).map_err(|error| unmade(data, &error)))
+}
+
+/// Whether this user could make files in a directory, and find them.
+fn access(directory: &Path) -> io::Result<()> {
+    Ok(rustix::fs::access(directory, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+/// That the directory `data` cannot be made, and the way out.
+fn unmade(data: &Path, error: &io::Error) -> String {
+    let said = if error.kind() == io::ErrorKind::PermissionDenied {
+        "by this user: make it, give it to this user, or name another".to_owned()
+    } else {
+        format!("({error}): name another")
+    };
+    format!("the directory {} cannot be made {said}", data.display())
+}
+
+/// That `path` cannot be written, and the way out.
+pub(crate) fn unwritten(path: &Path, error: &io::Error) -> String {
+    let shown = path.display();
+    let kind = error.kind();
+    if kind == io::ErrorKind::PermissionDenied {
+        let mode = if path.is_dir() { 700 } else { 600 };
+        format!(
+            "{shown} may not be written by this user: run this as the one that it belongs to, or give it to this one (chown), and \
+             chmod {mode} {shown}"
+        )
+    } else if kind == io::ErrorKind::ReadOnlyFilesystem {
+        format!(
+            "{shown} lies on a file system that is mounted for reading only: mount it for writing, or name another place"
+        )
+    } else if kind == io::ErrorKind::IsADirectory {
+        format!("{shown} is a directory where a file has to be: move it away")
+    } else {
+        format!("{shown} cannot be written: {error}")
+    }
 }
 
 #[cfg(test)]
@@ -139,6 +198,29 @@ mod tests {
         says("is no directory", false);
         let below = data.join("below");
         assert!(matches!(look(&below), Err(Missing::NotDirectory)), "a file lies above it");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_named_with_the_way_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        assert_eq!(may_be_made(&data.join("below")), Ok(()));
+        std::fs::create_dir_all(data.join("lock")).expect("a directory");
+        let said = may_be_written(&data).expect_err("a directory is no lock");
+        assert!(said.contains("lock is a directory where a file has to be"), "{said}");
+        std::fs::remove_dir(data.join("lock")).expect("it is empty");
+        std::fs::write(data.join(DATABASE), "SQLite format 3").expect("a file");
+        assert_eq!(may_be_written(&data), Ok(()));
+        // Whoever runs the tests may perhaps write everything.
+        let file = data.join(DATABASE);
+        for (kind, mend) in [
+            (io::ErrorKind::PermissionDenied, "may not be written by this user: run this as the one"),
+            (io::ErrorKind::ReadOnlyFilesystem, "mount it for writing"),
+        ] {
+            let said = unwritten(&file, &kind.into());
+            assert!(said.contains("posthaste.db") && said.contains(mend), "{said}");
+        }
+        assert!(unwritten(&data, &io::ErrorKind::PermissionDenied.into()).contains("chmod 700"));
     }
 
     #[test]

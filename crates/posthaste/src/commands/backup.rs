@@ -167,14 +167,14 @@ fn fill(
         | OpenError::Newer { .. }
         | OpenError::Unusable { .. } => not_made(&error),
     })?;
-    let mut files = vec![manifest::file(&part, DATABASE, progress)?];
+    let mut files = vec![manifest::file(part, DATABASE, progress)?];
     if let Some(found) = key {
         if store::sqlite::opens_with(part, &Vault::new(&found.key)).ok().flatten() != Some(true) {
             return Err(Stop::failure("The encryption key is not that of the store: nothing was made."));
         }
         let text = encryption_key::text(&found.key);
-        private_file::create(&part.join(KEY), text.as_bytes()).map_err(|error| failed(&part, &error))?;
-        files.push(manifest::file(&part, KEY, progress)?);
+        private_file::create(&part.join(KEY), text.as_bytes()).map_err(|error| failed(part, &error))?;
+        files.push(manifest::file(part, KEY, progress)?);
     }
     let made = Manifest::new(made_at, &checked, files);
     made.write(part)?;

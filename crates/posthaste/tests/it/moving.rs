@@ -158,6 +158,8 @@ async fn a_store_moves_into_a_database_over_two_kills() {
     assert!(refused.said.contains("was moved into a database"), "{}", refused.said);
     let (code, said) = posthaste(&folder, &["backup", "--data", &data, "--to", "backup"]);
     assert!(code == Some(5) && said.contains("Back the database up") && !folder.join("backup").exists(), "{said}");
+    let (code, said) = posthaste(&folder, &["doctor", "--offline", "--data", &data]);
+    assert!(code == Some(1) && said.contains("✕ store      everything in"), "{said}");
     let rotate = ["keys", "rotate-encryption", "--data", &data, "--new-key", "new.key"];
     let (code, said) = posthaste(&folder, &rotate);
     assert!(code == Some(5) && said.contains("Nothing was changed: everything in"), "{code:?} {said}");

@@ -194,6 +194,13 @@ async fn doctor_finds_what_is_wrong_and_says_the_way_out() {
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
     let (_, said) = run(&launch, &arguments);
     assert!(findings(&said)["encryption"].1.contains("another key"), "{said}");
+    let lock = data.join("lock");
+    std::fs::remove_file(&lock).and_then(|()| std::fs::create_dir(&lock)).expect("it is ours");
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o700)).expect("it is ours");
+    let (_, said) = run(&launch, &arguments);
+    let found = &findings(&said)["data"];
+    assert!(!found.0 && found.1.contains("lock is a directory where a file has to be: move it away"), "{said}");
+    std::fs::remove_dir(&lock).expect("it is empty");
     let database = data.join("posthaste.db");
     let bytes = std::fs::read(&database).expect("it is read");
     std::fs::write(&database, &bytes[..bytes.len() / 2]).expect("it is written");

@@ -12,6 +12,7 @@ use domain::time::{Clock as _, Timestamp};
 use domain::transport::Names as _;
 use domain::vault::Vault;
 use outbound::Network;
+use store::sqlite::OpenError;
 
 use super::Finding;
 use crate::clock::SystemClock;
@@ -41,7 +42,8 @@ pub(super) fn data(settings: &Settings, data: &Path) -> Vec<Finding> {
     let shown = data.display();
     match embedded::look(data) {
         Err(Missing::Directory) => {
-            return vec![Finding::ok("data", format!("{shown} will be made at the first start"))];
+            let found = embedded::may_be_made(data).map(|()| format!("{shown} will be made at the first start"));
+            return vec![Finding { name: "data", found }];
         }
         Err(missing @ (Missing::NotDirectory | Missing::Closed(_) | Missing::Unreadable(..))) => {
             return vec![Finding::bad("data", missing.said(data))];
@@ -53,12 +55,12 @@ pub(super) fn data(settings: &Settings, data: &Path) -> Vec<Finding> {
         Err(error) => return vec![Finding::bad("data", format!("{shown}: {error}"))],
     };
     let mode = found.permissions().mode() & 0o777;
-    let open = mode & 0o077 != 0;
-    let directory = if open {
-        Finding::bad("data", format!("{shown} is open to others (mode {mode:o}): chmod 700 {shown}"))
+    let found = if mode & 0o077 != 0 {
+        Err(format!("{shown} is open to others (mode {mode:o}): chmod 700 {shown}"))
     } else {
-        Finding::ok("data", format!("{shown} is for its owner alone"))
+        embedded::may_be_written(data).map(|()| format!("{shown} is for its owner alone, and can be written"))
     };
+    let directory = Finding { name: "data", found };
     vec![directory, space(data), fsync(data), key(settings, data), store(settings, data)]
 }
 
@@ -98,7 +100,7 @@ fn fsync(data: &Path) -> Finding {
             Finding::bad("fsync", said)
         }
         Ok(time) => Finding::ok("fsync", format!("an fsync takes {}", ms(time))),
-        Err(error) => Finding::bad("fsync", format!("{} cannot be written to: {error}", data.display())),
+        Err(error) => Finding::bad("fsync", embedded::unwritten(data, &error)),
     }
 }
 
@@ -147,7 +149,7 @@ fn store(_settings: &Settings, data: &Path) -> Finding {
     if std::fs::metadata(data.join(DATABASE)).map_or(true, |found| found.len() == 0) {
         return Finding::ok("store", "there is none yet".to_owned());
     }
-    match store::sqlite::check(data) {
+    match store::sqlite::could_be_served(data).and_then(|()| store::sqlite::check(data)) {
         Ok(checked) => {
             let of = |table: &str| checked.rows.iter().find(|(name, _)| *name == table).map_or(0, |(_, rows)| *rows);
             let (webhooks, events) = (of("webhooks"), of("events"));
@@ -155,7 +157,16 @@ fn store(_settings: &Settings, data: &Path) -> Finding {
                 if checked.sums { "every checksum fits" } else { "an earlier layout, brought up at the next start" };
             Finding::ok("store", format!("layout {}, {webhooks} webhooks, {events} events; {sums}", checked.layout))
         }
-        Err(error) => Finding::bad("store", format!("{error}: restore a backup, see docs/guides/backup.md")),
+        Err(error @ OpenError::Damaged { .. }) => {
+            Finding::bad("store", format!("{error}: restore a backup, see docs/guides/backup.md"))
+        }
+        Err(
+            error @ (OpenError::Locked(_)
+            | OpenError::Newer { .. }
+            | OpenError::OtherKey(_)
+            | OpenError::Moved(_)
+            | OpenError::Unusable { .. }),
+        ) => Finding::bad("store", error.to_string()),
     }
 }
 

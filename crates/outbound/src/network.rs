@@ -44,8 +44,16 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum BadSettings {
     /// A root certificate cannot be used.
-    #[error("--trust-ca: {0}")]
-    TrustCa(String),
+    #[error("--trust-ca: file {file}: {what}")]
+    TrustCa {
+        /// The place of its file in [`Settings::trust_ca`], from 0.
+        file: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(rustls::Error),
     /// This machine does not have the address.
     #[error("--egress-ip: {address} cannot be sent from: {error}")]
     Egress {
@@ -91,7 +99,7 @@ impl Network {
         let guard = Arc::new(Guard::new(opened, &[&egress[..], &published].concat()).map_err(BadSettings::Interfaces)?);
         let resolver =
             Resolver::new(resolver, Arc::clone(&guard)).map_err(|error| BadSettings::Resolver(error.to_string()))?;
-        let tls = Tls::new(&trust_ca).map_err(BadSettings::TrustCa)?;
+        let tls = Tls::new(&trust_ca)?;
         let dialler = Dialler::new(&egress);
         let (pool, http2, certificate_ends) = (Pool::new(WAITING_MAX), Http2::default(), CertificateEnds::default());
         let inner = Arc::new(Inner { guard, resolver, dialler, tls, pool, http2, certificate_ends });

@@ -15,6 +15,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::network::BadSettings;
+
 /// How many receivers' sessions are remembered, to be resumed.
 const SESSIONS: usize = 4_096;
 /// How many of a certificate's names a failure repeats.
@@ -37,20 +39,20 @@ impl Tls {
     /// Trusts the system's root certificates, or Mozilla's if it has none, and those in `extra`, files in PEM.
     ///
     /// # Errors
-    /// What is wrong with a file in `extra`, as a sentence.
-    pub(crate) fn new(extra: &[Vec<u8>]) -> Result<Self, String> {
+    /// [`BadSettings`].
+    pub(crate) fn new(extra: &[Vec<u8>]) -> Result<Self, BadSettings> {
         let roots = Arc::new(roots(extra)?);
         let connector = |protocols: &[&[u8]]| {
             // The provider is named, so that no other crate's choice of a default can change it.
             let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
             let mut config = ClientConfig::builder_with_provider(provider)
                 .with_safe_default_protocol_versions()
-                .map_err(|error| error.to_string())?
+                .map_err(BadSettings::Tls)?
                 .with_root_certificates(Arc::clone(&roots))
                 .with_no_client_auth();
             config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
             config.resumption = Resumption::in_memory_sessions(SESSIONS);
-            Ok::<_, String>(TlsConnector::from(Arc::new(config)))
+            Ok::<_, BadSettings>(TlsConnector::from(Arc::new(config)))
         };
         Ok(Self { http1: connector(&[b"http/1.1"])?, http1_and_2: connector(&[b"h2", b"http/1.1"])? })
     }
@@ -78,7 +80,7 @@ impl Tls {
     }
 }
 
-fn roots(extra: &[Vec<u8>]) -> Result<RootCertStore, String> {
+fn roots(extra: &[Vec<u8>]) -> Result<RootCertStore, BadSettings> {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {
@@ -88,15 +90,18 @@ fn roots(extra: &[Vec<u8>]) -> Result<RootCertStore, String> {
     if added == 0 {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    for pem in extra {
+    for (file, pem) in extra.iter().enumerate() {
+        let bad = |what: String| BadSettings::TrustCa { file, what };
         let mut count = 0;
         for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|error| format!("a certificate cannot be read: {error}"))?;
-            roots.add(certificate).map_err(|error| format!("a certificate cannot be a root: {error}"))?;
+            let certificate =
+                certificate.map_err(|error| bad(format!("a certificate in it cannot be read ({error})")))?;
+            let added = roots.add(certificate);
+            added.map_err(|error| bad(format!("a certificate in it cannot be a root ({error})")))?;
             count += 1;
         }
         if count == 0 {
-            return Err("a file holds no certificate in PEM".to_owned());
+            return Err(bad("it holds no certificate in PEM".to_owned()));
         }
     }
     Ok(roots)

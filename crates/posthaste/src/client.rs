@@ -10,6 +10,7 @@ pub(crate) mod sse;
 
 use std::time::Duration;
 
+use domain::attempt::ErrorCode;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -19,6 +20,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Stop};
+use connect::NotConnected;
 
 /// For how long an answer may take before a command gives up.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -172,8 +174,7 @@ impl Client {
     }
 
     async fn start(&self, method: Method, path: &str, sending: Sending) -> Result<Response<Incoming>, Stop> {
-        let mut sender =
-            connect::connect(&self.base, &self.roots).await.map_err(|fault| self.unreachable(&fault.said))?;
+        let mut sender = connect::connect(&self.base, &self.roots).await.map_err(|fault| self.unreachable(&fault))?;
         let target = format!("{}{path}", self.base.path().trim_end_matches('/'));
         let mut request = Request::builder().method(method).uri(target).header("host", self.base.authority());
         request = request.header("user-agent", concat!("posthaste/", env!("CARGO_PKG_VERSION")));
@@ -189,9 +190,17 @@ impl Client {
         sender.send_request(request).await.map_err(|error| self.lost(&error.to_string()))
     }
 
-    fn unreachable(&self, said: &str) -> Stop {
-        let advice = "Start one with `posthaste dev`, or name it by --server or POSTHASTE_URL";
-        Stop::new(Exit::Unreachable, format!("{advice}: no server at {} ({said}).", self.base))
+    fn unreachable(&self, NotConnected { code, said }: &NotConnected) -> Stop {
+        let base = &self.base;
+        let said = if *code == ErrorCode::TlsOther {
+            format!(
+                "Name its authority's PEM file by POSTHASTE_TRUST_CA, or mend the URL: no TLS with the server at {base} ({said})."
+            )
+        } else {
+            let advice = "Start one with `posthaste dev`, or name it by --server or POSTHASTE_URL";
+            format!("{advice}: no server at {base} ({said}).")
+        };
+        Stop::new(Exit::Unreachable, said)
     }
 
     fn lost(&self, said: &str) -> Stop {

@@ -22,6 +22,7 @@ mod settings;
 mod sharing;
 mod signals;
 mod traces;
+mod trusted;
 mod watchdog;
 mod wiring;
 

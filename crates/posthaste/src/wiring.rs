@@ -17,7 +17,7 @@ use domain::store::{Fact, Store};
 use domain::time::Clock;
 use domain::trace::Tracer;
 use domain::waiting::Waiting;
-use outbound::Network;
+use outbound::{BadSettings, Network};
 use server::{App, Carrier, Dashboard, DashboardFile, Health, Listening, Live, Outside, ShownSetting};
 use store::postgres::Whose;
 use tokio::net::TcpListener;
@@ -34,7 +34,7 @@ use crate::service_manager::ServiceManager;
 use crate::settings::resolved::Shown;
 use crate::settings::{BadSetting, Settings};
 use crate::sharing::Shared;
-use crate::{figures, watchdog};
+use crate::{figures, trusted, watchdog};
 
 /// How long the attempts in flight, and the answers under way, may take to end.
 const DRAIN_WITHIN: Duration = Duration::from_secs(7);
@@ -249,9 +249,7 @@ fn catalogue(settings: &Settings) -> Result<Catalogue, BadSetting> {
 /// # Errors
 /// The setting that cannot be used.
 pub(crate) fn network(settings: &Settings) -> Result<Network, Stop> {
-    let read = |file: &std::path::PathBuf| {
-        std::fs::read(file).map_err(|error| BadSetting::new("trust-ca", format!("{}: {error}", file.display())))
-    };
+    let read = |file: &std::path::PathBuf| trusted::read(file).map_err(|said| BadSetting::new("trust-ca", said));
     let parts = outbound::Settings {
         opened: settings.allow_private.clone(),
         resolver: settings.resolver,
@@ -259,8 +257,15 @@ pub(crate) fn network(settings: &Settings) -> Result<Network, Stop> {
         egress: bound(settings),
         published: published(settings),
     };
-    // Its sentences start with the setting's flag.
-    Network::new(parts).map_err(|error| Stop::usage(format!("Setting {error}")))
+    Network::new(parts).map_err(|error| match error {
+        BadSettings::TrustCa { file, what } => {
+            let said = settings.trust_ca.get(file).map(|file| trusted::unusable(file, &what));
+            BadSetting::new("trust-ca", said.unwrap_or(what)).into()
+        }
+        // Its sentences start with the setting's flag.
+        error @ (BadSettings::Egress { .. } | BadSettings::Resolver(_)) => Stop::usage(format!("Setting {error}")),
+        error @ (BadSettings::Tls(_) | BadSettings::Interfaces(_)) => Stop::failure(format!("{error}.")),
+    })
 }
 
 /// The addresses that requests are sent from.

@@ -201,11 +201,15 @@ async fn tls_connections_are_kept() {
 
 #[tokio::test]
 async fn bad_root_files_are_named() {
+    let whole = Authority::root().pem();
     for (pem, expect) in [
-        (&b"no certificate here"[..], "no certificate"),
-        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cannot be a root"),
+        (&b"no certificate here"[..], "file 1: it holds no certificate"),
+        (
+            b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "file 1: a certificate in it cannot be a root",
+        ),
     ] {
-        let settings = Settings { trust_ca: vec![pem.to_vec()], ..Settings::default() };
+        let settings = Settings { trust_ca: vec![whole.clone(), pem.to_vec()], ..Settings::default() };
         let error = Network::new(settings).err().expect("it cannot be used").to_string();
         assert!(error.starts_with("--trust-ca") && error.contains(expect), "{error}");
     }

@@ -10,11 +10,12 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use url::Url;
+
+use crate::trusted;
 
 /// How long a connection, TLS included, may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -90,12 +91,7 @@ where
 fn tls(files: &Roots) -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    for file in files {
-        let bad = |error: rustls_pki_types::pem::Error| format!("{} holds no certificates: {error}", file.display());
-        for certificate in CertificateDer::pem_file_iter(file).map_err(bad)? {
-            roots.add(certificate.map_err(bad)?).map_err(|error| format!("{}: {error}", file.display()))?;
-        }
-    }
+    files.iter().try_for_each(|file| trusted::add(file, &mut roots))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     Ok(config.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth())

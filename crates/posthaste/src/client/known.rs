@@ -9,7 +9,9 @@ use zeroize::Zeroizing;
 
 use crate::client::Client;
 use crate::exit::Stop;
-use crate::settings::source::Environment;
+use crate::settings::BadSetting;
+use crate::settings::source::{Environment, Origin};
+use crate::trusted;
 
 /// Where `posthaste dev` keeps its data unless told otherwise.
 const DEV_DATA: &str = ".posthaste";
@@ -88,7 +90,15 @@ pub(crate) fn client(server: &Server, environment: &Environment) -> Result<Clien
     let same = |known: &&Known| Url::parse(&known.url).is_ok_and(|its| its.origin() == base.origin());
     let key = given.or_else(|| known.as_ref().filter(same).map(|known| known.key.clone()));
     let roots = environment.get("POSTHASTE_TRUST_CA").map(|files| files.split(',').map(PathBuf::from).collect());
-    Ok(Client::new(base, key.map(Zeroizing::new), roots.unwrap_or_default()))
+    let roots: Vec<PathBuf> = roots.unwrap_or_default();
+    if base.scheme() == "https" {
+        // Now, and not as a server that cannot be reached.
+        let mut store = rustls::RootCertStore::empty();
+        let read = roots.iter().try_for_each(|file| trusted::add(file, &mut store));
+        let origin = Some(Origin::Variable("POSTHASTE_TRUST_CA".to_owned()));
+        read.map_err(|said| BadSetting { origin, ..BadSetting::new("trust-ca", said) })?;
+    }
+    Ok(Client::new(base, key.map(Zeroizing::new), roots))
 }
 
 /// The account to act for.

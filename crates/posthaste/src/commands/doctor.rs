@@ -146,7 +146,7 @@ async fn of_settings(settings: Settings) -> Vec<Finding> {
     findings.extend(machine::files(&settings));
     match wiring::network(&settings) {
         Ok(network) => findings.push(machine::names(&network).await),
-        Err(stop) => findings.push(Finding::bad("names", stop.said)),
+        Err(stop) => findings.push(Finding::bad("network", stop.said)),
     }
     findings.push(machine::egress(&settings));
     findings.push(machine::clock(settings.data.as_deref()));

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::certificates::{Authority, Leaf};
 use crate::receiver::{Receiver, Script, status};
 use crate::room::{Room, start};
 use crate::server::Launch;
@@ -270,4 +272,48 @@ async fn doctor_needs_no_server_that_nobody_named() {
     };
     assert_eq!(looks(&[]), [json!(true)]);
     assert_eq!(looks(&["--server", "http://127.0.0.1:9"]), [json!(false)], "that one was asked about");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_roots_that_cannot_be_used_is_named_with_the_way_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("empty.pem"), "").expect("it is written");
+    std::fs::write(folder.path().join("text.pem"), "no certificate").expect("it is written");
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    std::fs::write(folder.path().join("broken.pem"), broken).expect("it is written");
+    std::fs::create_dir(folder.path().join("folder.pem")).expect("it is made");
+    let good = Authority::new();
+    std::fs::write(folder.path().join("good.pem"), &good.pem).expect("it is written");
+    for (file, expected) in [
+        ("none.pem", "there is no file none.pem: name a PEM file"),
+        ("folder.pem", "folder.pem is a directory: name a PEM file"),
+        ("empty.pem", "empty.pem: it holds no certificate in PEM; name a file of root certificates"),
+        ("text.pem", "text.pem: it holds no certificate in PEM; name a file of root certificates"),
+        ("broken.pem", "broken.pem: a certificate in it cannot be"),
+    ] {
+        let served =
+            ["serve", "--data", "data", "--listen", "127.0.0.1:0", "--trust-ca", "good.pem", "--trust-ca", file];
+        let (code, _, said) = crate::running::run(folder.path(), &served);
+        assert!(code == Some(2) && said.contains("Setting trust-ca: ") && said.contains(expected), "{code:?} {said}");
+        let looked = ["doctor", "--offline", "--data", "data", "--trust-ca", file];
+        let (code, said, _) = crate::running::run(folder.path(), &looked);
+        assert!(code == Some(1) && said.contains(expected), "{code:?} {said}");
+        let asked = ["accounts", "list", "--server", "https://127.0.0.1:9"];
+        let (code, said) = asks(folder.path(), file, &asked);
+        assert!(code == Some(2) && said.contains("given by: POSTHASTE_TRUST_CA"), "{code:?} {said}");
+        assert!(said.contains(expected), "{said}");
+    }
+    // One that is none of the server's issuers.
+    let receiver = Receiver::start(Script::answering(Some(Authority::new().config(Leaf::Good)), status(200))).await;
+    let url = format!("https://{}", receiver.address);
+    let (code, said) = asks(folder.path(), "good.pem", &["accounts", "list", "--server", &url]);
+    assert!(code == Some(6) && said.contains("PEM file by POSTHASTE_TRUST_CA"), "{code:?} {said}");
+}
+
+/// What a client says that is to trust a file.
+fn asks(folder: &Path, trusts: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_posthaste"));
+    command.args(arguments).current_dir(folder).env_clear().env("POSTHASTE_TRUST_CA", trusts);
+    let done = command.output().expect("the binary runs");
+    (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
 }

@@ -233,7 +233,7 @@ pub(super) fn egress(settings: &Settings) -> Finding {
 
 /// Whether the files that settings name can be read.
 pub(super) fn files(settings: &Settings) -> Option<Finding> {
-    let named = settings.trust_ca.iter().chain(&settings.catalogue);
-    let unreadable = named.filter_map(|file| Some((file, File::open(file).err()?))).next();
-    unreadable.map(|(file, error)| Finding::bad("files", format!("{}: {error}", file.display())))
+    // Those of trust-ca are read with the network.
+    let (file, error) = settings.catalogue.iter().find_map(|file| Some((file, File::open(file).err()?)))?;
+    Some(Finding::bad("files", format!("{}: {error}: see --catalogue", file.display())))
 }

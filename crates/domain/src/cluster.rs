@@ -76,7 +76,7 @@ pub struct Node {
 /// All nodes, and what becomes of the shards.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nodes {
-    /// The nodes, the oldest first. One that has died stays for a while.
+    /// The nodes, the oldest first. One that has died stays for a while, with an empty report; one that has left does not.
     pub nodes: Vec<Node>,
     /// How many shards there are.
     pub shards: u16,

@@ -173,6 +173,9 @@ async fn nodes_die_stand_still_and_end_and_nothing_is_lost() {
     drop(nodes.remove(0).kill());
     let took = balanced(one, 2).await;
     println!("kill -9: the others have its shards after {took:.1?}");
+    let listed = nodes[0].client("default", &["cluster", "status"]);
+    let gone = listed.lines().find(|line| line.contains("gone, heard ")).expect("the dead one is listed");
+    assert_eq!(gone.matches('—').count(), 4, "nothing of it is true any more: {gone}");
     load.more(60).await;
 
     signal(&nodes[0], "STOP");
@@ -195,6 +198,8 @@ async fn nodes_die_stand_still_and_end_and_nothing_is_lost() {
     assert!(ended.await.expect("it does not panic").success(), "SIGTERM ends it well");
     let took = balanced(other, 1).await;
     println!("SIGTERM: the other has its shards {took:.1?} after its end");
+    let listed = nodes[0].client("default", &["cluster", "status"]);
+    assert!(!listed.contains(&format!(":{} ", one.address.port())), "it has ended: {listed}");
     load.more(20).await;
 
     let acknowledged = load.end().await;

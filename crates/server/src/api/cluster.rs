@@ -39,7 +39,8 @@ struct ClusterJson {
     /// How many ends of attempts this node has refused to record, since another had taken the shard; such an attempt is made again.
     #[schema(example = 0)]
     refused: u64,
-    /// The nodes, the oldest first. One that has died or left stays for some minutes, unless it has come back under its name.
+    /// The nodes, the oldest first. One that has died stays for some minutes, without figures, unless it has come back under its name.
+    /// One that was told to end stays until it has given all of its shards back.
     nodes: Vec<NodeJson>,
 }
 

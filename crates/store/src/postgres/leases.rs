@@ -237,14 +237,18 @@ SELECT (SELECT count(*) FROM nodes WHERE until > clock_timestamp() AND NOT leavi
         FROM leases WHERE owner <> $1 AND until > clock_timestamp())
 FROM me";
 
-/// One that has died or left stays for some minutes, unless it has come back under its name.
+/// One that has died stays for some minutes, unless it has come back under its name; what it said of itself is true no more. One that leaves
+/// stays until it has given everything back.
 const ALL: &str = "
+WITH held AS (SELECT owner, count(*) AS shards FROM leases WHERE until > now() GROUP BY owner)
 SELECT n.id, n.name, n.version, (extract(epoch FROM n.since) * 1000000)::bigint,
-       (extract(epoch FROM n.heard) * 1000000)::bigint, n.until > now() AND NOT n.leaving,
-       (SELECT count(*) FROM leases AS l WHERE l.owner = n.id AND l.until > now()), n.in_flight, n.known, n.oldest_due
-FROM nodes AS n
-WHERE n.until > now() OR n.until > now() - interval '10 minutes'
-                         AND NOT EXISTS (SELECT FROM nodes AS later WHERE later.name = n.name AND later.since > n.since)
+       (extract(epoch FROM n.heard) * 1000000)::bigint, n.until > now() AND NOT n.leaving, coalesce(held.shards, 0),
+       CASE WHEN n.until > now() THEN n.in_flight ELSE 0 END, CASE WHEN n.until > now() THEN n.known ELSE 0 END,
+       CASE WHEN n.until > now() THEN n.oldest_due END
+FROM nodes AS n LEFT JOIN held ON held.owner = n.id
+WHERE n.until > now() AND (NOT n.leaving OR held.shards > 0)
+   OR n.until BETWEEN now() - interval '10 minutes' AND now() AND NOT n.leaving
+      AND NOT EXISTS (SELECT FROM nodes AS later WHERE later.name = n.name AND later.since > n.since)
 ORDER BY n.since, n.id";
 
 fn lease(row: &Row) -> Lease {

@@ -132,7 +132,9 @@ async fn who_has_come_back_under_its_name_is_listed_once() {
     let short = Duration::from_millis(300);
     let ((first, _), (gone, _)) = (named(&address, (1, "a"), short), named(&address, (2, "b"), short));
     for node in [&first, &gone] {
-        beat(node, 1, 7, vec![]).await;
+        let beat = Beat { number: 1, want: 7, patient: false, release: vec![], leaving: false };
+        let report = Report { in_flight: 3, known: 5, oldest_due: Some(Timestamp(1)) };
+        node.beat(beat, report).await.expect("the database is there");
     }
     let (again, _) = named(&address, (3, "a"), LONG);
     beat(&again, 1, 7, vec![]).await;
@@ -147,6 +149,25 @@ async fn who_has_come_back_under_its_name_is_listed_once() {
     let listed = listed.await.expect("two leases end");
     let names: Vec<_> = listed.iter().map(|node| (node.name.as_str(), node.here, node.lives)).collect();
     assert_eq!(names, [("b", false, false), ("a", true, true)]);
+    assert_eq!((listed[0].shards, listed[0].report), (0, Report::default()), "it has nothing in flight any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_left_is_listed_until_it_has_given_everything_back() {
+    let address = database().await;
+    let ((leaves, _), (stays, _)) = (named(&address, (1, "a"), LONG), named(&address, (2, "b"), LONG));
+    let mut held = beat(&leaves, 1, 2, vec![]).await.held;
+    beat(&stays, 1, 7, vec![]).await;
+    let last = held.split_off(1);
+    for (number, release, listed) in [(2, held, vec![("a", false, 1), ("b", true, 7)]), (3, last, vec![("b", true, 7)])]
+    {
+        let beat = Beat { number, want: 0, patient: false, release, leaving: true };
+        leaves.beat(beat, Report { in_flight: 3, ..Report::default() }).await.expect("the database is there");
+        let nodes = stays.nodes().await.expect("the database is there").nodes;
+        let found: Vec<_> = nodes.iter().map(|node| (node.name.as_str(), node.lives, node.shards)).collect();
+        assert_eq!(found, listed);
+        assert!(nodes[0].lives || nodes[0].report.in_flight == 3, "what it has in flight is its own still");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,6 +52,7 @@ fn a_public_key_checks_and_explains() {
     };
     let body = request["body"].as_str().expect("a body");
     std::fs::write(folder.join("body.json"), body).expect("it is written");
+    std::fs::write(folder.join("empty.json"), "").expect("it is written");
     std::fs::write(folder.join("other.json"), body.replacen(':', ": ", 1)).expect("it is written");
     let signatures = header("webhook-signature");
     let explain = |file: &str, more: &[&str]| {
@@ -97,8 +98,12 @@ fn a_public_key_checks_and_explains() {
     let length = format!("we signed {}", body.len());
     for more in [&["--public-key", key][..], &[]] {
         says(explain("other.json", more), 1, &["the log hides values of it", &length, "Verify the raw bytes"]);
+        says(explain("empty.json", more), 1, &["your copy is empty", &length, "Keep the raw bytes"]);
     }
     run(folder, &["accounts", "log", "default", "--redact", "none"]);
+    let arguments = ["verify", "--explain", first["id"].as_str().expect("an id"), "--body", "empty.json"];
+    let (code, out, _) = run(folder, &arguments);
+    says((code, out), 1, &["your copy is empty", "Keep the raw bytes"]);
 
     // The code that is shown does as it says.
     let (code, shown, _) = run(folder, &["verify", "--example", "openssl", "--signing", "ed25519"]);

@@ -17,6 +17,8 @@ pub(super) enum Difference {
     Rewritten,
     /// A part of it.
     Cut,
+    /// Nothing of it was received.
+    Empty,
     /// Other contents, from this byte on.
     Other {
         /// The first byte that differs, from 0.
@@ -31,6 +33,9 @@ impl Difference {
     pub(super) fn between(received: &[u8], sent: &[u8]) -> Self {
         if received == sent {
             return Self::None;
+        }
+        if received.is_empty() {
+            return Self::Empty;
         }
         if received.trim_ascii() == sent.trim_ascii() {
             return Self::Trimmed;
@@ -61,6 +66,7 @@ impl Difference {
                 "the same JSON, re-serialised: keys, numbers or escapes are written otherwise".to_owned()
             }
             Self::Cut => "the beginning of it only: the rest was not read".to_owned(),
+            Self::Empty => "nothing of it: your copy is empty".to_owned(),
             Self::Other { at } => format!("other contents, from byte {at} on"),
             Self::Hidden => {
                 "the log hides values of it (redaction), so it cannot say where your copy differs".to_owned()

@@ -140,6 +140,9 @@ impl Found {
             Difference::Spaced | Difference::Rewritten => Some(RAW),
             Difference::Trimmed => Some("Keep the bytes as they came: an editor or `echo` adds a line break."),
             Difference::Cut => Some("Read the body to its end before verifying it."),
+            Difference::Empty => Some(
+                "Keep the raw bytes before anything reads them: of a body that was parsed nothing is left to be read again.",
+            ),
             Difference::Other { .. } => {
                 Some("This is not the body of this attempt: compare the delivery's id in the headers.")
             }
@@ -164,7 +167,7 @@ impl Found {
 pub(super) async fn run(attempt: &str, given: &Given<'_>, session: &Session<'_>) -> Ended {
     let received = given.body;
     let sent = fetch(attempt, received, session).await?;
-    if sent.body.is_empty() {
+    if sent.body.is_empty() && sent.hidden.is_none() {
         let said = "The body of this attempt was removed by retention: nothing to compare with.";
         return Err(Stop::new(Exit::NotFound, said));
     }
@@ -182,7 +185,8 @@ pub(super) async fn run(attempt: &str, given: &Given<'_>, session: &Session<'_>)
     let signed = matches!(found.secret, Secret::Given(true) | Secret::Signed(..))
         || matches!(found.key, Key::Given(true) | Key::Fits(..));
     if sent.hidden.is_some() && !signed {
-        (found.secret, found.key, found.body) = (Secret::Unsure, Key::None, Difference::Hidden);
+        let body = if received.is_empty() { Difference::Empty } else { Difference::Hidden };
+        (found.secret, found.key, found.body) = (Secret::Unsure, Key::None, body);
     }
     if session.console.json() {
         session.console.value(&json!({

@@ -10,7 +10,7 @@ use crate::private_file;
 use crate::settings::BadSetting;
 
 /// The store's file in its directory.
-pub(crate) const DATABASE: &str = "posthaste.db";
+pub(crate) const DATABASE: &str = store::sqlite::DATABASE;
 
 /// Why there is no store to work on.
 #[derive(Debug)]

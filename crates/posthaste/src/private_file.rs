@@ -24,24 +24,23 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_directory(path)
 }
 
-/// Copies the file `from` to `to`, which does not exist yet, mode 0600. It has its name once it is whole and on disk.
+/// Copies the file `from` to `to`, which does not exist yet, mode 0600. It is `new`, beside it, until it is whole and on disk.
 ///
 /// # Errors
 /// When it cannot be read or written.
-pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let new = to.with_extension("new");
+pub(crate) fn copy(from: &Path, new: &Path, to: &Path) -> io::Result<()> {
     let copied = || {
-        let mut file = private(OpenOptions::new().write(true).create(true).truncate(true)).open(&new)?;
+        let mut file = private(OpenOptions::new().write(true).create(true).truncate(true)).open(new)?;
         restrict(&file)?;
         io::copy(&mut File::open(from)?, &mut file)?;
         file.sync_all()
     };
     if let Err(error) = copied() {
         // A part of it is of no use to anybody, and takes room.
-        let _gone_or_not = std::fs::remove_file(&new);
+        let _gone_or_not = std::fs::remove_file(new);
         return Err(error);
     }
-    std::fs::rename(&new, to)?;
+    std::fs::rename(new, to)?;
     sync_directory(to)
 }
 

@@ -9,7 +9,9 @@ use super::ballast;
 use super::fault::OpenError;
 
 /// The database's name in the data directory.
-const DATABASE: &str = "posthaste.db";
+pub const DATABASE: &str = "posthaste.db";
+/// The name of a database that is being put there, until it is whole: with it in a directory nothing is served from that.
+pub const UNFINISHED: &str = "posthaste.new";
 /// The name of the file that is locked while a process serves the directory.
 const LOCK: &str = "lock";
 
@@ -77,7 +79,7 @@ fn gone(dir: &Path, database: &Path) -> Option<(PathBuf, &'static str)> {
     if size(database) > 0 || size(&wal) > 0 {
         return None;
     }
-    let (unfinished, ballast) = (database.with_extension("new"), dir.join(ballast::FILE));
+    let (unfinished, ballast) = (dir.join(UNFINISHED), dir.join(ballast::FILE));
     if unfinished.exists() {
         return Some((
             unfinished,
@@ -106,7 +108,7 @@ mod tests {
     #[test]
     fn what_is_left_of_a_store_is_no_empty_one() {
         let dir = std::env::temp_dir().join(format!("posthaste-gone-{}", std::process::id()));
-        for (name, said) in [(ballast::FILE, "a store was here"), ("posthaste.new", "was not finished")] {
+        for (name, said) in [(ballast::FILE, "a store was here"), (UNFINISHED, "was not finished")] {
             fs::create_dir_all(&dir).expect("a directory");
             fs::write(dir.join(name), "x").expect("it is written");
             let opened = DataDir::open(&dir).map(drop).expect_err("nothing is served from it");

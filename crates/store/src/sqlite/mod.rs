@@ -64,6 +64,7 @@ use crate::rows::{checksum, search, stamps, view};
 pub use backup::{copy, opens_with};
 pub use cancelling::HeldUntil;
 pub use check::{Checked, check, check_file};
+pub use data_dir::{DATABASE, UNFINISHED};
 pub use engine::{Chance, Engine, Parts};
 pub use erase::Erased;
 pub use fault::OpenError;

@@ -7,7 +7,7 @@ use domain::directory::SharedDirectory;
 use domain::time::{Clock, Timestamp};
 use domain::vault::Vault;
 use serde_json::json;
-use store::sqlite::{Checked, Engine, Limits, Parts};
+use store::sqlite::{Checked, Engine, Limits, Parts, UNFINISHED};
 
 use super::manifest::Manifest;
 use super::{DATABASE, KEY, Place, blocking, failed};
@@ -80,7 +80,8 @@ fn restore(
         private_file::create(&data.join(KEY), &text).map_err(|error| failed(data, &error))?;
     }
     // Under another name until it is whole: a start in between would take it for an empty store, and refuse its key.
-    private_file::copy(&from.join(DATABASE), &data.join(DATABASE)).map_err(|error| failed(data, &error))?;
+    private_file::copy(&from.join(DATABASE), &data.join(UNFINISHED), &data.join(DATABASE))
+        .map_err(|error| failed(data, &error))?;
     let opened = if settings.encryption_key.is_some() || data.join(KEY).exists() {
         let found = encryption_key::find(settings, data)?;
         progress.start("opening");
@@ -117,11 +118,10 @@ fn must_be_empty(data: &Path) -> Result<(), Stop> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(data, &error)),
     };
-    // What a restore has left that was not finished is written anew.
-    let unfinished = Path::new(DATABASE).with_extension("new");
     for entry in entries {
         let entry = entry.map_err(|error| failed(data, &error))?;
-        if entry.file_name() != KEY && entry.file_name() != unfinished {
+        // What a restore has left that was not finished is written anew.
+        if entry.file_name() != KEY && entry.file_name() != UNFINISHED {
             let said = format!("{} is not empty: name an empty or a new directory.", data.display());
             return Err(Stop::new(Exit::Refused, said));
         }

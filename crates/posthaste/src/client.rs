@@ -140,7 +140,11 @@ impl Client {
             Ok(answer) => answer?,
             Err(_) => return Err(self.late()),
         };
-        if (200..300).contains(&answer.status) { Ok(answer) } else { Err(problem::stop(answer.status, &answer.body)) }
+        if (200..300).contains(&answer.status) {
+            Ok(answer)
+        } else {
+            Err(problem::stop(answer.status, path, &answer.body))
+        }
     }
 
     /// Opens a stream of server-sent events.
@@ -169,7 +173,7 @@ impl Client {
         }
         let body = body.collect().await.map_err(|error| self.lost(&error.to_string()))?.to_bytes();
         let wait = head.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-        let stop = problem::stop(head.status.as_u16(), &body);
+        let stop = problem::stop(head.status.as_u16(), path, &body);
         Err(Stop { retry_after: wait.map(Duration::from_secs), ..stop })
     }
 
@@ -187,7 +191,7 @@ impl Client {
         let request = request
             .body(Full::new(sending.body.unwrap_or_default()))
             .map_err(|error| Stop::usage(format!("This cannot be sent as an HTTP request: {error}.")))?;
-        sender.send_request(request).await.map_err(|error| self.lost(&error.to_string()))
+        sender.send_request(request).await.map_err(|error| self.unanswered(&error))
     }
 
     fn unreachable(&self, NotConnected { code, said }: &NotConnected) -> Stop {
@@ -205,6 +209,16 @@ impl Client {
 
     fn lost(&self, said: &str) -> Stop {
         Stop::new(Exit::Unreachable, format!("Try again: the connection to {} was lost ({said}).", self.base))
+    }
+
+    /// What came of a request that was sent.
+    fn unanswered(&self, error: &hyper::Error) -> Stop {
+        if !error.is_parse() {
+            return self.lost(&error.to_string());
+        }
+        let secure = if self.base.scheme() == "http" { "; it may want https://" } else { "" };
+        let said = format!("Mend the URL: what answers at {} does not speak HTTP ({error}){secure}.", self.base);
+        Stop::new(Exit::Unreachable, said)
     }
 
     fn late(&self) -> Stop {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 use serde_json::Value;
+use url::form_urlencoded;
 
 use crate::exit::{Exit, Stop};
 
@@ -11,6 +12,7 @@ use crate::exit::{Exit, Stop};
 #[serde(default)]
 struct Problem {
     title: String,
+    code: String,
     detail: Option<String>,
     request_id: Option<String>,
     errors: Vec<Fault>,
@@ -24,8 +26,54 @@ struct Fault {
     detail: String,
 }
 
-/// What a command says about an answer that is no success.
-pub(crate) fn stop(status: u16, body: &[u8]) -> Stop {
+/// What an account has, as its routes name it: what it is called, and what lists it.
+const KINDS: [(&str, &str, &str); 6] = [
+    ("webhooks", "webhook", "webhooks list"),
+    ("deliveries", "delivery", "deliveries list"),
+    ("events", "event", "events list"),
+    ("keys", "key", "keys list"),
+    ("replays", "replay", "replay list"),
+    ("portal-sessions", "portal session", "portal list"),
+];
+/// Words of the API, and those of the command line for the same.
+const WORDS: [(&str, &str); 4] = [
+    ("GET /v1/event-types lists", "`posthaste event-types list` shows"),
+    ("`GET /v1/event-types` lists", "`posthaste event-types list` shows"),
+    ("POST /v1/accounts creates one", "`posthaste accounts list` shows those that there are"),
+    ("null stands for the operator's", "default stands for the operator's"),
+];
+
+/// What is not there, by the route that was asked for it, and what shows what there is.
+fn missing(path: &str, code: &str) -> Option<String> {
+    let path = path.strip_prefix("/v1/")?.split('?').next()?;
+    // A part reads like the name of a field in a query.
+    let plain = |part: &str| form_urlencoded::parse(part.as_bytes()).next().map(|(name, _)| name.into_owned());
+    let parts: Vec<String> = path.split('/').filter_map(plain).collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    Some(match (code, &parts[..]) {
+        ("account_not_found", ["accounts", account, ..]) => {
+            format!("There is no account {account}: `posthaste accounts list` shows those that there are.")
+        }
+        ("not_found", ["event-types", name]) => {
+            format!("There is no event type {name}: `posthaste event-types list` shows those that there are.")
+        }
+        ("not_found", ["keys", id, ..]) => {
+            format!(
+                "There is no key {id} of the platform: `posthaste keys list --platform` shows those that there are."
+            )
+        }
+        ("not_found", ["accounts", account, kind, id, ..]) => {
+            let (_, noun, list) = KINDS.iter().find(|(part, ..)| part == kind)?;
+            format!(
+                "There is no {noun} {id} in account {account}, or no longer: `posthaste {list}` shows what there is."
+            )
+        }
+        _ => return None,
+    })
+}
+
+/// What a command says about the answer to a request for `path` that is no success.
+pub(crate) fn stop(status: u16, path: &str, body: &[u8]) -> Stop {
     let document: Option<Value> = serde_json::from_slice(body).ok();
     let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
     let mut said = match &problem.detail {
@@ -33,14 +81,20 @@ pub(crate) fn stop(status: u16, body: &[u8]) -> Stop {
         None if problem.title.is_empty() => format!("The server answered with status {status}."),
         None => problem.title.clone(),
     };
+    if let Some(missing) = missing(path, &problem.code) {
+        said = missing;
+    }
     if status == 401 {
-        said = format!("Give a key that is valid here, by --key or POSTHASTE_KEY: {said}");
+        said = "Give a key that is valid here, by --key, POSTHASTE_KEY or POSTHASTE_KEY_FILE.".to_owned();
     }
     // One fault is said once: where it is all there is to say.
     let single = matches!(&problem.errors[..], [one] if one.detail == said);
     for fault in problem.errors.iter().filter(|_| !single) {
         let place = if fault.pointer.is_empty() { "the request" } else { &fault.pointer };
         let _in_memory = write!(said, "\n  {place}: {} ({})", fault.detail, fault.code);
+    }
+    for (api, ours) in WORDS {
+        said = said.replace(api, ours);
     }
     if let (true, Some(id)) = (status >= 500, &problem.request_id) {
         let _in_memory = write!(said, "\n  The server's log has more under request id {id}.");
@@ -57,7 +111,7 @@ mod tests {
         let body =
             br#"{"title":"Unprocessable","detail":"The URL cannot be used.","code":"invalid","request_id":"req_1",
             "errors":[{"pointer":"/url","code":"url_scheme","detail":"`http://x` must start with https://."}]}"#;
-        let stop = stop(422, body);
+        let stop = stop(422, "/v1/x", body);
         assert_eq!(stop.exit, Exit::Refused);
         assert_eq!(stop.said, "The URL cannot be used.\n  /url: `http://x` must start with https://. (url_scheme)");
         assert!(stop.problem.is_some());
@@ -65,7 +119,31 @@ mod tests {
 
     #[test]
     fn answers_of_others_are_no_riddle() {
-        assert_eq!(stop(502, b"<html>").said, "The server answered with status 502.");
-        assert!(stop(401, b"{}").said.starts_with("Give a key that is valid here"));
+        assert_eq!(stop(502, "/v1/x", b"<html>").said, "The server answered with status 502.");
+        assert!(stop(401, "/v1/x", b"{}").said.starts_with("Give a key that is valid here"));
+    }
+
+    #[test]
+    fn what_is_not_there_is_named_with_what_lists_it() {
+        let says = |path: &str, code: &str| {
+            let body =
+                format!(r#"{{"code":"{code}","detail":"There is no such account. POST /v1/accounts creates one."}}"#);
+            stop(404, path, body.as_bytes()).said
+        };
+        for (path, code, said) in [
+            (
+                "/v1/accounts/a/webhooks/Demo%20inbox/pause",
+                "not_found",
+                "no webhook Demo inbox in account a, or no longer",
+            ),
+            ("/v1/accounts/a/deliveries/dlv_1?x=y", "not_found", "no delivery dlv_1 in account a"),
+            ("/v1/accounts/a/replays/rpl_1", "not_found", "`posthaste replay list` shows"),
+            ("/v1/accounts/a/webhooks/wh_1", "account_not_found", "no account a: `posthaste accounts list`"),
+            ("/v1/event-types/nope", "not_found", "no event type nope"),
+            ("/v1/keys/key_1", "not_found", "`posthaste keys list --platform`"),
+            ("/v1/events", "account_not_found", "no such account. `posthaste accounts list`"),
+        ] {
+            assert!(says(path, code).contains(said), "{}", says(path, code));
+        }
     }
 }

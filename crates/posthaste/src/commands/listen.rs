@@ -241,7 +241,16 @@ impl<'a> Listening<'a> {
                         One that is made with --keep stays.";
             return Stop { said: said.to_owned(), ..stop };
         }
-        stop
+        match &self.webhook {
+            Some(id) if has_no_webhook(&stop) => {
+                let account = &self.session.account;
+                let said = format!(
+                    "There is no webhook {id} in account {account}, or no longer: leave --webhook out to make one, with --keep one that stays."
+                );
+                Stop { said, ..stop }
+            }
+            Some(_) | None => stop,
+        }
     }
 
     /// Takes a temporary webhook away; says how to go on with one that is kept.
@@ -258,6 +267,11 @@ impl<'a> Listening<'a> {
             tracing::debug!(webhook = id, "the server takes the webhook away by itself");
         }
     }
+}
+
+/// Whether a webhook was asked for that is not there; an account that is not there has words of its own.
+fn has_no_webhook(stop: &Stop) -> bool {
+    stop.problem.as_ref().is_some_and(|problem| problem["code"] == "not_found")
 }
 
 /// Whether another node sends this webhook's requests, as far as the one that was asked knows. A node that died holds what it held for

@@ -61,7 +61,10 @@ impl Environment {
         if value.is_some() {
             return Err(format!("{name} and {file_variable} are both given; keep one"));
         }
-        let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?;
+        let bad = |error| {
+            format!("{file_variable}: the file {path} cannot be read ({error}): name one that holds the secret")
+        };
+        let text = std::fs::read_to_string(path).map_err(bad)?;
         let line = text.lines().next().unwrap_or_default().trim();
         Ok(Some((line.to_owned(), Origin::VariableFile(file_variable, path.into()))))
     }

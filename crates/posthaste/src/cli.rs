@@ -62,11 +62,11 @@ pub(crate) enum ClientCommand {
     Tail(c::tail::Options),
     /// Check a signature, explain why it does not fit, or show code that checks it
     Verify(c::verify::Options),
-    /// Webhooks: list, create, show, edit, pause, resume, test, secret, rotate, confirm, delete
+    /// Webhooks: list, create, show, edit, pause, resume, stats, test, secret, rotate, confirm, delete
     Webhooks(c::webhooks::Options),
     /// Events that were accepted
     Events(c::events::Options),
-    /// Deliveries: list, show, replay, cancel
+    /// Deliveries: list, export, show, replay, cancel
     Deliveries(c::deliveries::Options),
     /// Send deliveries again: the same bytes, at once, the schedule afresh
     Replay(c::replay::Options),

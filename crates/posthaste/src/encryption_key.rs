@@ -67,7 +67,10 @@ pub(crate) fn existing(settings: &Settings, data: &Path) -> Result<Found, BadSet
         return Err(BadSetting::new("data", format!("there is no directory {}", data.display())));
     }
     if settings.encryption_key.is_none() && !data.join(FILE).exists() && !data.join(NEW).exists() {
-        let said = format!("there is no {FILE} in {}, and no POSTHASTE_ENCRYPTION_KEY", data.display());
+        let said = format!(
+            "there is no {FILE} in {}, and no POSTHASTE_ENCRYPTION_KEY: put the store's key back there, or give it by that variable",
+            data.display()
+        );
         return Err(BadSetting::new(SETTING, said));
     }
     find(settings, data)

@@ -195,7 +195,9 @@ fn refused(error: &sqlite::OpenError) -> Stop {
         | sqlite::OpenError::Damaged { .. }
         | sqlite::OpenError::Unusable { .. } => "data",
     };
-    BadSetting::new(setting, error.to_string()).into()
+    let mend =
+        if matches!(error, sqlite::OpenError::Locked(_)) { ": end that one, or name another directory" } else { "" };
+    BadSetting::new(setting, format!("{error}{mend}")).into()
 }
 
 /// A node by whose clock everything is old would erase what all of them keep, and one that is behind would send late.

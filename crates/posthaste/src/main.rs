@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         }
     };
     let environment = Environment::of_process();
-    let console = Console::new(cli.json, environment.get("NO_COLOR").is_some());
+    let console = Console::new(cli.json, environment.is_plain());
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let ended = match runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build() {
         Ok(runtime) => {

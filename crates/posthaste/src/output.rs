@@ -56,7 +56,7 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// The process's own stdout and stderr. `plain` is `NO_COLOR`.
+    /// The process's own stdout and stderr. `plain` is without colour wherever that is.
     pub(crate) fn new(json: bool, plain: bool) -> Self {
         Self {
             json,

@@ -320,7 +320,19 @@ fn outside(settings: &Settings, address: SocketAddr) -> Result<Outside, BadSetti
 
 /// Listens on the address that a setting names.
 pub(crate) fn listen(setting: &'static str, address: SocketAddr) -> Result<TcpListener, BadSetting> {
-    server::bind(address).map_err(|error| BadSetting::new(setting, format!("cannot listen on {address}: {error}")))
+    server::bind(address).map_err(|error| {
+        let kind = error.kind();
+        let mend = if kind == std::io::ErrorKind::AddrInUse {
+            ": another process listens there; end it, or name another port"
+        } else if kind == std::io::ErrorKind::AddrNotAvailable {
+            ": this machine has no such address; name one of its own, or 0.0.0.0 for all of them"
+        } else if kind == std::io::ErrorKind::PermissionDenied {
+            ": this user may not; name a port from 1024 on, or give the program CAP_NET_BIND_SERVICE"
+        } else {
+            ""
+        };
+        BadSetting::new(setting, format!("cannot listen on {address} ({error}){mend}"))
+    })
 }
 
 fn metrics_listener(settings: &Settings) -> Result<Option<TcpListener>, BadSetting> {

@@ -86,7 +86,7 @@ struct Running {
 pub(crate) async fn run(options: Options, console: &Console, environment: &Environment) -> Ended {
     let began = Instant::now();
     let settings = settings::resolve(&options.typed, environment, Mode::Dev)?;
-    logging::start(&settings, environment.get("NO_COLOR").is_some());
+    logging::start(&settings, environment.is_plain());
     descriptors::raise(settings.policy.slots);
     let mut signals = Signals::listen().map_err(|error| Stop::failure(format!("Signals cannot be heard: {error}.")))?;
     let mut running = start(&options, settings).await?;

@@ -66,7 +66,8 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     findings.push(machine::descriptors());
     match resolved {
         Ok(settings) => findings.extend(of_settings(settings).await),
-        Err(bad) => findings.push(Finding::bad("settings", bad.to_string())),
+        // On one line, like all else that was found.
+        Err(bad) => findings.push(Finding::bad("settings", bad.to_string().replace("\n  ", "; "))),
     }
     let bad = findings.iter().filter(|finding| finding.found.is_err()).count();
     for finding in &findings {

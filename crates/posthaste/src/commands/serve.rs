@@ -30,7 +30,7 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options, console: &Console, environment: &Environment) -> Ended {
     let settings = settings::resolve(&options.typed, environment, Mode::Serve)?;
     let place = place(&settings)?;
-    logging::start(&settings, environment.get("NO_COLOR").is_some());
+    logging::start(&settings, environment.is_plain());
     descriptors::raise(settings.policy.slots);
     let mut signals = Signals::listen().map_err(|error| Stop::failure(format!("Signals cannot be heard: {error}.")))?;
     let manager = ServiceManager::of(environment);

@@ -100,7 +100,8 @@ impl File {
 
     fn read(path: &Path) -> Result<Self, BadSetting> {
         let bad = |said: String| BadSetting::new("config", format!("cannot use {}: {said}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|error| bad(format!("{error}: name a settings file that can be read, or none")))?;
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| bad(error.to_string()))?;
         match table.keys().find(|key| list::named(key).is_none()) {
             Some(unknown) => Err(BadSetting {

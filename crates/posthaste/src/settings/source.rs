@@ -50,6 +50,11 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// Whether colour is not wanted, or not understood.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.get("NO_COLOR").is_some() || self.get("TERM") == Some("dumb")
+    }
+
     /// A secret: the variable, or the first line of the file that `NAME_FILE` names.
     ///
     /// # Errors

@@ -55,6 +55,9 @@ async fn a_log_is_exported_and_an_interrupted_file_gone_on_with() {
 
     let (code, _, said) = export(&["--out", name]).await;
     assert_eq!(code, Some(5), "a file that exists is not written over: {said}");
+    let nowhere = folder.path().join("none/log.ndjson");
+    let (code, _, said) = export(&["--out", nowhere.to_str().expect("a plain path")]).await;
+    assert!(code == Some(1) && said.contains("Take another file as --out"), "{code:?} {said}");
     let lines: Vec<_> = text.split_inclusive('\n').collect();
     let cut = lines[..40].concat() + &lines[40][..lines[40].len() / 2];
     std::fs::write(&file, cut).expect("it is cut");

@@ -94,6 +94,8 @@ fn client_commands_find_what_dev_left() {
         assert_eq!(code, Some(expected), "{arguments:?}: {out}{err}");
         assert!(out.is_empty() && !err.is_empty(), "{arguments:?}: faults are talk: {out}{err}");
     }
+    let (code, _, err) = run(&["serve", "--data", ".posthaste", "--listen", "127.0.0.1:0"]);
+    assert!(code == Some(2) && err.contains("end that one, or name another directory"), "{code:?} {err}");
     assert_eq!(dev.end("-INT").0.code(), Some(0));
 }
 
@@ -150,6 +152,36 @@ fn a_first_start_that_fails_says_where_the_key_is_that_it_made() {
     let (status, said) = second.end("-TERM");
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(said.contains("platform key made") && !said.contains("encryption key made"), "{said}");
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_told_with_the_way_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(directory.path().join("keyless")).expect("it is made");
+    std::fs::write(directory.path().join("keyless/posthaste.db"), "SQLite format 3").expect("it is written");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().map(|address| (taken, address.to_string())).expect("an address");
+    let says = |arguments: &[&str], code: i32, words: &str| {
+        let (ended, out, err) = run(directory.path(), arguments);
+        assert!(ended == Some(code) && format!("{out}{err}").contains(words), "{arguments:?}: {ended:?} {out}{err}");
+    };
+    says(
+        &["serve", "--data", "d", "--listen", &taken.1],
+        2,
+        "another process listens there; end it, or name another port",
+    );
+    // An address of documentation.
+    says(
+        &["serve", "--data", "d", "--listen", "192.0.2.1:8400"],
+        2,
+        "this machine has no such address; name one of its own",
+    );
+    says(&["config", "show", "--config", "none.toml"], 2, "name a settings file that can be read");
+    let backup = ["backup", "--data", "keyless", "--to", "backup", "--with-key"];
+    says(&backup, 2, "put the store's key back there, or give it by that variable");
+    let on_one_line =
+        "no resolver\" is not an address and port such as 127.0.0.1:8400 or [::1]:8400; given by: --resolver\n";
+    says(&["doctor", "--offline", "--resolver", "no resolver"], 1, on_one_line);
 }
 
 /// A database's address that nobody answers at: it is refused before anybody asks.

@@ -135,11 +135,12 @@ async fn tail_fills_the_terminal_and_gives_it_back() {
         screen.press("q");
         assert_eq!(screen.end(), (0, true));
 
-        let plain = [&environment[..], &[("NO_COLOR", "1")]].concat();
-        let mut screen = Terminal::start(&["tail", "--full"], &plain);
-        screen.expect("● live");
-        screen.press("\u{3}");
-        assert_eq!(screen.end(), (130, false), "Ctrl-C, and no colour");
+        for plain in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+            let mut screen = Terminal::start(&["tail", "--full"], &[&environment[..], &[plain]].concat());
+            screen.expect("● live");
+            screen.press("\u{3}");
+            assert_eq!(screen.end(), (130, false), "Ctrl-C, and no colour with {plain:?}");
+        }
     });
 }
 

@@ -99,6 +99,8 @@ fn bar(quiet: bool) -> ProgressBar {
 struct Out<'a> {
     /// The file that is made for the first line: a request that is refused leaves none behind.
     new: Option<&'a Path>,
+    /// Where it is, or is to be.
+    path: Option<&'a Path>,
     file: Option<File>,
     /// The id of the last line.
     last: Option<String>,
@@ -108,11 +110,10 @@ struct Out<'a> {
 impl<'a> Out<'a> {
     fn open(how: &'a How) -> Result<Self, Stop> {
         let new = how.out.as_deref();
-        let out = Self { new, file: None, last: None, written: 0 };
+        let out = Self { new, path: new, file: None, last: None, written: 0 };
         match new {
             Some(path) if how.resume => {
-                let (file, last) =
-                    resume(path).map_err(|error| Stop::failure(format!("{}: {error}.", path.display())))?;
+                let (file, last) = resume(path).map_err(|error| unwritten(path, &error))?;
                 Ok(Self { new: None, file: Some(file), last, ..out })
             }
             Some(path) if path.exists() => Err(exists(path)),
@@ -124,11 +125,7 @@ impl<'a> Out<'a> {
         let Some(path) = self.new.take() else { return Ok(()) };
         let made = OpenOptions::new().write(true).create_new(true).open(path);
         let taken = |error: io::Error| {
-            if error.kind() == io::ErrorKind::AlreadyExists {
-                exists(path)
-            } else {
-                Stop::failure(format!("{}: {error}.", path.display()))
-            }
+            if error.kind() == io::ErrorKind::AlreadyExists { exists(path) } else { unwritten(path, &error) }
         };
         self.file = Some(made.map_err(taken)?);
         Ok(())
@@ -137,8 +134,9 @@ impl<'a> Out<'a> {
     /// Writes whole lines; how many there were.
     fn take(&mut self, session: &Session<'_>, text: &[u8]) -> Result<u64, Stop> {
         self.make()?;
+        let path = self.path;
         match &mut self.file {
-            Some(file) => file.write_all(text).map_err(|error| Stop::failure(format!("The file: {error}.")))?,
+            Some(file) => file.write_all(text).map_err(|error| cut_short(path, &error))?,
             None => session.console.bytes(text),
         }
         let mut lines = text.split_inclusive(|byte| *byte == b'\n');
@@ -156,8 +154,18 @@ impl<'a> Out<'a> {
     fn end(&mut self) -> Result<(), Stop> {
         self.make()?;
         let synced = self.file.as_ref().map_or(Ok(()), File::sync_all);
-        synced.map_err(|error| Stop::failure(format!("The file: {error}.")))
+        synced.map_err(|error| cut_short(self.path, &error))
     }
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> Stop {
+    Stop::failure(format!("Take another file as --out: {}: {error}.", path.display()))
+}
+
+/// A file that could not be written to its end has whole lines up to where it was cut off.
+fn cut_short(path: Option<&Path>, error: &io::Error) -> Stop {
+    let shown = path.unwrap_or(Path::new("stdout")).display();
+    Stop::failure(format!("Make room, and go on with --resume: {shown} was not written to its end ({error})."))
 }
 
 fn exists(path: &Path) -> Stop {

@@ -11,6 +11,7 @@ pub(crate) mod sse;
 use std::time::Duration;
 
 use domain::attempt::ErrorCode;
+use http::header::ETAG;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -64,6 +65,7 @@ impl Sending {
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     status: u16,
+    etag: Option<String>,
     body: Bytes,
 }
 
@@ -74,6 +76,11 @@ impl Answer {
     /// When it is not JSON: the other side is not posthaste.
     pub(crate) fn value(&self) -> Result<Value, Stop> {
         if self.body.is_empty() { Ok(Value::Null) } else { self.read() }
+    }
+
+    /// The version that it is of, without its quotes.
+    pub(crate) fn etag(&self) -> Option<&str> {
+        self.etag.as_deref().map(|etag| etag.trim_matches('"'))
     }
 
     /// The body as it came, for `--json`: no member is reordered, no number written anew.
@@ -134,7 +141,8 @@ impl Client {
             let response = self.start(method, path, sending).await?;
             let (head, body) = response.into_parts();
             let body = body.collect().await.map_err(|error| self.lost(&error.to_string()))?.to_bytes();
-            Ok::<_, Stop>(Answer { status: head.status.as_u16(), body })
+            let etag = head.headers.get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+            Ok::<_, Stop>(Answer { status: head.status.as_u16(), etag, body })
         };
         let answer = match tokio::time::timeout(ANSWER_WITHIN, exchange).await {
             Ok(answer) => answer?,

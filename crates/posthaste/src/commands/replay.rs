@@ -233,7 +233,8 @@ async fn many(options: &Options, session: &Session<'_>, mut body: Value) -> Ende
         if console.json() {
             console.line(&started.text());
         } else {
-            console.line(&format!("{} are sent again: `posthaste replay show {id} --follow`", deliveries(total)));
+            let are = if total == 1 { "is" } else { "are" };
+            console.line(&format!("{} {are} sent again: `posthaste replay show {id} --follow`", deliveries(total)));
         }
         return Ok(Exit::Ok);
     }

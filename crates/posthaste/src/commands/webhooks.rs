@@ -134,7 +134,8 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
         What::Edit(edit) => {
             let mut sending = Sending::json(&edit.body()?);
             if let Some(etag) = &edit.if_match {
-                sending = sending.with("if-match", etag.clone());
+                // A shell takes the quotes away that a tag has.
+                sending = sending.with("if-match", format!("\"{}\"", etag.trim_matches('"')));
             }
             show::one(session, &client.send(Method::PATCH, &of(&edit.id), sending).await?)?;
         }

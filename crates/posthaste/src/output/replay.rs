@@ -83,7 +83,10 @@ fn named(counts: &Value, words: impl Fn(&str) -> String) -> Option<String> {
     let counts = counts.as_object()?.iter().filter_map(|(name, count)| Some((name, count.as_u64()?)));
     let said: Vec<_> = counts
         .filter(|(_, value)| *value > 0)
-        .map(|(name, value)| format!("{} {}", count(value), words(name)))
+        .map(|(name, value)| match words(name).as_str() {
+            "tests" if value == 1 => "1 test".to_owned(),
+            words => format!("{} {words}", count(value)),
+        })
         .collect();
     (!said.is_empty()).then(|| said.join(", "))
 }
@@ -153,7 +156,7 @@ mod tests {
             "total": 30, "handed_over": 25, "waiting": 5, "remaining": 3,
             "status_reason": {"sentence": "Paused by key ops: lunch", "since": "2026-03-18T14:30:00.000000Z"},
             "waits_for": null, "results": {"delivered": 18, "failed": 2, "retrying": 0},
-            "errors": {"http_5xx": 2}, "passed_over": {"gone": 2, "tests": 0}, "left_out": {"unfinished": 4}, "eta": null,
+            "errors": {"http_5xx": 2}, "passed_over": {"gone": 2, "tests": 1}, "left_out": {"unfinished": 4}, "eta": null,
         });
         assert_eq!((sent(&replay), settled(&replay)), (20, 22));
         let lines = particulars(&replay);
@@ -163,7 +166,7 @@ mod tests {
             [
                 "Results: 18 delivered, 2 failed.",
                 "Errors: 2 http_5xx.",
-                "Passed over: 2 past retention.",
+                "Passed over: 2 past retention, 1 test.",
                 "Left out: 4 still to be sent anyway.",
             ]
         );

@@ -77,6 +77,15 @@ fn client_commands_find_what_dev_left() {
     );
     let (code, out, _) = run(&["webhooks", "list"]);
     assert!(code == Some(0) && out.contains("Demo inbox") && out.contains("✓ active"), "{out}");
+    let id = out.split_whitespace().find(|word| word.starts_with("wh_")).expect("a webhook's id");
+    let (_, out, _) = run(&["webhooks", "show", id]);
+    let etag = out.lines().find_map(|line| line.strip_prefix("etag ")).expect("what --if-match takes").trim();
+    for (etag, expected) in [("other", 5), (etag, 0)] {
+        let (code, out, err) = run(&["webhooks", "edit", id, "--if-match", etag, "--timeout", "4s"]);
+        assert_eq!(code, Some(expected), "{etag}: {out}{err}");
+    }
+    let (_, _, err) = run(&["webhooks", "rotate", id]);
+    assert!(err.contains("webhook-signature is signed by the current and the previous secret"), "{err}");
     let (code, out, _) = run(&["deliveries", "list", "status=delivered", "event=watchlist.*", "--json"]);
     assert!(code == Some(0) && out.matches("\"status\":\"delivered\"").count() == 2, "{out}");
     for (arguments, expected) in [

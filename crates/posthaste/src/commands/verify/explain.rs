@@ -296,7 +296,12 @@ async fn fetch(attempt: &str, received: &[u8], session: &Session<'_>) -> Result<
     let found = session.client.get(&path(&["accounts", &session.account, "deliveries", &delivery])).await?.value()?;
     let attempts = found["attempts"].as_array().into_iter().flatten();
     let request = attempts.filter(|a| number(a, "number") == Some(u64::from(id.number))).map(|a| &a["request"]).next();
-    let request = request.ok_or_else(|| Stop::new(Exit::NotFound, format!("There is no attempt {attempt} (yet).")))?;
+    let request = request.ok_or_else(|| {
+        let said = format!(
+            "There is no attempt {attempt} (yet): `posthaste deliveries show {delivery}` has those that there are."
+        );
+        Stop::new(Exit::NotFound, said)
+    })?;
     let (header_name, header) = signature_header(request)
         .ok_or_else(|| Stop::failure("The server's answer has no signature header: is it posthaste?"))?;
     let (webhook, body) = (text(&found, "webhook_id").to_owned(), text(request, "body").to_owned());

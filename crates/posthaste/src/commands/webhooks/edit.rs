@@ -33,7 +33,7 @@ pub(super) struct Edit {
     /// Another URL
     #[arg(long)]
     url: Option<String>,
-    /// Only if its ETag is still this one
+    /// Only if its ETag is still this one, as `webhooks show` has it
     #[arg(long, value_name = "ETAG")]
     pub(super) if_match: Option<String>,
     #[command(flatten)]

@@ -66,6 +66,9 @@ pub(super) fn one(session: &Session<'_>, answer: &Answer) -> Result<(), Stop> {
     }
     row("created", instant(webhook, "created_at"));
     row("changed", instant(webhook, "updated_at"));
+    if let Some(etag) = answer.etag() {
+        row("etag", etag.to_owned());
+    }
     rest.print(session.console, "");
     Ok(())
 }
@@ -118,7 +121,8 @@ pub(super) fn secret(session: &Session<'_>, answer: &Answer) -> Result<(), Stop>
         console.talk(&format!("The previous secret holds until {}:", instant(previous, "until")));
         for signs in secrets["signs"].as_array().into_iter().flatten() {
             let what = if text(signs, "scheme") == "ed25519" { "key pair" } else { "secret" };
-            console.talk(&format!("  {} is signed by the {} {what}", text(signs, "header"), texts(signs, "by")));
+            let by = texts(signs, "by").replace(',', " and the ");
+            console.talk(&format!("  {} is signed by the {by} {what}", text(signs, "header")));
         }
         if let Some(key) = previous["public_key"].as_str() {
             console.talk(&format!("The previous public key is {key}"));

@@ -221,6 +221,7 @@ fn refused_by_database(address: &Address, error: &postgres::OpenError) -> Stop {
         postgres::OpenError::OtherKey => "encryption-key",
         postgres::OpenError::OldServer(_)
         | postgres::OpenError::Encoding(_)
+        | postgres::OpenError::ReadOnly
         | postgres::OpenError::NotPermitted(_)
         | postgres::OpenError::NoDatabase(_)
         | postgres::OpenError::NotLetIn(_)

@@ -227,7 +227,9 @@ fn refused(run: Run, to: &Address, error: &MoveError) -> Stop {
         }
         MoveError::Unreachable(_) => Stop::new(
             Exit::Unreachable,
-            format!("{host}: {error}. See that it runs, and that the address is its. {again}."),
+            format!(
+                "{host}: {error}. See that it runs, and that the address is right, with what it says of TLS. {again}."
+            ),
         ),
         MoveError::To(postgres::OpenError::NoDatabase(what)) if run == Run::Abandon => {
             Stop::failure(format!("{host}: {what}: name the one that the move goes into."))
@@ -239,6 +241,7 @@ fn refused(run: Run, to: &Address, error: &MoveError) -> Stop {
         MoveError::To(
             postgres::OpenError::OldServer(_)
             | postgres::OpenError::Encoding(_)
+            | postgres::OpenError::ReadOnly
             | postgres::OpenError::NotPermitted(_)
             | postgres::OpenError::NoDatabase(_)
             | postgres::OpenError::NotLetIn(_)

@@ -158,6 +158,10 @@ async fn what_it_must_be_is_said() {
     );
     let nowhere = format!("postgres://posthaste@{host}/nowhere");
     refused(&folder, &nowhere, "database \"nowhere\" does not exist: make it with createdb");
+    sql("postgres", "CREATE DATABASE still");
+    sql("postgres", "ALTER DATABASE still SET default_transaction_read_only = on");
+    let still = cluster.address("still");
+    refused(&folder, &still, "the database takes no writes: it follows another");
     let nobody = format!("postgres://nobody@{host}/theirs");
     refused(&folder, &nobody, "role \"nobody\" does not exist: the address has to name a role that may log in");
     sql("theirs", "CREATE TABLE accounts (id text)");
@@ -209,6 +213,7 @@ async fn what_it_must_be_is_said() {
         (&database, 5, "the database holds a store already: name an empty one", no_move),
         (&latin, 1, "UTF8 is needed", "UTF8 is needed"),
         (&nowhere, 1, "make it with createdb", "name the one that the move goes into"),
+        (&still, 1, "takes no writes", "takes no writes"),
         (&nobody, 1, "name a role that may log in", "name a role that may log in"),
         (&theirs, 1, "not posthaste's (accounts): name an empty one", no_move),
         (&format!("postgres://reader@{host}/bare"), 1, "GRANT", "GRANT"),

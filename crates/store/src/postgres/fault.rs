@@ -17,6 +17,11 @@ pub enum OpenError {
         "the database is encoded in {0}, and UTF8 is needed: createdb --encoding=UTF8 --template=template0 makes one"
     )]
     Encoding(String),
+    /// Nothing can be written there.
+    #[error(
+        "the database takes no writes: it follows another, whose host is the one to name, or default_transaction_read_only is on for it"
+    )]
+    ReadOnly,
     /// The role may not do what is needed.
     #[error(
         "{0}: the role has to own the database, or to have USAGE and CREATE in its schema, and CONNECT to it: its owner GRANTs them"

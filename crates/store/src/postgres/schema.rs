@@ -51,7 +51,7 @@ pub(super) async fn bring_up(link: &Link) -> Result<(), OpenError> {
 /// [`OpenError`]: what is wrong with them.
 pub(super) async fn fits(link: &Link) -> Result<String, OpenError> {
     let sql = "SELECT current_setting('server_version_num')::integer, current_setting('server_version'),
-                      current_setting('server_encoding')";
+                      current_setting('server_encoding'), current_setting('transaction_read_only') = 'on'";
     let found = link.row(sql, &[]).await.map_err(Fault::at_open)?;
     let row = found.ok_or_else(|| OpenError::Unusable("the server does not say what it is".to_owned()))?;
     let (version, encoding): (String, String) = (row.get(1), row.get(2));
@@ -60,6 +60,9 @@ pub(super) async fn fits(link: &Link) -> Result<String, OpenError> {
     }
     if encoding != "UTF8" {
         return Err(OpenError::Encoding(encoding));
+    }
+    if row.get(3) {
+        return Err(OpenError::ReadOnly);
     }
     Ok(version)
 }

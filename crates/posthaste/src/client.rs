@@ -151,7 +151,7 @@ impl Client {
         if (200..300).contains(&answer.status) {
             Ok(answer)
         } else {
-            Err(problem::stop(answer.status, path, &answer.body))
+            Err(self.refused(answer.status, path, &answer.body))
         }
     }
 
@@ -181,7 +181,7 @@ impl Client {
         }
         let body = body.collect().await.map_err(|error| self.lost(&error.to_string()))?.to_bytes();
         let wait = head.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-        let stop = problem::stop(head.status.as_u16(), path, &body);
+        let stop = self.refused(head.status.as_u16(), path, &body);
         Err(Stop { retry_after: wait.map(Duration::from_secs), ..stop })
     }
 
@@ -200,6 +200,10 @@ impl Client {
             .body(Full::new(sending.body.unwrap_or_default()))
             .map_err(|error| Stop::usage(format!("This cannot be sent as an HTTP request: {error}.")))?;
         sender.send_request(request).await.map_err(|error| self.unanswered(&error))
+    }
+
+    fn refused(&self, status: u16, path: &str, body: &[u8]) -> Stop {
+        problem::stop(status, &self.address(""), path, body)
     }
 
     fn unreachable(&self, NotConnected { code, said }: &NotConnected) -> Stop {

@@ -72,8 +72,8 @@ fn missing(path: &str, code: &str) -> Option<String> {
     })
 }
 
-/// What a command says about the answer to a request for `path` that is no success.
-pub(crate) fn stop(status: u16, path: &str, body: &[u8]) -> Stop {
+/// What a command says about the answer to a request for `path` of the server at `base` that is no success.
+pub(crate) fn stop(status: u16, base: &str, path: &str, body: &[u8]) -> Stop {
     let document: Option<Value> = serde_json::from_slice(body).ok();
     let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
     let mut said = match &problem.detail {
@@ -83,6 +83,12 @@ pub(crate) fn stop(status: u16, path: &str, body: &[u8]) -> Stop {
     };
     if let Some(missing) = missing(path, &problem.code) {
         said = missing;
+    } else if problem.code == "not_found" {
+        said = format!("Check the URL: the server has nothing at {base}{path}.");
+    } else if problem.code.is_empty() && (400..500).contains(&status) {
+        said = format!(
+            "Check the URL: what answers at {base} with status {status} is not posthaste, or a proxy before it."
+        );
     }
     if status == 401 {
         said = "Give a key that is valid here, by --key, POSTHASTE_KEY or POSTHASTE_KEY_FILE.".to_owned();
@@ -111,7 +117,7 @@ mod tests {
         let body =
             br#"{"title":"Unprocessable","detail":"The URL cannot be used.","code":"invalid","request_id":"req_1",
             "errors":[{"pointer":"/url","code":"url_scheme","detail":"`http://x` must start with https://."}]}"#;
-        let stop = stop(422, "/v1/x", body);
+        let stop = stop(422, "http://x", "/v1/x", body);
         assert_eq!(stop.exit, Exit::Refused);
         assert_eq!(stop.said, "The URL cannot be used.\n  /url: `http://x` must start with https://. (url_scheme)");
         assert!(stop.problem.is_some());
@@ -119,8 +125,8 @@ mod tests {
 
     #[test]
     fn answers_of_others_are_no_riddle() {
-        assert_eq!(stop(502, "/v1/x", b"<html>").said, "The server answered with status 502.");
-        assert!(stop(401, "/v1/x", b"{}").said.starts_with("Give a key that is valid here"));
+        assert_eq!(stop(502, "http://x", "/v1/x", b"<html>").said, "The server answered with status 502.");
+        assert!(stop(401, "http://x", "/v1/x", b"{}").said.starts_with("Give a key that is valid here"));
     }
 
     #[test]
@@ -128,7 +134,7 @@ mod tests {
         let says = |path: &str, code: &str| {
             let body =
                 format!(r#"{{"code":"{code}","detail":"There is no such account. POST /v1/accounts creates one."}}"#);
-            stop(404, path, body.as_bytes()).said
+            stop(404, "http://x/v1", path, body.as_bytes()).said
         };
         for (path, code, said) in [
             (
@@ -142,6 +148,16 @@ mod tests {
             ("/v1/event-types/nope", "not_found", "no event type nope"),
             ("/v1/keys/key_1", "not_found", "`posthaste keys list --platform`"),
             ("/v1/events", "account_not_found", "no such account. `posthaste accounts list`"),
+            (
+                "/v1/accounts/a/webhooks",
+                "not_found",
+                "Check the URL: the server has nothing at http://x/v1/v1/accounts/a/webhooks.",
+            ),
+            (
+                "/v1/accounts/a/webhooks",
+                "",
+                "Check the URL: what answers at http://x/v1 with status 404 is not posthaste, or a proxy before it.",
+            ),
         ] {
             assert!(says(path, code).contains(said), "{}", says(path, code));
         }

@@ -10,9 +10,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::cli::Session;
+use crate::client::Sending;
 use crate::client::known::Server;
 use crate::client::path::path;
-use crate::client::{Answer, Sending};
 use crate::exit::{Ended, Exit, Stop};
 use crate::output::value::{number, text};
 
@@ -94,14 +94,6 @@ async fn example(session: &Session<'_>, event: &str) -> Result<String, Stop> {
     struct Type {
         example: Box<RawValue>,
     }
-    let found: Result<Answer, Stop> = session.client.get(&path(&["event-types", event])).await;
-    let found: Type = match found {
-        Ok(answer) => answer.read()?,
-        Err(stop) if stop.exit == Exit::NotFound => {
-            let said = format!("Take one of the types that `posthaste event-types list` shows: there is no {event:?}.");
-            return Err(Stop { said, ..stop });
-        }
-        Err(stop) => return Err(stop),
-    };
+    let found: Type = session.client.get(&path(&["event-types", event])).await?.read()?;
     Ok(found.example.get().to_owned())
 }

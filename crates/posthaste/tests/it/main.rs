@@ -39,4 +39,5 @@ mod tidy;
 mod traces;
 mod verifying;
 mod wait;
+mod waiting;
 mod whole;

@@ -18,24 +18,29 @@ use crate::output::{Tone, delivery, news, span, visible};
 const LOOK_FIRST: Duration = Duration::from_millis(50);
 const LOOK_LAST: Duration = Duration::from_secs(1);
 
-/// Waits until every delivery of the event has ended, or is held, or the time is up.
+/// Waits until every delivery of the event has ended, or is held, or the time is up. The event is accepted: while the server cannot be
+/// asked, it is waited for, and whoever is told that this failed is not to send it again.
 pub(super) async fn until_all_have_ended(session: &Session<'_>, event: &str, within: Duration) -> Ended {
     let start = Instant::now();
-    let names = webhooks::names(session).await?;
-    let mut told: HashMap<String, u64> = HashMap::new();
-    let mut pause = LOOK_FIRST;
+    let mut seen = Seen::default();
+    let (mut pause, mut lost) = (LOOK_FIRST, false);
     loop {
-        let found = session.client.get(&path(&["accounts", &session.account, "events", event])).await?.value()?;
-        let deliveries = found["deliveries"].as_array().cloned().unwrap_or_default();
-        for delivery in &deliveries {
-            tell(session, delivery, &names, &mut told).await?;
-        }
-        if deliveries.iter().all(ended) {
-            return Ok(finish(session, &found, &deliveries));
+        match seen.look(session, event).await {
+            Ok(deliveries) if deliveries.iter().all(ended) => return Ok(finish(session, &seen.event, &deliveries)),
+            Ok(_) => lost = false,
+            Err(stop) if stop.exit.may_pass() => {
+                if !std::mem::replace(&mut lost, true) {
+                    session.console.talk("The server cannot be asked; trying again.");
+                }
+            }
+            Err(stop) => {
+                let said = format!("{}\n  {event} was accepted all the same, and is delivered.", stop.said);
+                return Err(Stop { said, ..stop });
+            }
         }
         if start.elapsed() >= within {
-            if session.console.json() {
-                session.console.value(&found);
+            if session.console.json() && !seen.event.is_null() {
+                session.console.value(&seen.event);
             }
             let said =
                 format!("Wait longer with --within, or look later: not all have ended after {}.", span::spoken(within));
@@ -43,6 +48,33 @@ pub(super) async fn until_all_have_ended(session: &Session<'_>, event: &str, wit
         }
         tokio::time::sleep(pause.min(within.saturating_sub(start.elapsed()))).await;
         pause = (pause * 2).min(LOOK_LAST);
+    }
+}
+
+/// What was seen of an event.
+#[derive(Default)]
+struct Seen {
+    /// The event, as it was when it was looked at last.
+    event: Value,
+    names: Option<Names>,
+    /// How many attempts of each delivery were told.
+    told: HashMap<String, u64>,
+}
+
+impl Seen {
+    /// Looks at the event, and tells what is new; its deliveries.
+    async fn look(&mut self, session: &Session<'_>, event: &str) -> Result<Vec<Value>, Stop> {
+        self.event = session.client.get(&path(&["accounts", &session.account, "events", event])).await?.value()?;
+        if self.names.is_none() {
+            self.names = Some(webhooks::names(session).await?);
+        }
+        let deliveries = self.event["deliveries"].as_array().cloned().unwrap_or_default();
+        if let Some(names) = &self.names {
+            for delivery in &deliveries {
+                tell(session, delivery, names, &mut self.told).await?;
+            }
+        }
+        Ok(deliveries)
     }
 }
 
@@ -59,7 +91,7 @@ async fn tell(
     told: &mut HashMap<String, u64>,
 ) -> Result<(), Stop> {
     let (id, made) = (text(delivery, "id"), number(delivery, "attempts_made").unwrap_or(0));
-    let before = told.insert(id.to_owned(), made).unwrap_or(0);
+    let before = told.get(id).copied().unwrap_or(0);
     if made <= before || session.console.json() {
         return Ok(());
     }

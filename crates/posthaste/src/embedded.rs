@@ -95,9 +95,24 @@ pub(crate) fn must_be_there(data: &Path) -> Result<(), BadSetting> {
 /// What is wrong there.
 pub(crate) fn may_be_there(data: &Path) -> Result<(), BadSetting> {
     match look(data) {
-        Ok(()) | Err(Missing::Directory | Missing::Store) => Ok(()),
+        Ok(()) | Err(Missing::Store) => written(data),
+        Err(Missing::Directory) => Ok(()),
         Err(missing) => Err(BadSetting::new("data", missing.said(data))),
     }
+}
+
+/// There has to be a store in `data`, and this user has to be able to change it.
+///
+/// # Errors
+/// What is wrong there.
+pub(crate) fn must_be_ours(data: &Path) -> Result<(), BadSetting> {
+    must_be_there(data)?;
+    written(data)
+}
+
+/// Before anything is begun: SQLite finds out with its first commit.
+fn written(data: &Path) -> Result<(), BadSetting> {
+    may_be_written(data).map_err(|said| BadSetting::new("data", said))
 }
 
 /// Makes the directory `data`, for its owner alone, unless it is there.
@@ -208,6 +223,7 @@ mod tests {
         std::fs::create_dir_all(data.join("lock")).expect("a directory");
         let said = may_be_written(&data).expect_err("a directory is no lock");
         assert!(said.contains("lock is a directory where a file has to be"), "{said}");
+        assert_eq!(may_be_there(&data).expect_err("nothing is served from it").said, said);
         std::fs::remove_dir(data.join("lock")).expect("it is empty");
         std::fs::write(data.join(DATABASE), "SQLite format 3").expect("a file");
         assert_eq!(may_be_written(&data), Ok(()));

@@ -171,7 +171,9 @@ fn make(data: &Path, file: &Path) -> Result<Found, BadSetting> {
 }
 
 fn unusable(path: &Path, error: &io::Error) -> BadSetting {
-    BadSetting::new(SETTING, format!("the key beside the data cannot be used: {}: {error}", path.display()))
+    let denied = error.kind() == io::ErrorKind::PermissionDenied;
+    let mend = if denied { ": run this as the user that it belongs to, or give it to this one" } else { "" };
+    BadSetting::new(SETTING, format!("the key beside the data cannot be used: {}: {error}{mend}", path.display()))
 }
 
 #[cfg(test)]

@@ -226,8 +226,17 @@ fn beside(to: &Path) -> Result<PathBuf, Stop> {
     Ok(to.with_file_name(part))
 }
 
+/// That a file of a backup, or one that is to be, cannot be read or written, and the way out.
 fn failed(path: &Path, error: &std::io::Error) -> Stop {
-    Stop::failure(format!("{}: {error}.", path.display()))
+    let kind = error.kind();
+    let mend = if kind == std::io::ErrorKind::PermissionDenied {
+        ": run this as a user that may use it, or name another place"
+    } else if kind == std::io::ErrorKind::StorageFull {
+        ": make room, or name a place on another disk"
+    } else {
+        ""
+    };
+    Stop::failure(format!("{}: {error}{mend}.", path.display()))
 }
 
 fn say_made(console: &Console, to: &Path, made: &Manifest) {

@@ -47,7 +47,7 @@ pub(crate) async fn run(options: Options, console: &Console, environment: &Envir
     let to = settings.database.clone().ok_or_else(|| {
         BadSetting::new("database", "say which database everything goes into: --to postgres://user@host/database")
     })?;
-    embedded::must_be_there(&from).map_err(as_typed)?;
+    embedded::must_be_ours(&from).map_err(as_typed)?;
     let key = encryption_key::existing(&settings, &from).map_err(as_typed)?.key;
     if abandon {
         return give_up(&from, &to, &key, console).await;

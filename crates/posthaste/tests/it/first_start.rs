@@ -188,6 +188,12 @@ fn what_keeps_it_from_starting_is_told_with_the_way_out() {
     says(&["config", "show", "--config", "none.toml"], 2, "name a settings file that can be read");
     let backup = ["backup", "--data", "keyless", "--to", "backup", "--with-key"];
     says(&backup, 2, "put the store's key back there, or give it by that variable");
+    // What cannot be written is found before anything is begun, by whoever would change the store.
+    std::fs::create_dir(directory.path().join("keyless/lock")).expect("it is made");
+    let in_the_way = "keyless/lock is a directory where a file has to be: move it away";
+    says(&["serve", "--data", "keyless", "--listen", "127.0.0.1:0"], 2, in_the_way);
+    says(&["keys", "rotate-encryption", "--data", "keyless"], 2, in_the_way);
+    says(&["migrate", "--from", "keyless", "--to", NOWHERE], 2, in_the_way);
     let on_one_line =
         "no resolver\" is not an address and port such as 127.0.0.1:8400 or [::1]:8400; given by: --resolver\n";
     says(&["doctor", "--offline", "--resolver", "no resolver"], 1, on_one_line);

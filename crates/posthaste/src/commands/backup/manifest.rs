@@ -98,13 +98,11 @@ impl Manifest {
     pub(super) fn read(dir: &Path) -> Result<Self, Stop> {
         let path = dir.join(FILE);
         let text = std::fs::read(&path).map_err(|error| {
-            let said = if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
-                format!("there is no {FILE} in it")
-            } else {
-                format!("{}: {error}", path.display())
-            };
+            if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
+                return failed(&path, &error);
+            }
             let named = "name the directory that `posthaste backup --to` made";
-            Stop::failure(format!("{} is no backup: {said}; {named}.", dir.display()))
+            Stop::failure(format!("{} is no backup: there is no {FILE} in it; {named}.", dir.display()))
         })?;
         let damaged = |error| Stop::failure(format!("{} is damaged: {error}.", path.display()));
         let made: Made = serde_json::from_slice(&text).map_err(damaged)?;

@@ -66,7 +66,7 @@ pub(crate) async fn run(options: &Options, console: &Console, environment: &Envi
 }
 
 fn rotate(settings: &Settings, data: &Path, new_file: Option<&Path>) -> Result<Vec<(&'static str, usize)>, Stop> {
-    embedded::must_be_there(data)?;
+    embedded::must_be_ours(data)?;
     let old = encryption_key::existing(settings, data)?.key;
     let new = match new_file {
         Some(file) if file.exists() => encryption_key::of_file(file)?,

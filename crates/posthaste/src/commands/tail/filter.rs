@@ -9,6 +9,9 @@ use serde_json::Value;
 use crate::exit::Stop;
 use crate::output::value::{number, text};
 
+/// The keys of the log's filter that do not look back.
+const KEYS: [&str; 6] = ["status", "event", "code", "error", "webhook", "test"];
+
 /// The filter.
 #[derive(Debug, Clone)]
 pub(super) struct Filter {
@@ -31,6 +34,9 @@ impl Filter {
         let pairs: Vec<(&str, &str)> = pairs.collect::<Result<_, _>>()?;
         if let Some((key, _)) = pairs.iter().find(|(key, _)| matches!(*key, "since" | "until" | "q")) {
             return Err(Stop::usage(format!("Leave {key} out: it looks back, as `posthaste deliveries list` does.")));
+        }
+        if let Some((key, _)) = pairs.iter().find(|(key, _)| !KEYS.contains(key)) {
+            return Err(Stop::usage(format!("Filter by {}: there is no key {key:?} here.", KEYS.join(", "))));
         }
         // No span is read, so the time does not matter.
         let filter = DeliveryFilter::parse(pairs, domain::time::Timestamp(0));
@@ -100,6 +106,8 @@ mod tests {
         for words in [&["since=1h"][..], &["q=x"], &["failed"], &["status=lost"], &["webhook=x"]] {
             assert!(filter(words, false).is_err(), "{words:?}");
         }
+        let said = filter(&["foo=1"], false).expect_err("it is no key").said;
+        assert!(said.ends_with("there is no key \"foo\" here.") && !said.contains("since"), "{said}");
         assert_eq!(filter(&["webhook=wh_a"], false).expect("a filter").webhook().as_deref(), Some("wh_a"));
     }
 }

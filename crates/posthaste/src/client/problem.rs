@@ -43,8 +43,8 @@ const WORDS: [(&str, &str); 4] = [
     ("null stands for the operator's", "default stands for the operator's"),
 ];
 
-/// What is not there, by the route that was asked for it, and what shows what there is.
-fn missing(path: &str, code: &str) -> Option<String> {
+/// What is not there, or is there already, by the route that was asked for it, and what shows what there is.
+fn found_or_missing(path: &str, code: &str) -> Option<String> {
     let path = path.strip_prefix("/v1/")?.split('?').next()?;
     // A part reads like the name of a field in a query.
     let plain = |part: &str| form_urlencoded::parse(part.as_bytes()).next().map(|(name, _)| name.into_owned());
@@ -53,6 +53,14 @@ fn missing(path: &str, code: &str) -> Option<String> {
     Some(match (code, &parts[..]) {
         ("account_not_found", ["accounts", account, ..]) => {
             format!("There is no account {account}: `posthaste accounts list` shows those that there are.")
+        }
+        ("exists", ["accounts"]) => {
+            "There is an account with this id already: name another id, or change that one by `posthaste accounts edit`.".to_owned()
+        }
+        ("exists", ["accounts", account, "webhooks"]) => {
+            format!(
+                "There is a webhook with this id in account {account} already: name another, or change that one by `posthaste webhooks edit`."
+            )
         }
         ("not_found", ["event-types", name]) => {
             format!("There is no event type {name}: `posthaste event-types list` shows those that there are.")
@@ -81,8 +89,8 @@ pub(crate) fn stop(status: u16, base: &str, path: &str, body: &[u8]) -> Stop {
         None if problem.title.is_empty() => format!("The server answered with status {status}."),
         None => problem.title.clone(),
     };
-    if let Some(missing) = missing(path, &problem.code) {
-        said = missing;
+    if let Some(ours) = found_or_missing(path, &problem.code) {
+        said = ours;
     } else if problem.code == "not_found" {
         said = format!("Check the URL: the server has nothing at {base}{path}.");
     } else if problem.code.is_empty() && (400..500).contains(&status) {
@@ -145,6 +153,8 @@ mod tests {
             ("/v1/accounts/a/deliveries/dlv_1?x=y", "not_found", "no delivery dlv_1 in account a"),
             ("/v1/accounts/a/replays/rpl_1", "not_found", "`posthaste replay list` shows"),
             ("/v1/accounts/a/webhooks/wh_1", "account_not_found", "no account a: `posthaste accounts list`"),
+            ("/v1/accounts", "exists", "an account with this id already: name another id"),
+            ("/v1/accounts/a/webhooks", "exists", "a webhook with this id in account a already"),
             ("/v1/event-types/nope", "not_found", "no event type nope"),
             ("/v1/keys/key_1", "not_found", "`posthaste keys list --platform`"),
             ("/v1/events", "account_not_found", "no such account. `posthaste accounts list`"),

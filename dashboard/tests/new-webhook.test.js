@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { accessible, browse, quit, receive, serve } from "./harness.js";
+import { accessible, browse, quit, receive, serve, until } from "./harness.js";
 
 after(quit);
 
@@ -125,4 +125,53 @@ test("once the URL is left it is connected to: a redirect is told, and its targe
   await page.getByText("It redirects to").waitFor({ state: "detached" });
   await page.getByText("✓ Leads to 127.0.0.1").waitFor();
   assert.equal(receiver.requests.length + elsewhere.requests.length, 0);
+});
+
+test("a draft that was saved makes one webhook however often its answer is lost", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  const other = await server.webhook({ name: "Billing", url: `${receiver.url}/billing` });
+  const page = await browse(t, server, "/accounts/default/webhooks/new", { expects: [/ERR_FAILED/, /status of 504/] });
+  const made = async (name) => (await server.get("/v1/accounts/default/webhooks")).data.filter((webhook) => webhook.name === name).length;
+  const save = page.getByRole("button", { name: "Save" });
+  const posts = "**/v1/accounts/default/webhooks";
+  /** The request comes through, its answer does not; or something in between answers in its place. */
+  const lose = async (name, answer) => {
+    await page.route(posts, async (route) => {
+      if (route.request().method() !== "POST") return route.fallback();
+      await route.fetch();
+      return answer ? route.fulfill(answer) : route.abort();
+    });
+    await save.click();
+    await page.locator("main").getByText(answer ? "Gateway Timeout" : "The server cannot be reached").waitFor();
+    await page.unroute(posts);
+    assert.equal(await made(name), 1);
+    await page.reload();
+  };
+  await page.getByLabel("Name", { exact: true }).fill("CRM Sync");
+  await page.getByLabel("URL", { exact: true }).fill(receiver.url);
+  await page.getByLabel("All events, also future ones").check();
+  await lose("CRM Sync");
+  await lose("CRM Sync");
+  await lose("CRM Sync", { status: 504, body: "<h1>Gateway Timeout</h1>" });
+  await save.click();
+  await page.getByText("✓ CRM Sync is saved").waitFor();
+  assert.equal(await made("CRM Sync"), 1);
+  // A copy of another webhook is a draft like others.
+  await page.goto(`${server.url}/accounts/default/webhooks/new?from=${other.id}`);
+  await until(() => page.getByLabel("Name", { exact: true }).inputValue(), (name) => name === "Billing copy", "it is copied");
+  await page.getByLabel("Name", { exact: true }).fill("Ledger");
+  await lose("Ledger");
+  assert.equal(await page.getByLabel("Name", { exact: true }).inputValue(), "Ledger");
+  await save.click();
+  await page.getByText("✓ Ledger is saved").waitFor();
+  assert.equal(await made("Ledger"), 1);
+});
+
+test("a form that was looked at and left takes nothing from the next way into it", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, "/accounts/default/webhooks/new");
+  await page.getByLabel("Name", { exact: true }).waitFor();
+  await page.goto(`${server.url}/accounts/default/webhooks/new?events=alert.*`);
+  await page.getByText("3 of 3").waitFor();
 });

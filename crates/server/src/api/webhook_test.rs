@@ -99,7 +99,9 @@ async fn test(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Res
     if accepted.repeated && !only_repeated {
         api.tests.give_back(&at.account.number);
     }
-    tracing::info!(account = %at.account.id, webhook = %webhook.id, event = %accepted.id, by = at.caller.name(), "test sent");
+    if !accepted.repeated {
+        tracing::info!(account = %at.account.id, webhook = %webhook.id, event = %accepted.id, by = at.caller.name(), "test sent");
+    }
     // A test goes to its webhook alone: the first place of its list.
     let delivery = DeliveryId { event: accepted.id, place: 0 };
     if !accepted.repeated {

@@ -1,11 +1,43 @@
 //! `POST …/test`: a test goes through the pipeline, and its attempt is the answer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tracing::span;
 
 use crate::world::{PLATFORM, World};
+
+/// Counts the lines of the log that say that a test was sent.
+#[derive(Clone, Default)]
+struct Lines(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            if field.name() == "message" && format!("{value:?}") == "test sent" {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
 
 /// Plays the dispatcher: records an answer of `status` for the first event that appears in the list.
 async fn dispatch(world: &World, status: u16) {
@@ -62,8 +94,11 @@ async fn the_same_test_again_is_the_same_test() {
         let ask = world.ask(Method::POST, &path).key(PLATFORM).header("idempotency-key", "k");
         ask.json(&json!({"event": "alert.rule_created"})).send().await
     };
+    let lines = Lines::default();
+    let _listens = tracing::subscriber::set_default(lines.clone());
     let (first, ()) = tokio::join!(send(), dispatch(&world, 404));
     let second = send().await;
+    assert_eq!(lines.0.load(Ordering::SeqCst), 1, "one test, one line in the log");
     assert_eq!((first.status, first.json()), (second.status, second.json()));
     assert_eq!(first.json()["attempt"]["error"]["code"], "http_4xx");
 }

@@ -291,11 +291,15 @@ fn read_headers(api: &Api, input: &mut Input<'_>, before: Option<&Webhook>) -> O
             // The mask keeps the value that the header has.
             Ok(value) if value == MASK => match before.and_then(|webhook| value_of(webhook, name)) {
                 Some(kept) => pairs.push((name.to_owned(), kept.clone())),
-                None => pairs.push((name.to_owned(), value)),
+                // Its name is judged all the same.
+                None => {
+                    input.faults.push(unknown_value(name));
+                    pairs.push((name.to_owned(), String::new()));
+                }
             },
             Ok(value) => pairs.push((name.to_owned(), value)),
             Err(_) => {
-                let pointer = format!("/headers{}", crate::json_input::pointer(name));
+                let pointer = at_header(name);
                 let detail = format!("The value of the header {name:?} must be text.");
                 input.faults.push(Refusal::new(pointer, "header_value_invalid", detail));
             }
@@ -308,6 +312,20 @@ fn read_headers(api: &Api, input: &mut Input<'_>, before: Option<&Webhook>) -> O
             None
         }
     }
+}
+
+fn at_header(name: &str) -> String {
+    format!("/headers{}", crate::json_input::pointer(name))
+}
+
+/// The mask stands for the value that a header of this name has, and there is none: it was renamed, or copied from what is shown.
+fn unknown_value(name: &str) -> Refusal {
+    let shown: String = name.chars().take(80).flat_map(char::escape_debug).collect();
+    let detail = format!(
+        "The value of {shown} is needed: {MASK} stands for what a header of the same name has, and there is none. A value is not \
+         shown again and does not go along with a new name, so give it once more."
+    );
+    Refusal::new(at_header(name), "header_value_invalid", detail)
 }
 
 /// The value that a webhook's header has.

@@ -183,6 +183,8 @@ async fn the_mask_keeps_a_header_s_value_and_no_answer_shows_it() {
     assert_eq!(kept, [("X-New".to_owned(), "n3w".to_owned()), ("x-api-key".to_owned(), "s3cr3t".to_owned())]);
     let unknown = world.patch(&path, &json!({"headers": {"X-Other": "••••"}})).await;
     assert_eq!(unknown.faults(), (422, vec![("/headers/X-Other".to_owned(), "header_value_invalid".to_owned())]));
+    let said = unknown.json()["detail"].as_str().expect("a sentence").to_owned();
+    assert!(said.contains("X-Other") && said.contains("give it once more"), "it says what to do: {said}");
     let bad = world.patch(&path, &json!({"headers": {"X-Bad": "c4nary\u{1}"}})).await;
     assert!(!String::from_utf8_lossy(&bad.body).contains("c4nary"), "{bad:?}");
 }

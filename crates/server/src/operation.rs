@@ -16,6 +16,8 @@ use crate::app::Api;
 use crate::auth::Caller;
 use crate::problem::Problem;
 
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+
 /// Who may call an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -86,6 +88,23 @@ pub(crate) fn shape<T: ToSchema>() -> Shape {
     Shape { schema, named, media: "application/json" }
 }
 
+impl Shape {
+    /// The same where these fields have to be given: what a named schema cannot say that takes most of its fields from another's.
+    pub(crate) fn needs(mut self, fields: &[&str]) -> Self {
+        let objects = self.named.iter_mut().take(1).filter_map(|(_, schema)| match schema {
+            RefOr::T(Schema::AllOf(all)) => Some(&mut all.items),
+            RefOr::T(_) | RefOr::Ref(_) => None,
+        });
+        for item in objects.flatten() {
+            if let RefOr::T(Schema::Object(object)) = item {
+                let has = fields.iter().filter(|field| object.properties.contains_key(**field));
+                object.required.extend(has.map(|field| (*field).to_owned()));
+            }
+        }
+        self
+    }
+}
+
 /// The shape of a `T`, or of an array of them.
 pub(crate) fn one_or_more<T: ToSchema>() -> Shape {
     let one = shape::<T>();
@@ -118,6 +137,12 @@ fn page_of(one: RefOr<Schema>) -> ObjectBuilder {
 
 fn text_or_null(about: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Null])).description(Some(about))
+}
+
+/// The shape of JSON that another standard describes.
+pub(crate) fn object(about: &str) -> Shape {
+    let schema = ObjectBuilder::new().description(Some(about));
+    Shape { schema: Schema::from(schema).into(), named: Vec::new(), media: "application/json" }
 }
 
 /// The shape of a body that is no JSON.
@@ -229,10 +254,15 @@ impl Operation {
         )
     }
 
+    /// Whether it honours `Idempotency-Key`.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.parameters.iter().any(|parameter| parameter.name == IDEMPOTENCY_KEY)
+    }
+
     /// It honours `Idempotency-Key`.
     pub(crate) fn idempotent(self) -> Self {
         self.header(
-            "Idempotency-Key",
+            IDEMPOTENCY_KEY,
             "1 to 255 visible ASCII characters, kept for 24 h: the same request under the same key acts once, and gets the same answer.",
         )
         .refuses(422, "The input has faults, or the Idempotency-Key came with another request.")

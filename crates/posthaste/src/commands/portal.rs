@@ -88,7 +88,11 @@ async fn make(options: &Options, session: &Session<'_>) -> Ended {
     let made: Value = answer.value()?;
     console.line(&format!("Link   {}", text(&made, "url")));
     console.line(&format!("Token  {}", text(&made, "token")));
-    console.line(&format!("Frame  {}", text(&made, "frame_url")));
+    let frame = made["frame_url"].as_str();
+    console.line(&format!(
+        "Frame  {}",
+        frame.unwrap_or("none: no page may show it until --portal-origin names that page's origin")
+    ));
     let (link, token) = (instant(&made, "url_expires_at"), instant(&made, "expires_at"));
     console
         .talk(&format!("The link signs one browser in, once, until {link}. The token is for a frame, until {token}."));

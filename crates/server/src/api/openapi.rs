@@ -10,14 +10,14 @@ use http::{Method, StatusCode};
 
 use super::openapi_document::document;
 use crate::app::Api;
-use crate::operation::{Access, Operation, text};
+use crate::operation::{Access, Operation, object, text};
 use crate::{docs_page, json};
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         Operation::new(&Method::GET, "/openapi.json", "get_openapi", openapi, "Get this description")
             .access(Access::Open)
-            .answers(200, "OpenAPI 3.1.", Some(text("application/json"))),
+            .answers(200, "OpenAPI 3.1.", Some(object("An OpenAPI document."))),
         Operation::new(&Method::GET, "/docs", "get_docs", docs, "Read this description").access(Access::Open).answers(
             200,
             "A page.",

@@ -128,7 +128,8 @@ fn refusals(operation: &Operation) -> Vec<(u16, &'static str)> {
     if operation.path.contains('{') || operation.access == Access::Scope(Scope::EventsWrite) {
         refusals.push((404, "It never existed, was deleted, or belongs to another account."));
     }
-    if operation.body.is_some() {
+    // What honours the header reads a body too, if one is sent.
+    if operation.body.is_some() || operation.is_idempotent() {
         refusals.push((400, "The body cannot be read, or a header is malformed."));
         refusals.push((413, "The body is too large."));
         refusals.push((415, "The body is not JSON."));

@@ -105,9 +105,9 @@ struct PortalSessionJson {
     /// When the token ends.
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
-    /// What the frame shows; the setting `portal-origin` lists who may frame it.
+    /// What the frame shows; null where no page may frame it, as the setting `portal-origin` lists none.
     #[schema(example = "https://hooks.example.com/portal")]
-    frame_url: String,
+    frame_url: Option<String>,
 }
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -222,7 +222,7 @@ async fn create(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
         url_expires_at: one_time.expires_at,
         token,
         expires_at: embed.expires_at,
-        frame_url: api.outside.address("/portal"),
+        frame_url: (!api.dashboard.portal_origins.is_empty()).then(|| api.outside.address("/portal")),
     };
     let answer = Answer::new(StatusCode::CREATED, &shown);
     let change = Change::OpenSessions { sessions: vec![embed, one_time], link: None };

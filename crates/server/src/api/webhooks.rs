@@ -74,7 +74,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .lists::<WebhookRow>(),
         Operation::new(&Method::POST, LIST, "create_webhook", create, "Create a webhook")
             .scope(Scope::WebhooksWrite)
-            .takes(shape::<NewWebhook>())
+            .takes(shape::<NewWebhook>().needs(&["url", "events"]))
             .answers(201, "Created. The answer has the signing secret.", Some(shape::<WebhookWithSecret>()))
             .refuses(409, "A webhook with the given id exists, or the account has as many webhooks as it may have.")
             .idempotent(),

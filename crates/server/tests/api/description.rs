@@ -60,6 +60,26 @@ async fn the_document_refers_only_to_what_it_has() {
 }
 
 #[tokio::test]
+async fn the_document_says_what_has_to_be_given_and_what_every_post_may_answer() {
+    let document = World::new().get("/openapi.json").await.json();
+    let parts = document["components"]["schemas"]["NewWebhook"]["allOf"].as_array().expect("parts");
+    assert!(parts.iter().any(|part| part["required"] == json!(["url", "events"])), "{parts:?}");
+    assert_eq!(document["components"]["schemas"]["WebhookInput"]["required"], Value::Null, "a PATCH may leave all out");
+    let own = &document["paths"]["/openapi.json"]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+    assert_eq!(own["type"], "object");
+    let mut keyed = 0;
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        let Some(post) = methods.get("post") else { continue };
+        let parameters = post["parameters"].as_array().expect("parameters");
+        if parameters.iter().any(|parameter| parameter["name"] == "Idempotency-Key") {
+            assert!(post["responses"]["400"].is_object(), "{path} refuses a malformed key");
+            keyed += 1;
+        }
+    }
+    assert!(keyed > 15, "{keyed}");
+}
+
+#[tokio::test]
 async fn the_page_needs_no_script_and_nothing_from_elsewhere() {
     let world = World::new();
     let page = world.ask(Method::GET, "/docs").send().await;

@@ -251,6 +251,15 @@ pub(crate) async fn portal(world: &World, body: &Value) -> Value {
 }
 
 #[tokio::test]
+async fn a_portal_that_no_page_may_frame_has_no_frame() {
+    let (mut world, mut app) = World::parts();
+    app.dashboard.portal_origins.clear();
+    world.router = server::router(app);
+    world.account("acme", &[]).await;
+    assert_eq!(portal(&world, &json!({})).await["frame_url"], Value::Null);
+}
+
+#[tokio::test]
 async fn a_portal_looks_after_one_account_and_has_no_other_power() {
     let world = World::new();
     world.account("acme", &[]).await;

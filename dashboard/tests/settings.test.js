@@ -41,6 +41,28 @@ test("the secret is shown on asking, and rotated without a request that cannot b
   await page.getByText(elsewhere.secret).waitFor();
 });
 
+test("two secrets are told to whoever looks, and the next rotation waits for the end of this one", async (t) => {
+  const server = await serve(t);
+  const webhook = await server.webhook({ url: "https://hooks.example.com/x" });
+  const path = `/v1/accounts/default/webhooks/${webhook.id}/secret`;
+  const page = await browse(t, server, at(webhook, "settings"));
+  const rotate = page.getByRole("button", { name: "Rotate…" });
+  await rotate.waitFor();
+  assert.ok(await rotate.isEnabled());
+  // Somebody else rotates: told here at once, and nothing of it needs a secret to be revealed.
+  await server.post(`${path}/rotate`, { overlap: "24h" });
+  await page.getByText(/Two secrets until .*, in (24 h|1 d|23 h 59 min)/).waitFor();
+  await page.getByText("X-CronDB-Signature carries the old secret's signature.").waitFor();
+  assert.ok(await rotate.isDisabled());
+  assert.equal(await rotate.getAttribute("title"), "Two secrets sign already. End that first.");
+  const audit = await server.get("/v1/accounts/default/audit");
+  assert.ok(!JSON.stringify(audit).includes("secret_revealed"));
+  await accessible(page, "settings, two secrets, none shown");
+  await page.getByRole("button", { name: /End now/ }).click();
+  await page.getByText(/Two secrets until/).waitFor({ state: "detached" });
+  await until(() => rotate.isEnabled(), Boolean, "it can be rotated again");
+});
+
 test("the browser's Back asks before it leaves what is not saved", async (t) => {
   const server = await serve(t);
   const webhook = await server.webhook({ url: "https://hooks.example.com/x" });

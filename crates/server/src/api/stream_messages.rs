@@ -109,7 +109,7 @@ impl Messages {
             Record::Webhook(webhook) if webhook.account == self.account => {
                 self.webhooks.insert(webhook.number, (webhook.id.clone(), webhook.name.clone()));
                 self.say(webhook.number, Kind::Webhook, || {
-                    json::write_text(&WebhookJson::new(webhook, &self.api.policy))
+                    json::write_text(&WebhookJson::new(webhook, &self.api.policy, self.api.now()))
                 })
             }
             Record::Webhook(_) => Vec::new(),

@@ -131,5 +131,5 @@ async fn resume(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
 }
 
 fn shown(api: &Api, webhook: &Webhook) -> Answer {
-    Answer::new(StatusCode::OK, &WebhookJson::new(webhook, &api.policy)).etag(webhook.version)
+    Answer::new(StatusCode::OK, &WebhookJson::new(webhook, &api.policy, api.now())).etag(webhook.version)
 }

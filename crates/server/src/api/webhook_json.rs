@@ -63,6 +63,9 @@ pub(crate) struct WebhookJson {
     /// The public key that checks the signature `v1a`; null where the secret alone signs.
     #[schema(example = "whpk_6kpsY+KcUgq+9VB7Eye7F+ZVHdq6+vnuSQh7qaRRG0w=")]
     public_key: Option<String>,
+    /// Until when two secrets sign, after a rotation; null while one does.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    secrets_overlap_until: Option<Timestamp>,
     /// In which order it gets its events; null where that does not matter.
     order: Option<OrderJson>,
     /// Which of these follow the operator's settings: `timeout`, `retry_schedule`, `max_in_flight`.
@@ -135,8 +138,10 @@ impl Serialize for MaskedHeaders {
 }
 
 impl WebhookJson {
-    /// A webhook under the operator's policy.
-    pub(crate) fn new(webhook: &Webhook, policy: &Policy) -> Self {
+    /// A webhook under the operator's policy, as it is now.
+    pub(crate) fn new(webhook: &Webhook, policy: &Policy, now: Timestamp) -> Self {
+        let secrets = &webhook.secrets;
+        let until = secrets.overlapping(now).and(secrets.previous.as_ref()).map(|(_, until)| *until);
         let defaults = [
             ("timeout", webhook.timeout.is_none()),
             ("retry_schedule", webhook.retry_schedule.is_none()),
@@ -160,6 +165,7 @@ impl WebhookJson {
             http2: webhook.http2,
             signing: webhook.secrets.signing().as_str(),
             public_key: webhook.secrets.pairs.as_ref().map(|pairs| pairs.current.public().to_string()),
+            secrets_overlap_until: until,
             order: webhook.order.as_ref().map(|order| OrderJson { by: order.by() }),
             defaults: defaults.into_iter().filter(|(_, follows)| *follows).map(|(name, _)| name).collect(),
             temporary: webhook.temporary,

@@ -118,8 +118,10 @@ async fn list(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Result<Re
         figures = stats::of_rows(&api, at.account.number, &numbers, &window).await?;
     }
     let figures = figures.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
-    let row =
-        |(webhook, stats): (&Arc<Webhook>, _)| WebhookRow { webhook: WebhookJson::new(webhook, &api.policy), stats };
+    let row = |(webhook, stats): (&Arc<Webhook>, _)| WebhookRow {
+        webhook: WebhookJson::new(webhook, &api.policy, api.now()),
+        stats,
+    };
     let rows: Vec<_> = rows.iter().zip(figures).map(row).collect();
     Ok(page::respond(of, &uri, &rows, next))
 }
@@ -174,7 +176,7 @@ impl Wanted {
 
 async fn one(State(api): State<Arc<Api>>, at: InAccount) -> Result<Response, Problem> {
     let webhook = at.webhook(&api)?;
-    Ok(json::with_etag(json::ok(&WebhookJson::new(&webhook, &api.policy)), webhook.version))
+    Ok(json::with_etag(json::ok(&WebhookJson::new(&webhook, &api.policy, api.now())), webhook.version))
 }
 
 async fn create(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> Result<Response, Problem> {
@@ -193,7 +195,7 @@ async fn create(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
     check_room(&api, account)?;
     let location = format!("/v1/accounts/{}/webhooks/{}", account.id, webhook.id);
     let shown = WebhookWithSecret {
-        webhook: WebhookJson::new(&webhook, &api.policy),
+        webhook: WebhookJson::new(&webhook, &api.policy, api.now()),
         secret: webhook.secrets.current.reveal().to_owned(),
     };
     let answer = Answer::new(StatusCode::CREATED, &shown).etag(webhook.version).location(location);
@@ -263,7 +265,7 @@ async fn change(State(api): State<Arc<Api>>, at: InAccount, body: JsonBody) -> R
         input.check()?;
         let mut webhook = next_version(&api, &before);
         draft.apply(&mut webhook);
-        let answer = json::with_etag(json::ok(&WebhookJson::new(&webhook, &api.policy)), webhook.version);
+        let answer = json::with_etag(json::ok(&WebhookJson::new(&webhook, &api.policy, api.now())), webhook.version);
         match api.store.change(Change::PutWebhook(Box::new(webhook)), at.caller.by(), None).await {
             Ok(_) => {
                 tracing::info!(account = %at.account.id, webhook = %before.id, by = at.caller.name(), "webhook changed");

@@ -63,11 +63,16 @@ async fn a_rotation_overlaps_until_it_is_confirmed_or_ends() {
     assert_eq!(rotated["signs"][0]["by"], json!(["previous"]));
     assert_eq!(rotated["signs"][1]["by"], json!(["current", "previous"]));
     assert_eq!(world.post(&format!("{path}/rotate"), &json!({})).await.status, StatusCode::CONFLICT);
+    // Whoever may not see the secrets is told that there are two.
+    let overlap = async || world.get(&format!("{LIST}/{id}")).await.json()["secrets_overlap_until"].clone();
+    assert_eq!(overlap().await, rotated["previous"]["until"]);
     let confirmed = world.ask(Method::POST, &format!("{path}/confirm")).key(PLATFORM).send().await.json();
     assert_eq!((&confirmed["secret"], &confirmed["previous"]), (&rotated["secret"], &Value::Null));
+    assert_eq!(overlap().await, Value::Null);
 
     world.post(&format!("{path}/rotate"), &json!({"overlap": "1h"})).await;
     world.advance(Duration::from_secs(3_600));
+    assert_eq!(overlap().await, Value::Null, "an overlap that is over is none");
     let ended = world.get(&path).await.json();
     assert_eq!((&ended["previous"], &ended["signs"][0]["by"]), (&Value::Null, &json!(["current"])));
     let at_once = world.post(&format!("{path}/rotate"), &json!({"overlap": "0s"})).await.json();

@@ -28,7 +28,7 @@ async fn a_new_webhook_has_the_page_s_defaults_and_shows_its_secret_this_once() 
         "id": id, "account": "default", "name": "CRM Sync", "url": "https://hooks.crm.example.com/in",
         "events": ["alert.*"], "headers": {"X-Api-Key": "••••"}, "status": "active", "status_reason": null,
         "health": "healthy", "failing_since": null, "timeout": "5s", "retry_schedule": ["30s", "2m", "10m", "1h", "6h"],
-        "rate_limit": null, "max_in_flight": 10, "http2": false, "signing": "hmac", "public_key": null, "order": null,
+        "rate_limit": null, "max_in_flight": 10, "http2": false, "signing": "hmac", "public_key": null, "secrets_overlap_until": null, "order": null,
         "defaults": ["timeout", "retry_schedule", "max_in_flight"], "temporary": false,
         "created_at": at, "updated_at": at,
     });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { after, test } from "node:test";
-import { accessible, browse, quit, receive, serve, until } from "./harness.js";
+import { accessible, browse, KEY, quit, receive, serve, until } from "./harness.js";
 
 after(quit);
 
@@ -82,6 +82,40 @@ test("the browser's Back asks before it leaves what is not saved", async (t) => 
   await page.evaluate(() => history.back());
   await page.getByLabel("Name", { exact: true }).waitFor({ state: "detached" });
   assert.equal(asked.length, 2);
+});
+
+test("settings that were typed are there again after the session has ended, and gone once they are left", async (t) => {
+  const server = await serve(t);
+  const webhook = await server.webhook({ url: "https://hooks.example.com/x" });
+  const page = await browse(t, server, at(webhook, "settings"), { expects: [/status of 401/] });
+  const name = page.getByLabel("Name", { exact: true });
+  await name.fill("Typed for long");
+  await page.getByRole("button", { name: "+ Add header" }).click();
+  await page.getByLabel("Name of header 1").fill("X-Api-Key");
+  await page.getByLabel("Value of header 1").fill("s3cr3t");
+  // The session ends; saving is how one hears of it.
+  await page.context().clearCookies();
+  await page.getByRole("button", { name: "Save", exact: true }).click();
+  await page.getByLabel("Key", { exact: true }).fill(KEY);
+  await page.keyboard.press("Enter");
+  await page.getByText("What you had changed before is here again, and not saved yet.").waitFor();
+  await accessible(page, "settings, typed before");
+  assert.equal(await name.inputValue(), "Typed for long");
+  assert.equal(await page.getByLabel("Value of header 1").inputValue(), "s3cr3t");
+  // Somebody else's change meanwhile is met as ever.
+  const path = `/v1/accounts/default/webhooks/${webhook.id}`;
+  await server.call("PATCH", path, { url: "https://hooks.example.com/theirs" });
+  await page.getByRole("button", { name: "Save", exact: true }).click();
+  await page.getByText("Saved", { exact: true }).first().waitFor();
+  const now = await server.get(path);
+  assert.deepEqual([now.name, now.url, Object.keys(now.headers)], ["Typed for long", "https://hooks.example.com/theirs", ["X-Api-Key"]]);
+  // What somebody leaves on purpose does not come back.
+  await name.fill("Never mind");
+  page.on("dialog", (dialog) => dialog.accept());
+  await page.getByRole("link", { name: "Overview" }).click();
+  await page.getByRole("link", { name: "Settings" }).click();
+  await page.getByText("Nothing to save.").waitFor();
+  assert.equal(await name.inputValue(), "Typed for long");
 });
 
 test("code that checks signatures is there in the reader's language, which is remembered", async (t) => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { accessible, browse, dev, KEY, quit, serve } from "./harness.js";
+import { accessible, browse, dev, KEY, quit, serve, until } from "./harness.js";
 
 after(quit);
 
@@ -22,6 +22,21 @@ test("whoever is not signed in signs in at the address that was wanted", async (
   await key.waitFor();
   const answer = await page.context().request.get(`${server.url}/v1/sessions/current`);
   assert.equal(answer.status(), 401);
+});
+
+test("what was typed is gone with whoever signs out", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, "/accounts/default/webhooks/new");
+  const name = page.getByLabel("Name", { exact: true });
+  await name.fill("Somebody's");
+  await page.reload();
+  await until(() => name.inputValue(), (value) => value === "Somebody's", "it is kept");
+  await page.getByRole("button", { name: /Signed in as/ }).click();
+  await page.getByRole("menuitem", { name: "Sign out" }).click();
+  await page.getByLabel("Key", { exact: true }).fill(KEY);
+  await page.keyboard.press("Enter");
+  await name.waitFor();
+  assert.equal(await name.inputValue(), "");
 });
 
 test("the link that dev prints signs in once", async (t) => {

@@ -22,6 +22,13 @@ export const kept = (storage: () => Storage) => ({
       // Not kept; everything else works.
     }
   },
+  clear() {
+    try {
+      storage().clear();
+    } catch {
+      // Nothing was kept.
+    }
+  },
 });
 
 /** For this tab, and for this browser. */
@@ -74,9 +81,10 @@ class Session {
     browser.set(SIGNED_IN, "yes");
   }
 
-  /** Signs out. */
+  /** Signs out. What was typed and not saved is for nobody else who uses this tab. */
   async signOut() {
     await remove("/v1/sessions/current", {});
+    tab.clear();
     browser.set(SIGNED_IN, null);
     this.who = null;
     this.wasSignedIn = false;

@@ -8,6 +8,8 @@ use domain::vault::Vault;
 use zeroize::Zeroizing;
 
 use crate::embedded::DATABASE;
+use crate::settings::resolved::{MASK, Shown};
+use crate::settings::source::Origin;
 use crate::settings::{BadSetting, Settings};
 use crate::{chance, embedded, private_file};
 
@@ -74,6 +76,16 @@ pub(crate) fn existing(settings: &Settings, data: &Path) -> Result<Found, BadSet
         return Err(BadSetting::new(SETTING, said));
     }
     find(settings, data)
+}
+
+/// The settings as they are shown: a key that nobody gave comes from the file beside the data, once that is there.
+pub(crate) fn shown(settings: &Settings, data: Option<&Path>) -> Vec<Shown> {
+    let file = data.map(|data| data.join(FILE)).filter(|file| settings.encryption_key.is_none() && file.is_file());
+    let mut rows = settings.shown.clone();
+    if let (Some(file), Some(row)) = (file, rows.iter_mut().find(|row| row.name == SETTING)) {
+        *row = Shown { name: SETTING, value: MASK.to_owned(), origin: Origin::File(file) };
+    }
+    rows
 }
 
 /// A new key.
@@ -200,6 +212,14 @@ mod tests {
         assert_eq!(std::fs::metadata(&file).expect("it is there").permissions().mode() & 0o777, 0o600);
         let again = find(&settings(&[]), &data).expect("it is found");
         assert_eq!((again.key, again.made), (made.key, None));
+        let row = |settings: &Settings, data| {
+            let row = shown(settings, data).into_iter().find(|row| row.name == SETTING).expect("in the list");
+            (row.value, row.origin.to_string())
+        };
+        assert_eq!(row(&settings(&[]), Some(&data)), (MASK.to_owned(), file.display().to_string()), "it is in use");
+        assert_eq!(row(&settings(&[]), None), (String::new(), "default".to_owned()));
+        let given = settings(&[("POSTHASTE_ENCRYPTION_KEY", &BASE64.encode(&[9; 32]))]);
+        assert_eq!(row(&given, Some(&data)).1, "POSTHASTE_ENCRYPTION_KEY");
     }
 
     #[test]

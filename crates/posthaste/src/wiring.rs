@@ -26,7 +26,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use url::Url;
 
-use crate::chance;
 use crate::clock::SystemClock;
 use crate::exit::Stop;
 use crate::keeping::{Kept, Opening, Place};
@@ -34,7 +33,7 @@ use crate::service_manager::ServiceManager;
 use crate::settings::resolved::Shown;
 use crate::settings::{BadSetting, Settings};
 use crate::sharing::Shared;
-use crate::{figures, trusted, watchdog};
+use crate::{chance, encryption_key, figures, trusted, watchdog};
 
 /// How long the attempts in flight, and the answers under way, may take to end.
 const DRAIN_WITHIN: Duration = Duration::from_secs(7);
@@ -176,7 +175,7 @@ pub(crate) async fn start(start: Start<'_>) -> Result<Service, Stop> {
         trusted_proxies: settings.trusted_proxies.clone(),
         platform_key: settings.platform_key.as_ref().map(|key| hash_key(key)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        settings: settings.shown.iter().map(shown).collect(),
+        settings: encryption_key::shown(settings, place.directory()).iter().map(shown).collect(),
         live: live.clone(),
         cluster: shared.as_ref().map(Shared::cluster),
         health: health.clone(),

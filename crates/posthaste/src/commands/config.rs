@@ -3,7 +3,9 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use crate::encryption_key;
 use crate::exit::{Ended, Exit};
+use crate::keeping::Place;
 use crate::output::table::{Cell, Table};
 use crate::output::{Console, Tone};
 use crate::settings::resolved::Shown;
@@ -34,12 +36,15 @@ pub(crate) fn run(options: &Options, console: &Console, environment: &Environmen
     let What::Show { dev, typed } = &options.what;
     let mode = if *dev { Mode::Dev } else { Mode::Serve };
     let settings = settings::resolve(typed, environment, mode)?;
+    // Where the settings name no one place, the key lies in none.
+    let place = Place::of(&settings, mode).ok().flatten();
+    let rows = encryption_key::shown(&settings, place.as_ref().and_then(Place::directory));
     if console.json() {
-        console.value(&settings.shown.iter().map(as_json).collect());
+        console.value(&rows.iter().map(as_json).collect());
         return Ok(Exit::Ok);
     }
     let mut table = Table::new(&["SETTING", "VALUE", "FROM"]);
-    for shown in &settings.shown {
+    for shown in &rows {
         let tone = if shown.origin == Origin::Default { Tone::Quiet } else { Tone::Plain };
         let value = if shown.value.is_empty() { "–" } else { &shown.value };
         table.row(vec![shown.name.into(), Cell::toned(tone, value), Cell::toned(tone, shown.origin.to_string())]);

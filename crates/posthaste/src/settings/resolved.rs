@@ -22,6 +22,9 @@ use crate::settings::source::Origin;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// What stands in a secret's place.
+pub(crate) const MASK: &str = "••••••••";
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogFormat {
@@ -205,7 +208,6 @@ impl Judge<'_> {
 
 /// A database's address without its password, wherever it stands in it.
 fn masked(url: &str) -> String {
-    const MASK: &str = "••••••••";
     let url = match url.rsplit_once('@') {
         Some((before, at)) => {
             let (scheme, user) = before.split_once("://").unwrap_or(("postgres", before));
@@ -226,7 +228,7 @@ fn shown(gathered: &Gathered, mode: Mode) -> Vec<Shown> {
         let given = gathered.get(setting.name);
         let value = match setting.kind {
             Kind::Secret if given.texts.is_empty() => String::new(),
-            Kind::Secret => "••••••••".to_owned(),
+            Kind::Secret => MASK.to_owned(),
             Kind::One if setting.name == "database" => given.texts.last().map(|url| masked(url)).unwrap_or_default(),
             Kind::One | Kind::Switch => given.texts.last().cloned().unwrap_or_default(),
             Kind::List => given.texts.join(","),

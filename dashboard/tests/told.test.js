@@ -59,6 +59,58 @@ test("without the stream the page asks instead, and says so; with it again it is
   await page.getByText("Live", { exact: true }).waitFor();
 });
 
+/**
+ * A page that has begun while its stream, and the list of deliveries, did not come through, as after a long outage: the next try is seconds
+ * away, and the page's clock stands still from now on, so that what happens next waits for no timer. `back` ends the outage.
+ */
+async function outage(t, server) {
+  const page = await browse(t, server, null, { expects: [/ERR_FAILED/] });
+  await page.clock.install();
+  let begun = false;
+  const away = (route) => {
+    if (!/\/v1\/(.*\/stream|.*\/deliveries\?.*|sessions\/current)$/.test(route.request().url())) return route.fallback();
+    // Whoever looks is known; later nothing says that the server answers, since then it would be asked in the stream's place.
+    if (route.request().url().endsWith("/current") && !begun) return (begun = true), route.fallback();
+    return route.abort();
+  };
+  await page.route("**/v1/**", away);
+  await page.goto(`${server.url}/accounts/default/deliveries`);
+  await page.getByRole("alert").getByText("The server cannot be reached").waitFor();
+  await page.getByText(/Reconnecting \(([5-9]|\d\d) s\)/).waitFor();
+  await page.clock.pauseAt((await page.evaluate(() => Date.now())) + 1_000);
+  return { page, back: () => page.unroute("**/v1/**", away) };
+}
+
+test("the stream is back as soon as somebody looks, and what could not be read meanwhile is read", async (t) => {
+  const server = await serve(t);
+  const { page, back } = await outage(t, server);
+  await back();
+  await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+  await page.getByText("Live", { exact: true }).waitFor();
+  await page.getByText("No event has been delivered yet.").waitFor();
+  assert.equal(await page.getByText("cannot be reached").count(), 0, "nothing old stands beside it");
+});
+
+test("the stream is back as soon as anything else is answered", async (t) => {
+  const server = await serve(t);
+  const { page, back } = await outage(t, server);
+  await back();
+  await page.getByRole("link", { name: "Events", exact: true }).click();
+  await page.getByText("Live", { exact: true }).waitFor();
+});
+
+test("a page that begins while the server is away comes by itself", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, null, { expects: [/ERR_FAILED/] });
+  await page.clock.install();
+  await page.route("**/v1/brand", (route) => route.abort());
+  await page.goto(`${server.url}/accounts/default/webhooks`);
+  await page.getByText("The server cannot be reached").waitFor();
+  await page.unroute("**/v1/brand");
+  await page.clock.fastForward(60_000);
+  await page.getByRole("heading", { name: "Webhooks", exact: true, level: 1 }).waitFor();
+});
+
 test("a newer version of the page is told after the stream was away, and loaded on asking", async (t) => {
   const server = await serve(t);
   const page = await browse(t, server, "/accounts/default/webhooks");

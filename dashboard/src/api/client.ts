@@ -56,7 +56,11 @@ export class Problem extends Error {
 /** How far the server's clock is ahead of this one, in milliseconds; from the answers' dates, to the second. */
 export let clockAhead = 0;
 
+/** Told of every answer of the server, whatever it says: it can be reached. */
+export const answers = new EventTarget();
+
 function told(response: Response) {
+  if (response.status < 500) answers.dispatchEvent(new Event("answer"));
   const date = Date.parse(response.headers.get("date") ?? "");
   // A date names a whole second; its middle is the best guess.
   if (!Number.isNaN(date) && Math.abs(date + 500 - Date.now() - clockAhead) > 1_500) clockAhead = date + 500 - Date.now();

@@ -1,7 +1,7 @@
 // A list that comes in pages: its rows so far, more of them on request, and a fresh start when its filter changes.
 import { untrack } from "svelte";
 import { Problem } from "./client.ts";
-import { AGAIN, staleness } from "./query.svelte.ts";
+import { AGAIN, remember, staleness } from "./query.svelte.ts";
 import { unlessSame } from "./same.ts";
 
 /** A page as every list of the API answers. */
@@ -35,6 +35,8 @@ export class Listing<T extends { id: string }> {
   /** Whether rows were let go of at the end, to which no cursor leads back. */
   #cut = $state(false);
   #tries = 0;
+  /** The cursor that was asked for last. */
+  #wanted: string | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #controller: AbortController | undefined;
   readonly #key: () => string | null;
@@ -62,9 +64,11 @@ export class Listing<T extends { id: string }> {
         if (now !== null) void this.reload();
       });
     });
+    $effect(() => remember(this.#again, this.error));
     $effect(() => () => {
       clearTimeout(this.#timer);
       this.#controller?.abort();
+      remember(this.#again, null);
     });
   }
 
@@ -75,6 +79,9 @@ export class Listing<T extends { id: string }> {
 
   /** Reads the first page again; rows further down stay where they join. */
   reload = async () => this.#load(undefined);
+
+  /** What failed, once more: the first page, or the next one. */
+  #again = async () => this.#load(this.#wanted);
 
   /** Reads the next page. */
   more = async () => {
@@ -109,6 +116,7 @@ export class Listing<T extends { id: string }> {
 
   async #load(cursor: string | undefined) {
     clearTimeout(this.#timer);
+    this.#wanted = cursor;
     this.#controller?.abort();
     const controller = new AbortController();
     this.#controller = controller;

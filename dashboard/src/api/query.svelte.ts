@@ -16,6 +16,20 @@ export function invalidate(...prefixes: string[]) {
   for (const prefix of prefixes) stale.set(prefix, (stale.get(prefix) ?? 0) + 1);
 }
 
+/** What could not be read, though it may be readable in a while: read again once the server is there. */
+const failed = new Set<() => Promise<void>>();
+
+/** Remembers that a reading has failed, or no longer has. */
+export function remember(reload: () => Promise<void>, error: Problem | null) {
+  if (error?.passes) failed.add(reload);
+  else failed.delete(reload);
+}
+
+/** Reads again whatever could not be read. */
+export function retryFailed() {
+  for (const reload of [...failed]) void reload();
+}
+
 /** Forgets everything, for another person or account. */
 export const forget = () => known.clear();
 
@@ -60,14 +74,16 @@ export class Query<T> {
         else void this.reload();
       });
     });
+    $effect(() => remember(this.reload, this.error));
     $effect(() => () => {
       clearTimeout(this.#timer);
       this.#controller?.abort();
+      remember(this.reload, null);
     });
   }
 
   /** Reads it again now. */
-  async reload() {
+  reload = async () => {
     const key = this.#key();
     if (key === null) return;
     clearTimeout(this.#timer);
@@ -90,7 +106,7 @@ export class Query<T> {
       if (this.error.passes && wait) this.#timer = setTimeout(() => void this.reload(), Math.max(wait, (this.error.retryAfter ?? 0) * 1_000));
     }
     this.loading = false;
-  }
+  };
 
   /** Puts what was learnt elsewhere, such as the answer of a change. */
   set(data: T) {

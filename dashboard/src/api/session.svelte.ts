@@ -51,16 +51,16 @@ class Session {
 
   /** Asks for the brand and for who is signed in; spends the one-time link of the address, if it is one. */
   async start() {
-    this.fault = null;
     const token = oneTimeToken();
     try {
       this.brand = await get("/v1/brand", {});
       if (token) await this.#spend(token);
       if (!this.who) this.who = this.bearer || browser.get(SIGNED_IN) ? await get("/v1/sessions/current", {}) : null;
+      this.fault = null;
     } catch (error) {
       const problem = Problem.of(error);
+      this.fault = problem.status === 401 ? null : problem;
       if (problem.status === 401) this.ended();
-      else this.fault = problem;
     }
   }
 

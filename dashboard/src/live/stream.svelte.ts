@@ -2,8 +2,8 @@
 //
 // One tab reads the stream and hands its messages on; when it is closed another takes over. The state that is shown is
 // the stream's own: it is "live" only after the server has said something, and no longer once that was too long ago.
-import { request } from "../api/client.ts";
-import { invalidate } from "../api/query.svelte.ts";
+import { answers, request } from "../api/client.ts";
+import { invalidate, retryFailed } from "../api/query.svelte.ts";
 import type { Schema } from "../api/client.ts";
 
 /** Messages by kind. */
@@ -27,11 +27,15 @@ const FIRST_WORD_MAX = 10_000;
 const POLL_AFTER = 3;
 /** Between two questions while the stream is unavailable, in milliseconds; as often the stream is tried again. */
 const POLL_EVERY = 5_000;
+/** A try that comes within this many milliseconds is waited for. */
+const NEAR = 2_000;
 /** Between tries to connect, in seconds: the last one again and again. */
 const WAITS = [1, 2, 3, 5, 10, 20, 30];
 
 type Message = { kind: Kind; data: unknown };
 type Shared = { state: LiveState; until: number; at: number } | { messages: Message[] };
+/** What else is said between tabs: a new one asks for the state, and any may know that a try to connect is worth it. */
+type Said = Shared | "state?" | "wake";
 
 /** For how long messages are taken at once, in milliseconds: a burst leaves room for what the reader does. */
 const AT_ONCE = 8;
@@ -57,10 +61,22 @@ class Live {
     this.#show();
     const name = `posthaste.live:${new URL(document.baseURI).pathname}:${account}`;
     this.#channel = new BroadcastChannel(name);
-    this.#channel.onmessage = ({ data }: MessageEvent<Shared | "state?">) => {
+    this.#channel.onmessage = ({ data }: MessageEvent<Said>) => {
       if (data === "state?") this.#share();
+      else if (data === "wake") this.#wake();
       else this.#hear(data);
     };
+    // Whoever looks at another tab, or is answered there, wakes the one that reads.
+    const wake = () => {
+      if (document.hidden || !["reconnecting", "offline"].includes(this.#under)) return;
+      this.#wake();
+      this.#channel?.postMessage("wake" satisfies Said);
+    };
+    // An answer is no reason where the next try is near: a stream that ends as soon as it has begun would be begun without a pause.
+    const answered = () => this.until - Date.now() > NEAR && wake();
+    addEventListener("online", wake);
+    document.addEventListener("visibilitychange", wake);
+    answers.addEventListener("answer", answered);
     const lead = () => this.#lead(account, signal).catch(() => undefined);
     if (navigator.locks) {
       this.#channel.postMessage("state?");
@@ -71,6 +87,9 @@ class Live {
     }
     return () => {
       controller.abort();
+      removeEventListener("online", wake);
+      document.removeEventListener("visibilitychange", wake);
+      answers.removeEventListener("answer", answered);
       this.#leads = false;
       this.#channel?.close();
       this.#channel = undefined;
@@ -93,9 +112,19 @@ class Live {
   }
 
   #leads = false;
+  /** Ends the wait before the next try. */
+  #wake: () => void = () => undefined;
 
   #show() {
     this.state = this.#paused ? "paused" : this.#under;
+  }
+
+  /** Takes the state of the stream. Once it is live, whatever could not be read meanwhile is read again: nothing old stands beside it. */
+  #take(state: LiveState) {
+    const began = state === "live" && this.#under !== "live";
+    this.#under = state;
+    this.#show();
+    if (began) retryFailed();
   }
 
   #share() {
@@ -103,9 +132,8 @@ class Live {
   }
 
   #become(state: LiveState, until = 0) {
-    this.#under = state;
     this.until = until;
-    this.#show();
+    this.#take(state);
     this.#share();
   }
 
@@ -113,10 +141,9 @@ class Live {
     if ("messages" in data) {
       for (const { kind, data: news } of data.messages) this.#tell(kind, news as never);
     } else {
-      this.#under = data.state;
       this.until = data.until;
       this.at = data.at;
-      this.#show();
+      this.#take(data.state);
     }
   }
 
@@ -220,17 +247,17 @@ class Live {
     return last;
   }
 
-  /** Waits before the next try; an offline browser until it is online. */
+  /** Waits before the next try, or until somebody knows that it is worth it. */
   async #sleep(milliseconds: number, signal: AbortSignal) {
     await new Promise<void>((resolve) => {
       const done = () => {
         clearTimeout(timer);
-        removeEventListener("online", done);
+        this.#wake = () => undefined;
         signal.removeEventListener("abort", done);
         resolve();
       };
       const timer = setTimeout(done, milliseconds);
-      addEventListener("online", done);
+      this.#wake = done;
       signal.addEventListener("abort", done);
     });
   }

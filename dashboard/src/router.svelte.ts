@@ -28,10 +28,9 @@ class Address {
     history.scrollRestoration = "manual";
     addEventListener("popstate", (event) => {
       const to = here();
-      const text = (at: typeof to) => at.path + (at.query.size ? `?${at.query}` : "");
-      if (this.#guard && text(to) !== text(this.#now) && !this.#guard(text(to))) {
+      if (this.#guard && this.#text(to) !== this.#text(this.#now) && !this.#guard(this.#text(to))) {
         // The browser has left it already: it is come back to, and whoever guards it asks.
-        history.pushState({}, "", base + text(this.#now));
+        history.pushState({}, "", base + this.#text(this.#now));
         return;
       }
       this.#guard = null;
@@ -41,6 +40,8 @@ class Address {
     });
     addEventListener("click", (event) => this.#follow(event));
   }
+
+  #text = (at: ReturnType<typeof here>) => at.path + (at.query.size ? `?${at.query}` : "");
 
   get path() {
     return this.#now.path;
@@ -56,13 +57,19 @@ class Address {
     this.#guard = null;
     this.#isBack = false;
     if (replace) {
-      history.replaceState({}, "", base + to);
+      history.replaceState({ from: history.state?.from }, "", base + to);
     } else {
       history.replaceState({ ...history.state, scroll: scrollY }, "");
-      history.pushState({}, "", base + to);
+      history.pushState({ from: this.#text(this.#now) }, "", base + to);
       this.#scroll = stay ? null : 0;
     }
     this.#now = here();
+  }
+
+  /** Closes what is shown here: goes back to `to` if that is where it was come from, so that it is found as it was left. */
+  close(to: string) {
+    if (history.state?.from === to) history.back();
+    else this.go(to);
   }
 
   /** Changes parameters of the query and stays; empty ones go. Typing in a filter does not fill the history. */

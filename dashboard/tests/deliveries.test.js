@@ -225,6 +225,44 @@ test("Back comes to the row and the selection that were left, and a slip of the 
   assert.equal(new URL(page.url()).search, "");
 });
 
+test("on a phone, Back from a delivery and its own link back come to the row that was left", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  await server.webhook({ url: receiver.url });
+  await server.call("POST", "/v1/events", Array.from({ length: 30 }, (_, rule) => ({ event: "alert.rule_created", data: { rule } })));
+  await receiver.got(30);
+  await server.until("/v1/accounts/default/deliveries?status=delivered&limit=100", ({ data }) => data.length === 30);
+  const page = await browse(t, server, LOG, { width: 390, height: 700, context: { hasTouch: true, isMobile: true } });
+  const row = page.locator("tbody tr").nth(20);
+  await row.waitFor();
+  /** The row is opened where it stands; its own page begins at its top. */
+  const open = async () => {
+    await row.scrollIntoViewIfNeeded();
+    const top = (await row.boundingBox()).y;
+    await row.getByRole("link").click();
+    await page.getByRole("link", { name: "‹ All deliveries" }).waitFor();
+    await until(() => page.evaluate(() => scrollY), (y) => y === 0, "a delivery starts at its top");
+    return top;
+  };
+  const same = async (top) => {
+    await row.waitFor();
+    await until(async () => (await row.boundingBox()).y, (now) => Math.abs(now - top) < 2, `the row stands where it stood, at ${top}`);
+    await until(() => row.evaluate((row) => row.contains(document.activeElement)), Boolean, "the row has the focus");
+  };
+  let top = await open();
+  await page.goBack();
+  await same(top);
+  top = await open();
+  await page.getByRole("link", { name: "‹ All deliveries" }).click();
+  await same(top);
+  // Whoever came by a link finds the row all the same.
+  await open();
+  await page.reload();
+  await page.getByRole("link", { name: "‹ All deliveries" }).click();
+  await row.waitFor();
+  await until(() => row.evaluate((row) => row.getBoundingClientRect().top >= 0 && row.getBoundingClientRect().bottom <= innerHeight), Boolean, "the row is in sight");
+});
+
 test("an event that nobody gets is added to a webhook", async (t) => {
   const server = await serve(t);
   const { id } = await server.webhook({ name: "Alerts only", url: "http://127.0.0.1:9/hook", events: ["alert.*"] });

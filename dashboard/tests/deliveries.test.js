@@ -143,6 +143,41 @@ test("two deliveries compare, and what is selected is replayed, by keys alone", 
   await page.getByText("2 replayed").first().waitFor();
 });
 
+test("a delivery that was not sent yet shows what it will send, by itself and beside another", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  const webhook = await server.webhook({ url: receiver.url });
+  await server.event("alert.domain_matched", { domain: "one.example.com", n: 0.5 });
+  await receiver.got(1);
+  await server.until("/v1/accounts/default/deliveries?status=delivered", ({ data }) => data.length === 1);
+  await server.post(`/v1/accounts/default/webhooks/${webhook.id}/pause`, {});
+  const posted = '{"event":"alert.domain_matched","data":{"domain":"two.example.com","n":1e400}}';
+  await fetch(`${server.url}/v1/events`, { method: "POST", headers: { authorization: `Bearer ${KEY}`, "content-type": "application/json" }, body: posted });
+  const page = await browse(t, server, `${LOG}?status=held,delivered`);
+  await page.locator("tbody tr").nth(1).waitFor();
+  for (const key of ["j", "x", "j", "x", "d"]) await page.keyboard.press(key);
+  const dialog = page.getByRole("dialog", { name: "Compare two deliveries" });
+  await dialog.getByRole("row", { name: /two\.example\.com.*one\.example\.com/ }).waitFor();
+  await dialog.getByText("1e400").waitFor();
+  await dialog.getByRole("columnheader", { name: /, not sent yet$/ }).waitFor();
+  await accessible(page, "compare, one not sent yet");
+  await dialog.getByRole("button", { name: "Answers" }).click();
+  await dialog.getByText("no attempt yet, so no answer").waitFor();
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Clear", exact: true }).click();
+  await page.getByRole("link", { name: "alert.domain_matched" }).first().click();
+  const detail = page.getByRole("region", { name: "Delivery", exact: true });
+  await detail.getByRole("heading", { name: "Will be sent" }).waitFor();
+  await detail.getByText("1e400").waitFor();
+  await accessible(page, "a delivery, not sent yet");
+  // What is promised is what is sent, to the byte.
+  await detail.getByRole("button", { name: "Exact" }).click();
+  const promised = await detail.locator("pre.exact").textContent();
+  await server.post(`/v1/accounts/default/webhooks/${webhook.id}/resume`, { held: "deliver" });
+  await receiver.got(2);
+  assert.equal(promised, receiver.requests[1].body);
+});
+
 test("an event shows its fan-out and its data as it was written", async (t) => {
   const server = await serve(t, "--retry-schedule", "1h");
   const receiver = await receive(t);

@@ -86,10 +86,10 @@ test("replay all that match a filter of the log", async (t) => {
   await page.locator("tbody tr").nth(49).waitFor();
   await press(page, "j", "x");
   await page.getByText("1 selected").waitFor();
-  await page.getByRole("button", { name: "Select all 64 that match" }).waitFor();
-  await tabTo(page, "Select all 64 that match", { back: true });
+  await page.getByRole("button", { name: "Select all 64 that can be replayed" }).waitFor();
+  await tabTo(page, "Select all 64 that can be replayed", { back: true });
   await press(page, "Enter");
-  await page.getByText("All 64 that match are selected").waitFor();
+  await page.getByText("All 64 that can be replayed are selected").waitFor();
   // The focus has gone on to what comes next.
   await tabTo(page, "Replay 64…", { most: 1 });
   await press(page, "Enter");

@@ -199,6 +199,22 @@ test("what is selected beyond the rows is said to be what can be replayed, and n
   await accessible(page, "deliveries, all selected");
 });
 
+test("what is planned is told to the second, and with the day where that is another", async (t) => {
+  const server = await serve(t, "--retry-schedule", "40s,20s,20s,2d");
+  const receiver = await receive(t);
+  receiver.answer = () => ({ status: 500 });
+  await server.webhook({ url: receiver.url });
+  await server.event();
+  const { data } = await server.until("/v1/accounts/default/deliveries", ({ data }) => data[0]?.attempts_made === 1);
+  const { schedule } = await server.get(`/v1/accounts/default/deliveries/${data[0].id}`);
+  const page = await browse(t, server, `${LOG}/${data[0].id}`, { context: { timezoneId: "UTC" } });
+  const [first, second, last] = schedule.slice(1).map(({ at }) => at.slice(11, 19));
+  assert.equal(schedule.length, 4);
+  // A midnight between them would put a day before either.
+  const planned = new RegExp(`${first} · .*${second} · \\d+ [A-Z][a-z]{2} (\\d{4} )?${last}, the 5th and last, while each fails`);
+  await page.getByText(planned).waitFor();
+});
+
 test("an event shows its fan-out and its data as it was written", async (t) => {
   const server = await serve(t, "--retry-schedule", "1h");
   const receiver = await receive(t);

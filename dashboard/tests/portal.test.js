@@ -67,8 +67,27 @@ test("a customer looks after their webhooks in a frame of another site", async (
   await until(heights, ([outer, inner]) => outer >= inner - 1, "the frame is as high as what is in it");
   assert.deepEqual(await page.context().cookies(server.url), []);
   assert.deepEqual(faults, []);
-  // What a customer may not see is not offered either; and the page around says where it begins.
+  // The frame is higher than the window by far: what is said in passing, and what is asked, is in sight wherever the page around stands.
   await portal.getByRole("button", { name: "Close" }).first().click();
+  await portal.getByRole("link", { name: /^Logs/ }).click();
+  await portal.locator("tbody tr").first().waitFor();
+  await portal.locator("body").evaluate((body) => (body.style.minHeight = "4000px"));
+  await until(heights, ([outer]) => outer >= 4_000, "the frame is high");
+  const inSight = (what) => until(() => what.boundingBox(), (box) => box && box.y >= 0 && box.y + box.height <= page.viewportSize().height, "it is in sight");
+  for (const top of [0, 1_500, 3_400]) {
+    await page.evaluate((top) => scrollTo(0, top), top);
+    await page.keyboard.press("d");
+    await inSight(portal.getByRole("region", { name: "Notice" }));
+    for (const key of ["?", "Control+k"]) {
+      await page.keyboard.press(key);
+      await inSight(portal.getByRole("dialog"));
+      await page.keyboard.press("Escape");
+      await portal.getByRole("dialog").waitFor({ state: "detached" });
+    }
+    assert.equal(await page.evaluate(() => scrollY), top, "and the page around stands where it stood");
+  }
+  await portal.locator("body").evaluate((body) => (body.style.minHeight = ""));
+  // What a customer may not see is not offered either; and the page around says where it begins.
   await portal.locator("body").press("Control+k");
   await portal.getByRole("option", { name: /Event types/ }).first().waitFor();
   assert.equal(await portal.getByRole("option", { name: /API keys|Audit log/ }).count(), 0);

@@ -3,6 +3,7 @@ import { session } from "../api/session.svelte.ts";
 import { theme, type Wanted } from "../frame/theme.svelte.ts";
 import { address, isPortal } from "../router.svelte.ts";
 import { readable } from "./contrast.ts";
+import { watchSight } from "./sight.ts";
 
 interface Message {
   type: "posthaste:session";
@@ -31,6 +32,7 @@ class Embedded {
       void this.#take(event.data as Message);
     });
     new ResizeObserver(() => this.#say({ type: "posthaste:height", height: document.documentElement.getBoundingClientRect().height })).observe(document.documentElement);
+    watchSight();
     this.#say({ type: "posthaste:loaded" });
   }
 

@@ -324,8 +324,12 @@ export async function accessible(page, what) {
   await page.evaluate((theme) => (document.documentElement.dataset.theme = theme), theme);
 }
 
-/** By how many pixels the page is wider than the window. */
-export const tooWide = (page) => page.evaluate(() => Math.max(0, document.documentElement.scrollWidth - innerWidth));
+/** By how many pixels the page is wider than the window, or what is in a dialog wider than that. */
+export const tooWide = (page) =>
+  page.evaluate(() => {
+    const dialogs = [...document.querySelectorAll("dialog[open]")].map((dialog) => dialog.scrollWidth - dialog.clientWidth);
+    return Math.max(0, document.documentElement.scrollWidth - innerWidth, ...dialogs);
+  });
 
 async function audit(page) {
   // Evaluated, not added as a script: the page's policy forbids foreign scripts, and that stays so.

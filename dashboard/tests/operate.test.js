@@ -90,6 +90,10 @@ test("a portal session is seen and ended, and the log of changes says by whom", 
   await page.getByRole("menuitem", { name: "Portal link and embed token…" }).click();
   await page.getByText("jane@acme.example").first().waitFor();
   await accessible(page, "portal sessions");
+  // A link is longer than a phone is wide.
+  await page.getByRole("button", { name: "Make a link and a token" }).click();
+  await page.getByText("No page may embed it yet").waitFor();
+  await accessible(page, "a portal's link and token");
   await page.getByRole("button", { name: "End the token of jane@acme.example" }).click();
   await page.getByRole("button", { name: "End the token of jane@acme.example" }).waitFor({ state: "detached" });
   assert.equal(await status(), 401);

@@ -168,6 +168,14 @@ test("a draft that was saved makes one webhook however often its answer is lost"
   assert.equal(await made("Ledger"), 1);
 });
 
+test("what is to be typed stands apart in a warning about a URL", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, "/accounts/default/webhooks/new");
+  await page.getByLabel("URL", { exact: true }).fill("http://127.0.0.1:1/hook");
+  await page.keyboard.press("Tab");
+  await page.locator("code", { hasText: /^posthaste listen$/ }).waitFor();
+});
+
 test("a form that was looked at and left takes nothing from the next way into it", async (t) => {
   const server = await serve(t);
   const page = await browse(t, server, "/accounts/default/webhooks/new");

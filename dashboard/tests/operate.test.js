@@ -102,6 +102,7 @@ test("a portal session is seen and ended, and the log of changes says by whom", 
   const ended = page.locator("tbody tr").filter({ hasText: "Session ended" });
   await ended.getByText("jane@acme.example").waitFor();
   await ended.getByText("platform").waitFor();
+  await page.getByText(/^expires at: \d+ [A-Z][a-z]{2} \d\d:\d\d:\d\d$/).first().waitFor();
   await accessible(page, "audit log");
   await server.call("PATCH", "/v1/accounts/acme", { name: "Acme Inc." });
   await page.getByLabel("What", { exact: true }).selectOption("account.*");

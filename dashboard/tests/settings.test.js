@@ -144,6 +144,12 @@ test("settings are saved only if changed, and somebody else's change is shown in
   await page.getByLabel("URL", { exact: true }).fill("https://10.0.0.1/x");
   await save.click();
   await page.locator("main [role=alert]").getByText(/^URL: /).first().waitFor();
+  await page.getByLabel("URL", { exact: true }).fill(webhook.url);
+  // A header that is renamed without its value: said where whoever saved it looks, far below on the page.
+  await page.getByLabel("Name of header 1").fill("X-Renamed");
+  await save.click();
+  await page.locator("main [role=alert]:focus").getByText(/^Headers: The value of X-Renamed is needed/).waitFor();
+  await page.getByLabel("Name of header 1").fill("X-Token");
   await page.getByLabel("URL", { exact: true }).fill("https://hooks.example.com/mine");
   await server.call("PATCH", path, { url: "https://hooks.example.com/theirs", name: "Renamed elsewhere" });
   await save.click();

@@ -1,5 +1,6 @@
 // Entries of the audit log, in words.
 import type { Schema } from "../../api/client.ts";
+import { day, time } from "../../live/clock.svelte.ts";
 import { theirs } from "../../parts/strangers.ts";
 
 export type Entry = Schema<"AuditEntry">;
@@ -46,7 +47,10 @@ function say(value: unknown): string {
   if (value === null || value === undefined) return "default";
   if (Array.isArray(value)) return value.map(say).join(", ") || "none";
   if (typeof value === "object") return Object.entries(value).map(([name, one]) => `${name} ${say(one)}`).join(", ") || "none";
-  return theirs(String(value)) || "empty";
+  const text = String(value);
+  // An instant as instants are written here.
+  if (/^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(text)) return `${day(new Date(text))} ${time(new Date(text))}`;
+  return theirs(text) || "empty";
 }
 
 /** The particulars, a line each: what was changed from and to, and the rest by its name. */

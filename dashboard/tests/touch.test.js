@@ -36,3 +36,17 @@ test("what a finger presses is 44 px wide and high, on a phone and on a wide scr
     }
   }
 });
+
+test("on a phone every menu of the filter is in sight", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, "/accounts/default/deliveries", { width: 390, height: 844, context: { hasTouch: true, isMobile: true } });
+  for (const name of ["Status", "Event", "Code", "Error", "Tests", "Since"]) {
+    await page.getByRole("button", { name: new RegExp(`^${name}`) }).click();
+    const menu = page.getByRole("menu");
+    await menu.waitFor();
+    const box = await menu.boundingBox();
+    assert.ok(box.x >= 0 && box.x + box.width <= 390, `${name}: ${JSON.stringify(box)}`);
+    await page.keyboard.press("Escape");
+    await menu.waitFor({ state: "detached" });
+  }
+});

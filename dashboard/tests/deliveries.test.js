@@ -169,6 +169,8 @@ test("a delivery that was not sent yet shows what it will send, by itself and be
   const detail = page.getByRole("region", { name: "Delivery", exact: true });
   await detail.getByRole("heading", { name: "Will be sent" }).waitFor();
   await detail.getByText("1e400").waitFor();
+  await detail.getByText("held until the webhook is resumed").waitFor();
+  assert.equal(await detail.getByText("while each fails").count(), 0, "nothing is planned for a time that passes while it is held");
   await accessible(page, "a delivery, not sent yet");
   // What is promised is what is sent, to the byte.
   await detail.getByRole("button", { name: "Exact" }).click();

@@ -124,6 +124,10 @@ test("a portal's one-time link shows its account and nothing else", async (t) =>
   assert.equal(new URL(page.url()).pathname, "/accounts/acme/webhooks");
   assert.equal(await page.getByRole("link", { name: "System" }).count(), 0);
   assert.equal(await page.getByRole("button", { name: /Account/ }).count(), 0);
+  // What only whoever runs the server can do is not told to their customers.
+  await page.getByRole("link", { name: "Event types" }).first().click();
+  await page.getByText("That is all: 16.").waitFor();
+  assert.equal(await page.getByText("--catalogue").count(), 0);
 });
 
 test("whoever may only look sees what there is, what they may not do, and why", async (t) => {

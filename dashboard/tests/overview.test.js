@@ -105,6 +105,35 @@ test("a test goes out with what was edited, also while paused, and a refusal is 
   await accessible(page, "test panel");
 });
 
+test("a test whose answer is lost is sent once, and a changed one after it is another", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  const { id } = await server.webhook({ url: receiver.url });
+  const page = await browse(t, server, `/accounts/default/webhooks/${id}`, { expects: [/ERR_FAILED/, /status of 422 .*\/test/] });
+  await page.getByRole("button", { name: "Send test" }).first().click();
+  const panel = page.getByRole("dialog");
+  const send = panel.getByRole("button", { name: "Send", exact: true });
+  const lose = async () => {
+    await page.route("**/test", async (route) => {
+      await route.fetch();
+      await route.abort();
+    });
+    await send.click();
+    await panel.getByText("The server cannot be reached").waitFor();
+    await page.unroute("**/test");
+  };
+  await panel.getByLabel("Event type").selectOption("alert.rule_created");
+  await lose();
+  await send.click();
+  await panel.getByText(/✓ 200 in/).waitFor();
+  assert.equal(receiver.requests.length, 1);
+  await lose();
+  await panel.getByLabel("Data", { exact: true }).fill('{"mine": 3}');
+  await send.click();
+  await panel.getByText(/✓ 200 in/).waitFor();
+  assert.deepEqual(receiver.requests.map(({ body }) => JSON.parse(body).data.mine), [undefined, undefined, 3]);
+});
+
 test("a webhook is deleted only by whoever types its name", async (t) => {
   const server = await serve(t);
   const receiver = await receive(t);

@@ -30,7 +30,12 @@ export class Doing {
     this.busy = true;
     this.problem = null;
     try {
-      await act({ "idempotency-key": this.#key });
+      await act({ "idempotency-key": this.#key }).catch((error) => {
+        // What was sent under it was done, and its answer lost; this is something else.
+        if (Problem.of(error).code !== "idempotency_key_reused") throw error;
+        this.renew();
+        return act({ "idempotency-key": this.#key });
+      });
       return true;
     } catch (error) {
       this.problem = Problem.of(error);

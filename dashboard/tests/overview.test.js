@@ -81,7 +81,8 @@ test("what is cancelled when a webhook is resumed is what is held, and not a ret
   await page.getByLabel("Cancel it").check();
   await page.getByLabel("Type 1 to cancel it").fill("1");
   await page.getByRole("button", { name: "Resume and cancel 1" }).click();
-  await page.getByText(/ is active$/).waitFor();
+  // Read out beside that it is shown.
+  await page.getByText(/ is active$/).first().waitFor();
   // What is held is cancelled in parts, after the answer.
   const statuses = ({ data }) => data.map(({ status }) => status).sort().join();
   await server.until("/v1/accounts/default/deliveries", (list) => statuses(list) === "cancelled,pending");

@@ -24,19 +24,21 @@ test("whoever is not signed in signs in at the address that was wanted", async (
   assert.equal(answer.status(), 401);
 });
 
-test("what was typed is gone with whoever signs out", async (t) => {
+test("what was typed is gone with whoever signs out, and nothing of other pages", async (t) => {
   const server = await serve(t);
   const page = await browse(t, server, "/accounts/default/webhooks/new");
   const name = page.getByLabel("Name", { exact: true });
   await name.fill("Somebody's");
   await page.reload();
   await until(() => name.inputValue(), (value) => value === "Somebody's", "it is kept");
+  await page.evaluate(() => sessionStorage.setItem("another-page", "theirs"));
   await page.getByRole("button", { name: /Signed in as/ }).click();
   await page.getByRole("menuitem", { name: "Sign out" }).click();
   await page.getByLabel("Key", { exact: true }).fill(KEY);
   await page.keyboard.press("Enter");
   await name.waitFor();
   assert.equal(await name.inputValue(), "");
+  assert.equal(await page.evaluate(() => sessionStorage.getItem("another-page")), "theirs");
 });
 
 test("the link that dev prints signs in once", async (t) => {

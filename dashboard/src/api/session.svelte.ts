@@ -1,6 +1,8 @@
 // Who is signed in, and whose webhooks these are.
 import { get, post, Problem, remove, type Schema } from "./client.ts";
 
+/** What every name begins with under which something is kept. */
+const OURS = "posthaste.";
 /** Whether this browser was signed in: without it nobody asks who it is, since the answer would be a refusal. */
 const SIGNED_IN = "posthaste.signed-in";
 const SEEN = "posthaste.account";
@@ -22,9 +24,10 @@ export const kept = (storage: () => Storage) => ({
       // Not kept; everything else works.
     }
   },
+  /** Forgets all that is ours: other pages of this origin keep theirs. */
   clear() {
     try {
-      storage().clear();
+      for (const name of Object.keys(storage()).filter((name) => name.startsWith(OURS))) storage().removeItem(name);
     } catch {
       // Nothing was kept.
     }

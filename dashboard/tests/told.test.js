@@ -153,3 +153,18 @@ test("a screen that does not come while the server is away says so, and comes by
   await alert.getByRole("button", { name: "Try again" }).click();
   await page.getByText("A replay sends many deliveries again").waitFor();
 });
+
+test("of nodes that leave it is told what they still hold, and of those that died only that", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, "/accounts/default/webhooks");
+  const at = new Date().toISOString();
+  const node = (name, lives, shards) => ({ name, version: "0.1.0", since: at, heard: at, lives, here: lives, shards, in_flight: shards, known: shards, oldest_due: null });
+  const nodes = [node("stays", true, 700), node("goes", false, 24), node("died", false, 0)];
+  await page.route("**/v1/cluster", (route) => route.fulfill({ json: { shared: true, shards: 1024, free: 300, oldest_due: null, lag_seconds: 0, refused: 0, nodes } }));
+  await page.goto(`${server.url}/system`);
+  const told = async (name) => (await page.getByRole("row").filter({ has: page.getByRole("rowheader", { name }) }).getByRole("cell").allInnerTexts()).slice(0, 4);
+  await page.getByRole("rowheader", { name: "stays" }).waitFor();
+  assert.deepEqual(await told("stays"), ["lives", "700", "700", "700"]);
+  assert.deepEqual(await told("goes"), ["leaves", "24", "24", "24"]);
+  assert.match((await told("died")).join(" "), /^gone, heard .* — — —$/);
+});

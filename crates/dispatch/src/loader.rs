@@ -18,11 +18,15 @@ const AT_ONCE: usize = 256;
 const KEPT_MAX: usize = 16 * 1024 * 1024;
 const KEPT_EACH: usize = 256;
 
+/// An event could not be read: it may be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unread;
+
 /// An event that is wanted, and who waits for it.
 struct Wanted {
     account: u32,
     event: EventId,
-    answer: oneshot::Sender<Option<Arc<Event>>>,
+    answer: oneshot::Sender<Result<Option<Arc<Event>>, Unread>>,
 }
 
 /// Events that have come before they were wanted, each with how many deliveries will want it.
@@ -98,14 +102,14 @@ impl Loader {
         }
     }
 
-    /// An event of an account; `None` if there is none, or it could not be read.
-    pub(crate) async fn load(&self, account: u32, event: EventId) -> Option<Arc<Event>> {
+    /// An event of an account; `None` if there is none.
+    pub(crate) async fn load(&self, account: u32, event: EventId) -> Result<Option<Arc<Event>>, Unread> {
         if let Some(event) = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take((account, event)) {
-            return Some(event);
+            return Ok(Some(event));
         }
         let (answer, answered) = oneshot::channel();
-        self.wanted.send(Wanted { account, event, answer }).ok()?;
-        answered.await.ok().flatten()
+        self.wanted.send(Wanted { account, event, answer }).map_err(|_| Unread)?;
+        answered.await.unwrap_or(Err(Unread))
     }
 }
 
@@ -119,14 +123,16 @@ where
         ids.sort_unstable();
         // One event may go to many webhooks.
         ids.dedup();
-        let events = load(ids).await.unwrap_or_else(|error| {
+        let events = load(ids).await.map_err(|error| {
             tracing::error!(events = batch.len(), %error, "events to be sent could not be read");
-            Vec::new()
+            Unread
         });
-        let events: HashMap<_, _> = events.into_iter().map(|event| ((event.account, event.id), event)).collect();
+        let by_key = |event: Arc<Event>| ((event.account, event.id), event);
+        let events = events.map(|events| events.into_iter().map(by_key).collect::<HashMap<_, _>>());
         for Wanted { account, event, answer } in batch.drain(..) {
             // Whoever asked may have gone.
-            let _ = answer.send(events.get(&(account, event)).cloned());
+            let _ =
+                answer.send(events.as_ref().map(|all| all.get(&(account, event)).cloned()).map_err(|unread| *unread));
         }
     }
 }
@@ -175,7 +181,7 @@ mod tests {
         let running = tokio::spawn(run(load, queue));
         let (loader, let_go) = (&loader, || go.send(()).expect("it runs"));
         let first = async {
-            let found = loader.load(1, EventId(5)).await;
+            let found = loader.load(1, EventId(5)).await.expect("it is read");
             found.map(|event| event.id)
         };
         let later = async {
@@ -184,7 +190,9 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             let meanwhile = async {
-                tokio::join!(loader.load(2, EventId(7)), loader.load(3, EventId(6)), loader.load(2, EventId(7)))
+                let (one, gone, same) =
+                    tokio::join!(loader.load(2, EventId(7)), loader.load(3, EventId(6)), loader.load(2, EventId(7)));
+                [one, gone, same].map(|read| read.expect("it is read"))
             };
             tokio::join!(meanwhile, async {
                 let_go();
@@ -192,14 +200,14 @@ mod tests {
             })
             .0
         };
-        let (first, (one, gone, same)) = tokio::join!(first, later);
+        let (first, [one, gone, same]) = tokio::join!(first, later);
         assert_eq!(first, Some(EventId(5)));
         assert_eq!(
             (one.map(|event| event.account), gone, same.map(|event| event.id)),
             (Some(2), None, Some(EventId(7)))
         );
         let (unread, ()) = tokio::join!(loader.load(4, EventId(8)), async { let_go() });
-        assert_eq!(unread, None);
+        assert_eq!(unread.map(drop), Err(Unread), "which does not mean that it is gone");
         let all = [vec![(1, EventId(5))], vec![(2, EventId(7)), (3, EventId(6))], vec![(4, EventId(8))]];
         assert_eq!(*asked.lock().expect("nobody panics"), all);
         running.abort();
@@ -220,9 +228,9 @@ mod tests {
         // Nothing of event 8 waits any more.
         loader.keep(&[due(7, 0), due(7, 3), due(9, 0)], vec![event(1, 7), event(1, 8), event(2, 9)]);
         for _ in 0..2 {
-            assert_eq!(loader.load(1, EventId(7)).await.map(|event| event.id), Some(EventId(7)));
+            assert_eq!(loader.load(1, EventId(7)).await.map(|event| event.map(|event| event.id)), Ok(Some(EventId(7))));
         }
-        assert_eq!(loader.load(2, EventId(9)).await.map(|event| event.account), Some(2));
+        assert_eq!(loader.load(2, EventId(9)).await.map(|event| event.map(|event| event.account)), Ok(Some(2)));
         let kept = loader.kept.lock().expect("nobody panics");
         assert_eq!((kept.events.len(), kept.order.len(), kept.bytes), (0, 0, 0));
         drop(kept);

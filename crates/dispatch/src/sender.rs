@@ -15,7 +15,7 @@ use domain::trace::{Span, SpanName, Tracer};
 use domain::transport::{Outgoing, Transport};
 use futures_util::FutureExt as _;
 
-use crate::loader::Loader;
+use crate::loader::{Loader, Unread};
 use crate::scheduler::{Ended, Input, Start};
 
 /// Makes attempts of deliveries whose events may have to be loaded first.
@@ -38,12 +38,13 @@ impl Sender {
     pub(crate) async fn attempt(&self, start: Start) -> Input {
         let delivery = start.due.delivery;
         let event = match start.event.clone() {
-            Some(event) => Some(event),
+            Some(event) => Ok(Some(event)),
             None => self.loader.load(start.webhook.account, delivery.event).await,
         };
         match event {
-            Some(event) => Input::Ended(Box::new(self.maker.make(&start, &event).await)),
-            None => Input::Gone { delivery, epoch: start.epoch },
+            Ok(Some(event)) => Input::Ended(Box::new(self.maker.make(&start, &event).await)),
+            Ok(None) => Input::Gone { delivery, epoch: start.epoch },
+            Err(Unread) => Input::Unread { delivery, epoch: start.epoch },
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dispatch::{Dispatch, Pulse};
+use domain::store::StoreError;
 use domain::time::{Clock, Timestamp};
 use domain::waiting::{Waiting, oldest_due};
 use server::Health;
@@ -34,6 +35,8 @@ struct Seen {
     oldest_due: Result<Option<Timestamp>, ()>,
     /// Transactions that were committed so far.
     commits: u64,
+    /// Whether the store is known to wait for something that no start anew would mend: a database that is away, or a disk that is full.
+    waits: bool,
 }
 
 /// What the looks so far say.
@@ -56,6 +59,9 @@ impl Judge {
 
     fn wrong(&self, seen: Seen) -> Option<&'static str> {
         let Some(pulse) = seen.pulse else { return Some("The dispatcher does not answer: nothing is sent.") };
+        if seen.waits {
+            return None;
+        }
         let Ok(oldest_due) = seen.oldest_due else { return Some("The store does not answer.") };
         if !pulse.recorded && seen.commits == self.commits {
             return Some("Ends of attempts are not being recorded.");
@@ -84,6 +90,7 @@ pub(crate) async fn watch(
         let now = clock.now();
         let pulse = tokio::time::timeout(ANSWERS_WITHIN, dispatch.pulse()).await.ok().flatten();
         let asked = tokio::time::timeout(ANSWERS_WITHIN, oldest_due(&*store, &*waiting, now)).await;
+        let away = matches!(asked, Ok(Err(StoreError::Away(_))));
         let oldest_due = asked.map_err(|_| ()).and_then(|answer| answer.map_err(|_| ()));
         if let Ok(oldest_due) = oldest_due {
             dispatch.gauges().oldest_due.store(oldest_due.map_or(0, |at| at.0), Ordering::Relaxed);
@@ -92,7 +99,9 @@ pub(crate) async fn watch(
             dispatch.gauges().failing_lanes.store(pulse.failing_lanes, Ordering::Relaxed);
         }
         let commits = kept.figures().commit_durations.snapshot().count;
-        let trouble = judge.look(Seen { now, pulse, oldest_due, commits });
+        let figures = kept.figures();
+        let waits = away || figures.away.load(Ordering::Relaxed) || figures.blocked.load(Ordering::Relaxed);
+        let trouble = judge.look(Seen { now, pulse, oldest_due, commits, waits });
         match (before, trouble) {
             (None, Some(why)) => tracing::error!(why, "sending has stopped"),
             (Some(_), None) => tracing::info!("sending goes on"),
@@ -115,7 +124,7 @@ mod tests {
 
     fn well() -> Seen {
         let pulse = Pulse { in_flight: 0, recorded: true, wake_at: None, failing_lanes: 0 };
-        Seen { now: NOW, pulse: Some(pulse), oldest_due: Ok(None), commits: 7 }
+        Seen { now: NOW, pulse: Some(pulse), oldest_due: Ok(None), commits: 7, waits: false }
     }
 
     fn with(change: impl Fn(&mut Pulse)) -> Seen {
@@ -155,7 +164,9 @@ mod tests {
         let sending = Seen { oldest_due: late, ..with(|pulse| pulse.in_flight = 1) };
         let patient = Seen { oldest_due: late, ..with(|pulse| pulse.wake_at = Some(NOW.plus(LATE * 50))) };
         let young = Seen { oldest_due: Ok(Some(NOW)), ..well() };
-        for seen in [well(), sending, patient, young] {
+        // To start anew would make requests again whose ends wait to be recorded, and mend nothing.
+        let away = Seen { oldest_due: Err(()), waits: true, ..with(|pulse| pulse.recorded = false) };
+        for seen in [well(), sending, patient, young, away] {
             assert_eq!(judged(seen), None, "{seen:?}");
         }
         let mut judge = Judge::default();

@@ -49,6 +49,13 @@ impl Batch {
         self.settles.push(answer);
     }
 
+    /// Takes in the ends of attempts of another, after its own.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.settlements.extend(other.settlements);
+        self.settles.extend(other.settles);
+        self.again |= other.again;
+    }
+
     /// It is written: answers everybody. Whoever asked may have gone.
     pub(crate) fn answer(self, answers: Answered) {
         let mut answers = answers.into_iter();

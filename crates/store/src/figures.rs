@@ -25,6 +25,8 @@ pub struct Figures {
     pub timestamp_lead_ms: AtomicU64,
     /// The size of the tables of a database that is elsewhere, in bytes, as of the last minute.
     pub table_bytes: AtomicU64,
+    /// Whether ends of attempts wait to be written, since there is no space, or no right to.
+    pub blocked: AtomicBool,
     /// Whether a database that is elsewhere is away.
     pub away: AtomicBool,
     /// How often it was lost.

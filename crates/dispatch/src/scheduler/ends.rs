@@ -12,8 +12,10 @@ use domain::time::Timestamp;
 use domain::webhook::PauseCause;
 
 use super::{Ended, FAILING_RECORDED_AFTER, GIVEN_UP_AFTER, Known, Output, REMEMBERED_FROM, Ration, Scheduler, Slot};
-use crate::lane::{Job, Lane, overload};
+use crate::lane::{Job, Lane, keeps_order, overload};
 
+/// How long after its event could not be read an attempt is begun again.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long after its end an attempt is heard of here at most.
 const HEARD_OF_WITHIN: Duration = Duration::from_secs(10);
 
@@ -224,6 +226,27 @@ impl Scheduler {
                 self.release(webhook, slot, now);
             }
             self.follow(now, webhook, delivery, then);
+        }
+    }
+
+    /// The event of an attempt could not be read, so none was made: it waits where it was, for its turn in the order too, and is tried
+    /// again in a while.
+    pub(super) fn unread(&mut self, now: Timestamp, delivery: DeliveryId, epoch: Epoch) {
+        if !self.waits_for(delivery, epoch) {
+            return self.out.push(Output::Dropped(delivery));
+        }
+        let Some(Known::Sending { due, lease, slot, again, cancelled }) = self.known.remove(&delivery) else { return };
+        self.done(lease);
+        self.release(due.webhook, slot, now);
+        let due = again.unwrap_or(due);
+        let at = now.plus(READ_AGAIN_AFTER);
+        let ordered = self.lanes.get(&due.webhook).is_some_and(|lane| lane.ordered.is_some()) && keeps_order(&due);
+        if cancelled || ordered {
+            let then = (!cancelled).then(|| Job::on_disk(Due { due_at: at, ..due }));
+            self.follow(now, due.webhook, delivery, then);
+        } else {
+            self.horizon.keep(at, Job::on_disk(due));
+            self.known.insert(delivery, Known::Planned(at));
         }
     }
 

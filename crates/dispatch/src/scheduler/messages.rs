@@ -31,6 +31,13 @@ pub enum Input {
         /// [`Start::epoch`].
         epoch: Epoch,
     },
+    /// The event of a delivery that was to be started could not be read: no attempt was made.
+    Unread {
+        /// The delivery.
+        delivery: DeliveryId,
+        /// [`Start::epoch`].
+        epoch: Epoch,
+    },
     /// This node holds these shards from now on. What is known under older leases of them is forgotten.
     Hold {
         /// The leases.

@@ -107,6 +107,11 @@ impl Fault {
         matches!(self, Self::Lost(_))
     }
 
+    /// Whether nothing can be written for now, whatever it is: it can be once somebody has made room, or given the right.
+    pub(super) const fn is_for_all(&self) -> bool {
+        matches!(self, Self::Full | Self::NotPermitted(_) | Self::NoDatabase(_) | Self::NotLetIn(_))
+    }
+
     /// The same as [`OpenError`].
     pub(super) fn at_open(self) -> OpenError {
         match self {

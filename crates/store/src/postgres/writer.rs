@@ -29,6 +29,9 @@ pub(super) const ATTEMPTS: usize = 20;
 const RECONNECT: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 /// The stack of the writer's thread: a build without optimisation has each step of its work there several times.
 const STACK: usize = 4 << 20;
+/// How long after ends of attempts could not be recorded they are tried again, and how often that is told.
+const RETRY: Duration = Duration::from_millis(250);
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// How often what deleted webhooks have left is looked for.
 const CANCEL_EVERY: Duration = Duration::from_secs(1);
 
@@ -98,6 +101,10 @@ pub(super) struct Writer {
     reconnect_at: Instant,
     patience: Duration,
     away: bool,
+    /// When ends of attempts that could not be recorded are tried again.
+    retry_at: Instant,
+    /// When it was said last that a transaction could not be made.
+    told_at: Option<Instant>,
 }
 
 impl Writer {
@@ -114,6 +121,8 @@ impl Writer {
             reconnect_at: now,
             patience: RECONNECT[0],
             away: false,
+            retry_at: now,
+            told_at: None,
         }
     }
 
@@ -127,12 +136,17 @@ impl Writer {
     async fn run(mut self, mut queue: UnboundedReceiver<Message>) {
         let mut left = Batch::default();
         loop {
-            // What could not be recorded goes first.
-            let mut batch = std::mem::take(&mut left);
-            let apart = self.gather(&mut batch, &mut queue).await;
+            // What could not be recorded goes first, once it is time.
+            let due = Instant::now() >= self.retry_at;
+            let mut batch = if due { std::mem::take(&mut left) } else { Batch::default() };
+            let retry_at = (!left.is_empty()).then_some(self.retry_at);
+            let apart = self.gather(&mut batch, retry_at, &mut queue).await;
             let stops = matches!(apart, Some(Message::Stop));
+            if stops {
+                batch.join(std::mem::take(&mut left));
+            }
             if !batch.is_empty() {
-                left = self.write(batch).await;
+                left.join(self.write(batch).await);
             }
             match apart {
                 // What is rare is apart: the future of all of this is moved and held as a whole.
@@ -160,13 +174,18 @@ impl Writer {
     }
 
     /// Waits for something to do, as long as there is nothing, and takes what there is.
-    async fn gather(&self, batch: &mut Batch, queue: &mut UnboundedReceiver<Message>) -> Option<Message> {
+    async fn gather(
+        &self,
+        batch: &mut Batch,
+        retry_at: Option<Instant>,
+        queue: &mut UnboundedReceiver<Message>,
+    ) -> Option<Message> {
         let until = if !self.resuming.is_empty() {
             Instant::now()
         } else if self.away {
             self.reconnect_at
         } else if batch.is_empty() {
-            self.poll_at
+            retry_at.map_or(self.poll_at, |at| at.min(self.poll_at))
         } else {
             Instant::now()
         };
@@ -202,8 +221,9 @@ impl Writer {
                 batch.answer(answers);
                 Batch::default()
             }
-            // One that cannot be written keeps no other from being written.
-            Err(fault) if !fault.is_lost() && batch.accepts.len() + batch.settlements.len() > 1 => {
+            Err(fault) if fault.is_lost() || fault.is_for_all() => self.give_up(batch, fault),
+            // One that cannot be written keeps no other from being written, nor is it tried for ever.
+            Err(_) if batch.accepts.len() + batch.settlements.len() > 1 || !batch.settlements.is_empty() => {
                 Box::pin(self.write_apart(batch)).await
             }
             Err(fault) => self.give_up(batch, fault),
@@ -230,9 +250,9 @@ impl Writer {
             }
         }
         let mut left = Batch { settles: batch.settles, again: batch.again, ..Batch::default() };
-        for settlement in batch.settlements {
-            let settlements = vec![Arc::clone(&settlement)];
-            let mut one = Batch { settlements, again: left.again, ..Batch::default() };
+        let mut settlements = batch.settlements.into_iter();
+        while let Some(settlement) = settlements.next() {
+            let mut one = Batch { settlements: vec![Arc::clone(&settlement)], again: left.again, ..Batch::default() };
             let started = Instant::now();
             match self.transact(&mut one).await {
                 Ok((_, facts)) => self.committed(started, facts),
@@ -240,6 +260,18 @@ impl Writer {
                     left.again = true;
                     left.settlements.push(settlement);
                 }
+                // What was sent is known here alone: it would be sent again.
+                Err(fault) if fault.is_for_all() => {
+                    self.put_off(&fault);
+                    left.settlements.push(settlement);
+                    left.settlements.extend(settlements);
+                    break;
+                }
+                Err(fault @ (Fault::Conflict(_) | Fault::Stale)) => {
+                    self.put_off(&fault);
+                    left.settlements.push(settlement);
+                }
+                // One bad row must not keep the others from being recorded, now and after every restart.
                 Err(fault) => {
                     tracing::error!(delivery = %settlement.delivery, %fault, "an attempt's end could not be recorded");
                     (self.facts)(vec![Fact::Settled(settlement)], Whose::Ours);
@@ -255,12 +287,31 @@ impl Writer {
     }
 
     /// Refuses the events of a batch; gives back the ends of attempts, which are tried again.
-    fn give_up(&self, batch: Batch, fault: Fault) -> Batch {
-        if !fault.is_lost() {
-            tracing::error!(%fault, "a transaction could not be made");
+    fn give_up(&mut self, batch: Batch, fault: Fault) -> Batch {
+        if fault.is_lost() {
+            // The next connection is waited for.
+        } else if batch.settlements.is_empty() {
+            self.tell(&fault);
+        } else {
+            self.put_off(&fault);
         }
         self.figures.refused_events.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
         batch.refuse_events(&fault.into())
+    }
+
+    /// Ends of attempts could not be recorded, and are kept: they are tried again in a while.
+    fn put_off(&mut self, fault: &Fault) {
+        self.tell(fault);
+        self.retry_at = Instant::now() + RETRY;
+        self.figures.blocked.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that a transaction could not be made, now and then.
+    fn tell(&mut self, fault: &Fault) {
+        if self.told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+            tracing::error!(%fault, "a transaction could not be made; ends of attempts wait until one can");
+            self.told_at = Some(Instant::now());
+        }
     }
 
     async fn transact(&mut self, batch: &mut Batch) -> Result<(Answered, Vec<Fact>), Fault> {
@@ -408,6 +459,7 @@ impl Writer {
     }
 
     pub(super) fn committed(&mut self, started: Instant, facts: Vec<Fact>) {
+        self.figures.blocked.store(Instant::now() < self.retry_at, Ordering::Relaxed);
         self.figures.commits.fetch_add(1, Ordering::Relaxed);
         self.figures.commit_durations.observe(started.elapsed());
         self.figures.fresh.store(self.engine.memory.len(), Ordering::Relaxed);

@@ -155,6 +155,7 @@ impl Writer {
         match written {
             Ok((answers, facts)) => {
                 self.committed(started, facts);
+                self.figures.blocked.store(false, Ordering::Relaxed);
                 batch.answer(answers);
                 Ok(Batch::default())
             }
@@ -162,6 +163,7 @@ impl Writer {
                 tracing::error!("the disk is full: nothing is accepted until there is space");
                 self.engine.rollback()?;
                 self.ballast.give_up();
+                self.figures.blocked.store(!batch.settlements.is_empty(), Ordering::Relaxed);
                 self.figures.refused_events.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
                 Ok(batch.refuse_events(&error))
             }

@@ -284,3 +284,48 @@ fn held_ones_keep_their_place() {
         bench.record();
     }
 }
+
+/// A database that answers nothing for a moment has not lost what it keeps: the next of a key waits.
+#[test]
+fn an_event_that_could_not_be_read_keeps_its_turn() {
+    let mut bench = Bench::new(Policy { jitter: 0.0, ..Policy::default() });
+    bench.webhook(1, 1, ordered("webhook"));
+    let [first, second] = [0; 2].map(|_| bench.event(vec![1], false));
+    for _ in 0..3 {
+        let before = bench.now;
+        let start = bench.next_start().expect("it is tried again");
+        assert_eq!((start.due.delivery.event, start.number()), (first, 1));
+        assert!(bench.starts.is_empty());
+        let (delivery, epoch) = (start.due.delivery, start.epoch);
+        bench.take(Input::Unread { delivery, epoch });
+        assert!(bench.starts.is_empty(), "not at once, and nothing in its place");
+        assert!(bench.now.since(before) <= Duration::from_secs(1));
+    }
+    for event in [first, second] {
+        let start = bench.next_start().expect("an attempt");
+        assert_eq!(start.due.delivery.event, event);
+        bench.end(&start, answered(200, 1));
+        bench.record();
+    }
+    assert_eq!((bench.scheduler.in_flight(), bench.scheduler.known()), (0, 0));
+}
+
+#[test]
+fn without_an_order_it_is_tried_again_too_unless_it_was_cancelled() {
+    let mut bench = Bench::new(Policy { jitter: 0.0, ..Policy::default() });
+    bench.webhook(1, 1, |_| {});
+    let [tried, cancelled] = [0; 2].map(|_| bench.event(vec![1], false));
+    let starts = [0; 2].map(|_| bench.next_start().expect("an attempt"));
+    bench.take(Input::Fact(Fact::Cancelled { delivery: DeliveryId { event: cancelled, place: 0 }, webhook: 1 }));
+    for start in &starts {
+        bench.take(Input::Unread { delivery: start.due.delivery, epoch: start.epoch });
+    }
+    let before = bench.now;
+    let start = bench.next_start().expect("it is tried again");
+    assert_eq!((start.due, bench.now.since(before)), (starts[0].due, Duration::from_secs(1)));
+    assert_eq!(start.due.delivery.event, tried);
+    bench.end(&start, answered(200, 1));
+    bench.record();
+    assert!(bench.next_start().is_none());
+    assert_eq!((bench.scheduler.in_flight(), bench.scheduler.known()), (0, 0));
+}

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use domain::delivery::Next;
-use domain::store::{AcceptError, Store as _, StoreError};
+use domain::delivery::{Due, Next};
+use domain::store::{AcceptError, NoSpace, Store as _, StoreError};
 use domain::time::Timestamp;
 use store::conformance::ManualClock;
 use store::conformance::cluster::Cluster;
@@ -142,6 +142,50 @@ async fn a_database_that_takes_no_writes_is_away() {
     tokio::task::block_in_place(|| read_only(false));
     eventually(async || node.store.accept(vec![node.event()]).await.remove(0).ok()).await;
     assert_eq!(node.store.ready().await, Ok(()));
+    node.store.stop().await;
+}
+
+/// The database's disk is full: what was sent is known to its node alone, which keeps it until it can be recorded, and refuses what is new.
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_wait_for_space() {
+    let cluster = Cluster::start(&[]);
+    let clock = ManualClock::default();
+    let database = cluster.database();
+    let name = database.rsplit('/').next().expect("a name").to_owned();
+    let node = Arc::new(Node::start(&database, &clock).await);
+    node.new_webhook("wh_one").await;
+    for _ in 0..5 {
+        node.accept().await;
+    }
+    let due = node.store.due(None, Timestamp(i64::MAX), 100).await.expect("it is read");
+    let full = "CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS
+                    'BEGIN RAISE EXCEPTION ''No space left on device'' USING ERRCODE = ''53100''; END';
+                CREATE TRIGGER no_space BEFORE INSERT ON deliveries FOR EACH ROW EXECUTE FUNCTION no_space();
+                CREATE TRIGGER no_space BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION no_space()";
+    tokio::task::block_in_place(|| cluster.run_sql(&name, full));
+    assert!(!node.told.take().is_empty(), "what was accepted");
+    let ends = |due: &[Due]| due.iter().map(|due| settlement(*due, node.now(), Next::Delivered)).collect::<Vec<_>>();
+    let settling = [ends(&due[..4]), ends(&due[4..])].map(|ends| {
+        let node = Arc::clone(&node);
+        tokio::spawn(async move { node.store.settle(ends).await })
+    });
+    let blocked = || node.store.figures().blocked.load(Ordering::Relaxed);
+    eventually(async || blocked().then_some(())).await;
+    for _ in 0..20 {
+        let refused = node.store.accept(vec![node.event()]).await.remove(0);
+        assert_eq!(refused, Err(AcceptError::Store(StoreError::NoSpace(NoSpace::Disk))));
+    }
+    assert!(settling.iter().all(|settling| !settling.is_finished()), "the ends wait");
+    assert_eq!(node.told.take().len(), 0, "and nothing is told of them, by which they would be sent again");
+    let drop = "DROP TRIGGER no_space ON deliveries; DROP TRIGGER no_space ON events";
+    tokio::task::block_in_place(|| cluster.run_sql(&name, drop));
+    for settling in settling {
+        assert_eq!(settling.await.expect("it does not panic"), Ok(()));
+    }
+    assert_eq!(cluster.run_sql(&name, "SELECT count(*), sum(attempts_made) FROM deliveries"), "5|5");
+    assert_eq!(node.store.due(None, Timestamp(i64::MAX), 100).await, Ok(Vec::new()));
+    node.accept().await;
+    eventually(async || (!blocked()).then_some(())).await;
     node.store.stop().await;
 }
 

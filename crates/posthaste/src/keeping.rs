@@ -25,6 +25,8 @@ use crate::settings::{BadSetting, Mode, Settings};
 const DATABASE_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// How far this machine's clock may be from the database's.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(3_600);
+/// From which difference on it is told.
+const CLOCKS_APART_TOLD: Duration = Duration::from_secs(1);
 /// Bytes of the disk that are kept back for when it is full.
 const BALLAST: u64 = 64 * 1024 * 1024;
 
@@ -117,7 +119,7 @@ impl Kept {
             }
             Place::Database(address) => {
                 let theirs = postgres::time(address).await.map_err(|error| refused_by_database(address, &error))?;
-                clocks_agree(clock.now(), theirs)?;
+                clocks_agree(clock.now(), theirs).map_err(|said| BadSetting::new("database", said))?;
                 let opened = PostgresStore::open(postgres::Settings {
                     address: Address::clone(address),
                     vault: Vault::new(key),
@@ -201,18 +203,25 @@ fn refused(error: &sqlite::OpenError) -> Stop {
 }
 
 /// A node by whose clock everything is old would erase what all of them keep, and one that is behind would send late.
-fn clocks_agree(ours: Timestamp, theirs: Timestamp) -> Result<(), BadSetting> {
+pub(crate) fn clocks_agree(ours: Timestamp, theirs: Timestamp) -> Result<(), String> {
     let (ahead, behind) = (ours.since(theirs), theirs.since(ours));
-    if ahead.max(behind) <= CLOCKS_APART_MAX {
+    let apart = ahead.max(behind);
+    let how = if ahead > behind { "ahead of" } else { "behind" };
+    if apart <= CLOCKS_APART_MAX {
+        if apart > CLOCKS_APART_TOLD {
+            let seconds = apart.as_secs();
+            tracing::warn!(
+                seconds,
+                "this machine's clock is {how} the database's: what other nodes plan is sent as much later or sooner"
+            );
+        }
         return Ok(());
     }
-    let how = if ahead > behind { "ahead of" } else { "behind" };
-    let said = format!(
+    Err(format!(
         "this machine's clock is {} {how} the database's: set the one that is wrong, keep both set by NTP, and start again",
         // In whole hours: it is large, and what is beyond them says nothing.
-        write_span(Duration::from_secs(ahead.max(behind).as_secs() / 3_600 * 3_600))
-    );
-    Err(BadSetting::new("database", said))
+        write_span(Duration::from_secs(apart.as_secs() / 3_600 * 3_600))
+    ))
 }
 
 /// Why the database cannot be used, by the setting that has to be changed.

@@ -226,7 +226,9 @@ impl Scheduler {
             arrivals.up_to_now = true;
         }
         for due in rows.into_iter().flatten().filter(|due| !settled.contains(&due.delivery)) {
-            self.take_in(now, due, load);
+            // What was never tried is due at once, whatever the clock says of the node that accepted it.
+            let at_once = due.reason == Reason::First;
+            self.take_in(now, if at_once { Due { due_at: due.due_at.min(now), ..due } } else { due }, load);
         }
     }
 

@@ -4,14 +4,16 @@
 mod machine;
 
 use clap::Args;
+use domain::time::Clock as _;
 use domain::vault::Vault;
 use serde_json::json;
 use store::postgres::{self, Address};
 
 use crate::cli::Session;
 use crate::client::known::{self, Server};
+use crate::clock::SystemClock;
 use crate::exit::{Ended, Exit};
-use crate::keeping::Place;
+use crate::keeping::{Place, clocks_agree};
 use crate::output::{Tone, visible};
 use crate::settings::{self, Mode, Settings, Typed};
 use crate::{encryption_key, wiring};
@@ -120,6 +122,8 @@ async fn database(address: &Address, key: Option<&[u8; 32]>) -> Result<String, S
     let found = postgres::look(address, vault.as_ref()).await;
     let hosts = address.hosts();
     let found = found.map_err(|error| format!("{hosts}: {error}"))?;
+    let theirs = postgres::time(address).await.map_err(|error| format!("{hosts}: {error}"))?;
+    clocks_agree(SystemClock.now(), theirs).map_err(|said| format!("{hosts}: {said}"))?;
     let encrypted = if found.encrypted { "encrypted" } else { "not encrypted" };
     let holds = match (found.layout, key) {
         (None | Some(0), Some(_)) => "it is empty: tables will be made at the first start".to_owned(),

@@ -84,7 +84,7 @@ impl Hosts {
         T: MakeTlsConnect<Socket> + Clone,
     {
         let first = self.first.load(Ordering::Relaxed);
-        let mut last = Fault::Lost("the address names no host".to_owned());
+        let (mut lost, mut refused) = (Vec::new(), None);
         for place in (0..self.configs.len()).map(|step| (first + step) % self.configs.len()) {
             let mut config = self.configs[place].clone();
             if writes {
@@ -96,11 +96,25 @@ impl Hosts {
                     self.first.store(place, Ordering::Relaxed);
                     return Ok((client, connection, place));
                 }
-                Ok(Err(error)) => last = error.into(),
-                Err(_) => last = Fault::Lost(format!("{} says nothing", self.name(place))),
+                Ok(Err(error)) => {
+                    let fault = Fault::from(error);
+                    if let Fault::Lost(why) = fault {
+                        lost.push((place, why));
+                    } else {
+                        refused = refused.or(Some(fault));
+                    }
+                }
+                Err(_) => lost.push((place, "it says nothing".to_owned())),
             }
         }
-        Err(last)
+        // A server that refuses says more than others that are not there.
+        Err(refused.unwrap_or_else(|| match &lost[..] {
+            [(_, why)] => Fault::Lost(why.clone()),
+            all => {
+                let each = |(place, why): &(usize, String)| format!("{}: {why}", self.name(*place));
+                Fault::Lost(all.iter().map(each).collect::<Vec<_>>().join("; "))
+            }
+        }))
     }
 
     /// Whether the host of this place answers somebody new. One that does not is not the first to be tried any more.
@@ -172,4 +186,18 @@ fn without_hosts(all: &Config) -> Config {
         .channel_binding(all.get_channel_binding())
         .load_balance_hosts(all.get_load_balance_hosts());
     one
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::address::Address;
+    use super::super::tls::Tls;
+
+    #[tokio::test]
+    async fn every_host_that_was_tried_says_why_it_was_not_taken() {
+        let address = Address::parse("postgres://posthaste@127.0.0.1:1,127.0.0.1:2/posthaste").expect("an address");
+        let tls = Tls::of(&address).expect("none is asked for");
+        let said = address.hosts.connect(&tls, true).await.map(drop).expect_err("nobody listens there").to_string();
+        assert!(said.contains("127.0.0.1:1: ") && said.contains("; 127.0.0.1:2: "), "{said}");
+    }
 }

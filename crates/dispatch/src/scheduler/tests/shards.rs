@@ -392,3 +392,18 @@ fn what_was_named_and_could_not_be_read_is_found_by_a_look() {
     bench.take(Input::LookForArrivals);
     assert_eq!(bench.starts.len(), 1);
 }
+
+#[test]
+fn what_a_node_with_a_clock_ahead_has_accepted_is_sent_at_once() {
+    let mut bench = one_of_many();
+    let (ours, _) = two();
+    bench.hold(ours, 1);
+    let arrival = elsewhere(&mut bench, ours);
+    let row = bench.on_disk.last_mut().expect("it is there");
+    row.due_at = row.due_at.plus(Duration::from_secs(90));
+    let before = bench.now;
+    bench.take(Input::Accepted(vec![arrival]));
+    let start = bench.next_start().expect("an attempt");
+    assert_eq!(start.due.delivery, arrival.delivery);
+    assert!(bench.now.since(before) < Duration::from_secs(1));
+}

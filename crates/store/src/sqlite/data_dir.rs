@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::ballast;
 use super::fault::OpenError;
@@ -25,8 +26,9 @@ pub(super) fn database(dir: &Path) -> PathBuf {
 pub(super) struct DataDir {
     /// The database file.
     pub(super) database: PathBuf,
-    /// Its device and inode.
+    /// Its device and inode, and those of the log beside it, once that has been seen.
     identity: (u64, u64),
+    log: OnceLock<(u64, u64)>,
     lock: File,
 }
 
@@ -51,13 +53,41 @@ impl DataDir {
         let identity = identity(&database).map_err(|error| unusable(&database, &error))?;
         // The new names must outlive a power cut, as the rows in them do.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| unusable(dir, &error))?;
-        Ok(Self { database, identity, lock })
+        Ok(Self { database, identity, log: OnceLock::new(), lock })
     }
 
-    /// Whether the database still has its name: what is written to it otherwise is found by nobody.
-    pub(super) fn is_there(&self) -> bool {
-        identity(&self.database).is_ok_and(|identity| identity == self.identity)
+    /// What has lost its name while it was in use, if anything has: what is written to the database or to its log is found by nobody then,
+    /// and a lock that nobody finds keeps nobody away.
+    pub(super) fn lost(&self) -> Option<PathBuf> {
+        let log = log_of(&self.database);
+        let lock = self.database.with_file_name(LOCK);
+        let is = |file: &Path, known: (u64, u64)| identity(file).is_ok_and(|found| found == known);
+        if !is(&self.database, self.identity) {
+            return Some(self.database.clone());
+        }
+        let log_is_there = match self.log.get() {
+            Some(known) => is(&log, *known),
+            // It is made with the first write, and stays until the database is closed.
+            None => {
+                if let Ok(found) = identity(&log) {
+                    self.log.get_or_init(|| found);
+                }
+                true
+            }
+        };
+        if !log_is_there {
+            return Some(log);
+        }
+        let locked = self.lock.metadata().map(|held| (held.dev(), held.ino()));
+        (!locked.is_ok_and(|held| is(&lock, held))).then_some(lock)
     }
+}
+
+/// SQLite's log of a database.
+fn log_of(database: &Path) -> PathBuf {
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
 }
 
 fn identity(file: &Path) -> io::Result<(u64, u64)> {
@@ -75,8 +105,7 @@ impl Drop for DataDir {
 /// What of a store lies here though its database is missing or empty: an empty store in its place would look like nothing was ever kept.
 fn gone(dir: &Path, database: &Path) -> Option<(PathBuf, &'static str)> {
     let size = |file: &Path| fs::metadata(file).map_or(0, |found| found.len());
-    let wal = dir.join(format!("{DATABASE}-wal"));
-    if size(database) > 0 || size(&wal) > 0 {
+    if size(database) > 0 || size(&log_of(database)) > 0 {
         return None;
     }
     let (unfinished, ballast) = (dir.join(UNFINISHED), dir.join(ballast::FILE));

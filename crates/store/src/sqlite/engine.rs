@@ -188,10 +188,10 @@ impl Engine {
         let deliveries = self.staged.counted.take_inserted();
         self.young.grow(&self.conn, events, deliveries)?;
         self.execute("COMMIT")?;
-        if !self.data_dir.is_there() {
+        if let Some(lost) = self.data_dir.lost() {
             return Err(StoreError::Stopped(format!(
-                "{} was removed or replaced while it was served: nothing that is written now would be found again; put it back or restore a backup, and start again",
-                self.shared.file.display()
+                "{} was removed or replaced while it was served: what is written now might be found by nobody; put it back or restore a backup, and start again",
+                lost.display()
             )));
         }
         let mut staged = std::mem::take(&mut self.staged);

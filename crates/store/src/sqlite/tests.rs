@@ -180,22 +180,34 @@ fn a_fault_stops_the_writer_and_tells_everyone() {
     assert!(matches!(told, Err(StoreError::Stopped(_))));
 }
 
-/// Whoever removes the data directory, or puts another in its place, is told by the next answer: nothing is promised that nobody finds again.
+/// Whoever removes the data directory, a file in it, or puts another in its place, is told by the next answer: nothing is promised that
+/// nobody finds again, and no second process is let in.
 #[test]
 fn nothing_is_accepted_into_a_file_that_is_no_longer_there() {
-    for replaced in [false, true] {
-        let (writer, dir) = writer();
-        let file = writer.engine.shared.file.clone();
-        std::fs::rename(&file, dir.0.join("elsewhere")).expect("it is ours");
-        if replaced {
-            std::fs::copy(dir.0.join("elsewhere"), &file).expect("it is ours");
+    for name in ["posthaste.db", "posthaste.db-wal", "lock"] {
+        for replaced in [false, true] {
+            let (mut writer, dir) = writer();
+            let _answered = accept_one(&mut writer);
+            let (file, elsewhere) = (dir.0.join(name), dir.0.join("elsewhere"));
+            std::fs::rename(&file, &elsewhere).expect("it is ours");
+            if replaced {
+                std::fs::copy(&elsewhere, &file).expect("it is ours");
+            }
+            let mut answer = None;
+            let ended = run(writer, |queue, _| answer = Some(accept(queue, 10))).expect_err("it has stopped");
+            assert!(ended.contains(&format!("{name} was removed or replaced")), "{ended}");
+            let told = answer.expect("it was sent").try_recv().expect("answered");
+            assert!(matches!(&told[..], [Err(AcceptError::Store(StoreError::Stopped(_)))]), "{told:?}");
         }
-        let mut answer = None;
-        let ended = run(writer, |queue, _| answer = Some(accept(queue, 10)));
-        assert!(ended.expect_err("it has stopped").contains("removed or replaced"));
-        let told = answer.expect("it was sent").try_recv().expect("answered");
-        assert!(matches!(&told[..], [Err(AcceptError::Store(StoreError::Stopped(_)))]), "{told:?}");
     }
+}
+
+/// Accepts one event.
+fn accept_one(writer: &mut Writer) -> EventId {
+    writer.engine.begin().expect("it begins");
+    let accepted = writer.engine.accept(NOW, &[event(10)]).expect("it is written").remove(0).expect("accepted").id;
+    writer.engine.commit().expect("it commits");
+    accepted
 }
 
 /// What is accepted while old events go waits for one batch of them at most, however many there are: counted, not timed.

@@ -32,6 +32,7 @@ use crate::leases;
 use crate::loader::Loader;
 use crate::scheduler::{Input, Output, Scheduler, with_keys};
 use crate::sender::{Maker, Sender};
+use crate::unread;
 pub use feed::{Facts, Feed, feed};
 use member::Member;
 pub use member::Sharing;
@@ -316,7 +317,7 @@ impl Driver {
                     match store.due(load.after, load.until, load.limit).await {
                         Ok(rows) => Input::Due(rows),
                         Err(error) => {
-                            tracing::error!(%error, "planned attempts could not be read");
+                            unread::say(&error, "planned attempts could not be read");
                             Input::DueFailed
                         }
                     }
@@ -329,7 +330,7 @@ impl Driver {
                     let order = order.as_ref().zip(account);
                     let rows = backlog(&*store, webhook, after, until, limit, order).await;
                     if let Err(error) = &rows {
-                        tracing::error!(webhook, %error, "deliveries that wait on disk could not be read");
+                        unread::say(error, &format!("what waits on disk of webhook {webhook} could not be read"));
                     }
                     Input::Backlog { webhook, load, rows: rows.ok() }
                 });
@@ -351,7 +352,7 @@ impl Driver {
                 self.answer(async move {
                     let rows = store.due(load.after, load.until, load.limit).await;
                     if let Err(error) = &rows {
-                        tracing::error!(%error, "what other nodes have accepted could not be read");
+                        unread::say(error, "what other nodes have accepted could not be read");
                     }
                     Input::Arrivals(rows.ok())
                 });
@@ -365,7 +366,7 @@ impl Driver {
                         rows
                     });
                     if let Err(error) = &found {
-                        tracing::error!(%error, "what other nodes have named could not be read");
+                        unread::say(error, "what other nodes have named could not be read");
                     }
                     Input::Named(found.ok())
                 });

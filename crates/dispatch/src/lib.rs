@@ -11,6 +11,7 @@ mod replays;
 pub mod scheduler;
 mod sender;
 mod turns;
+mod unread;
 
 pub use driver::{Dispatch, Facts, Feed, Gauges, Parts, Pulse, Sharing, feed, start};
 pub use sender::build_request;

@@ -12,6 +12,8 @@ use domain::store::{Store, StoreError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
+use crate::unread;
+
 /// How many events one load brings at most.
 const AT_ONCE: usize = 256;
 /// The bytes of events that are kept at most, and what each counts beside its data.
@@ -124,7 +126,7 @@ where
         // One event may go to many webhooks.
         ids.dedup();
         let events = load(ids).await.map_err(|error| {
-            tracing::error!(events = batch.len(), %error, "events to be sent could not be read");
+            unread::say(&error, "events to be sent could not be read");
             Unread
         });
         let by_key = |event: Arc<Event>| ((event.account, event.id), event);

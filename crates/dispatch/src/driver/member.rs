@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{Driver, Gauges, Message};
 use crate::leases::{Input, Leases, Output};
-use crate::scheduler;
+use crate::{scheduler, unread};
 
 /// How often the disk is looked at for what other nodes have accepted and has not been named: what they say may be lost.
 const LOOKS_EVERY: Duration = Duration::from_secs(1);
@@ -107,7 +107,7 @@ impl Driver {
                         let input = match cluster.beat(beat, report).await {
                             Ok(seen) => Input::Answered { beat: number, seen },
                             Err(error) => {
-                                tracing::warn!(%error, "the leases could not be renewed");
+                                unread::say(&error, "the leases could not be renewed");
                                 Input::Failed { beat: number }
                             }
                         };

@@ -1,0 +1,13 @@
+//! What the log says of a store that could not be asked.
+
+use domain::store::StoreError;
+
+/// Says that something could not be read, or done. Of a database that is away its store has said so once already: each thing that waits for it
+/// is no news.
+pub(crate) fn say(error: &StoreError, what: &str) {
+    if matches!(error, StoreError::Away(_)) {
+        tracing::debug!(%error, "{what}");
+    } else {
+        tracing::error!(%error, "{what}");
+    }
+}

@@ -65,15 +65,6 @@ impl Hosts {
 
     /// Their names, for people: with their ports, where they are not the usual one.
     pub(super) fn names(&self) -> String {
-        let name = |config: &Config| {
-            let port = config.get_ports().first().filter(|port| **port != PORT);
-            let port = port.map_or(String::new(), |port| format!(":{port}"));
-            match config.get_hosts() {
-                [Host::Tcp(name), ..] => format!("{name}{port}"),
-                [Host::Unix(path), ..] => path.display().to_string(),
-                [] => config.get_hostaddrs().iter().map(|address| format!("{address}{port}")).collect(),
-            }
-        };
         self.configs.iter().map(name).collect::<Vec<_>>().join(", ")
     }
 
@@ -144,7 +135,18 @@ impl Hosts {
 
     /// What a host is called.
     pub(super) fn name(&self, place: usize) -> String {
-        Self { configs: vec![self.configs[place].clone()], first: AtomicUsize::new(0) }.names()
+        name(&self.configs[place])
+    }
+}
+
+/// What the host of an address with one is called.
+fn name(config: &Config) -> String {
+    let port = config.get_ports().first().filter(|port| **port != PORT);
+    let port = port.map_or(String::new(), |port| format!(":{port}"));
+    match config.get_hosts() {
+        [Host::Tcp(name), ..] => format!("{name}{port}"),
+        [Host::Unix(path), ..] => path.display().to_string(),
+        [] => config.get_hostaddrs().iter().map(|address| format!("{address}{port}")).collect(),
     }
 }
 

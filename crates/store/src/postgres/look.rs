@@ -4,7 +4,7 @@ use domain::time::Timestamp;
 use domain::vault::Vault;
 
 use super::address::Address;
-use super::connection::{Connector, Purpose};
+use super::connection::{Connector, Link, Purpose};
 use super::fault::{Fault, OpenError};
 use super::open::KEY_CHECK;
 use super::{marks, moving, schema};
@@ -21,6 +21,8 @@ pub struct Found {
     pub layout: Option<i32>,
     /// How many nodes live.
     pub nodes: i64,
+    /// Its time.
+    pub time: Timestamp,
 }
 
 /// The database's time: what nodes share.
@@ -30,6 +32,10 @@ pub struct Found {
 pub async fn time(address: &Address) -> Result<Timestamp, OpenError> {
     let connector = Connector::new(address.clone()).map_err(Fault::at_open)?;
     let link = connector.connect(Purpose::Upkeep).await.map_err(Fault::at_open)?;
+    time_of(&link).await
+}
+
+async fn time_of(link: &Link) -> Result<Timestamp, OpenError> {
     let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
     let row = link.row(sql, &[]).await.map_err(Fault::at_open)?;
     row.map(|row| Timestamp(row.get(0))).ok_or_else(|| OpenError::Unusable("it does not tell the time".to_owned()))
@@ -66,5 +72,5 @@ pub async fn look(address: &Address, vault: Option<&Vault>) -> Result<Found, Ope
         let sql = "SELECT count(*) FROM nodes WHERE until > now() AND NOT leaving";
         nodes = link.row(sql, &[]).await.map_err(Fault::at_open)?.map_or(0, |row| row.get(0));
     }
-    Ok(Found { version, encrypted, layout, nodes })
+    Ok(Found { version, encrypted, layout, nodes, time: time_of(&link).await? })
 }

@@ -100,7 +100,6 @@ pub(super) struct Writer {
     /// No connection is tried before this instant, and how long after it the next one.
     reconnect_at: Instant,
     patience: Duration,
-    away: bool,
     /// When ends of attempts that could not be recorded are tried again.
     retry_at: Instant,
     /// When it was said last that a transaction could not be made.
@@ -120,7 +119,6 @@ impl Writer {
             cancel_at: now,
             reconnect_at: now,
             patience: RECONNECT[0],
-            away: false,
             retry_at: now,
             told_at: None,
         }
@@ -167,7 +165,7 @@ impl Writer {
             if !self.resuming.is_empty() {
                 Box::pin(self.resume()).await;
             }
-            if Instant::now() >= self.poll_at || self.away {
+            if Instant::now() >= self.poll_at || self.is_away() {
                 Box::pin(self.upkeep()).await;
             }
         }
@@ -182,7 +180,7 @@ impl Writer {
     ) -> Option<Message> {
         let until = if !self.resuming.is_empty() {
             Instant::now()
-        } else if self.away {
+        } else if self.is_away() {
             self.reconnect_at
         } else if batch.is_empty() {
             retry_at.map_or(self.poll_at, |at| at.min(self.poll_at))
@@ -223,7 +221,7 @@ impl Writer {
             }
             Err(fault) if fault.is_lost() || fault.is_for_all() => self.give_up(batch, fault),
             // One that cannot be written keeps no other from being written, nor is it tried for ever.
-            Err(_) if batch.accepts.len() + batch.settlements.len() > 1 || !batch.settlements.is_empty() => {
+            Err(_) if batch.accepts.len() > 1 || !batch.settlements.is_empty() => {
                 Box::pin(self.write_apart(batch)).await
             }
             Err(fault) => self.give_up(batch, fault),
@@ -366,29 +364,28 @@ impl Writer {
 
     fn lose(&mut self, fault: &Fault) {
         self.engine.disconnect();
-        if !self.away {
+        if !self.is_away() {
             tracing::error!(%fault, "the database is away: nothing is accepted until it is back");
             self.figures.connections_lost.fetch_add(1, Ordering::Relaxed);
         }
-        self.set_away(true);
+        self.figures.away.store(true, Ordering::Relaxed);
         self.reconnect_at = Instant::now() + self.patience;
         self.patience = (self.patience * 2).min(RECONNECT[1]);
     }
 
-    fn set_away(&mut self, away: bool) {
-        self.away = away;
-        self.figures.away.store(away, Ordering::Relaxed);
+    fn is_away(&self) -> bool {
+        self.figures.away.load(Ordering::Relaxed)
     }
 
     pub(super) async fn connect(&mut self) -> Result<(), Fault> {
-        if self.away && Instant::now() < self.reconnect_at {
+        if self.is_away() && Instant::now() < self.reconnect_at {
             return Err(Fault::Lost("it was away a moment ago".to_owned()));
         }
         let connected = self.engine.connect(self.clock.now()).await;
         match connected {
             Ok(()) => {
-                if self.away {
-                    self.set_away(false);
+                if self.is_away() {
+                    self.figures.away.store(false, Ordering::Relaxed);
                     tracing::info!("the database is back");
                     // What is committed of the last transaction is learnt like another node's.
                     self.poll().await;

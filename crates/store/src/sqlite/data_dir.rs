@@ -1,6 +1,6 @@
 //! The data directory: made for its owner alone, and held by one process at a time.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -26,10 +26,35 @@ pub(super) fn database(dir: &Path) -> PathBuf {
 pub(super) struct DataDir {
     /// The database file.
     pub(super) database: PathBuf,
-    /// Its device and inode, and those of the log beside it, once that has been seen.
-    identity: (u64, u64),
-    log: OnceLock<(u64, u64)>,
+    /// Files that keep their names as long as the directory is held.
+    named: [Named; 3],
     lock: File,
+}
+
+/// A file, and what it is: its device and inode, once it has been seen.
+#[derive(Debug)]
+struct Named {
+    path: PathBuf,
+    identity: OnceLock<(u64, u64)>,
+}
+
+impl Named {
+    /// One that is open.
+    fn open(path: &Path, file: &File) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), identity: OnceLock::from(identity(&file.metadata()?)) })
+    }
+
+    /// Whether its name still leads to it.
+    fn is_there(&self) -> bool {
+        match fs::metadata(&self.path) {
+            Ok(found) => *self.identity.get_or_init(|| identity(&found)) == identity(&found),
+            Err(_) => self.identity.get().is_none(),
+        }
+    }
+}
+
+fn identity(of: &Metadata) -> (u64, u64) {
+    (of.dev(), of.ino())
 }
 
 impl DataDir {
@@ -49,37 +74,20 @@ impl DataDir {
         if let Some((file, what)) = gone(dir, &database) {
             return Err(OpenError::Unusable { file, what: what.to_owned() });
         }
-        private(&database).map_err(|error| unusable(&database, &error))?;
-        let identity = identity(&database).map_err(|error| unusable(&database, &error))?;
+        let opened = private(&database).map_err(|error| unusable(&database, &error))?;
         // The new names must outlive a power cut, as the rows in them do.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| unusable(dir, &error))?;
-        Ok(Self { database, identity, log: OnceLock::new(), lock })
+        let named = |path: &Path, file: &File| Named::open(path, file).map_err(|error| unusable(path, &error));
+        // The log is made with the first write, and stays until the database is closed.
+        let log = Named { path: log_of(&database), identity: OnceLock::new() };
+        let named = [named(&database, &opened)?, log, named(&lock_file, &lock)?];
+        Ok(Self { database, named, lock })
     }
 
     /// What has lost its name while it was in use, if anything has: what is written to the database or to its log is found by nobody then,
     /// and a lock that nobody finds keeps nobody away.
-    pub(super) fn lost(&self) -> Option<PathBuf> {
-        let log = log_of(&self.database);
-        let lock = self.database.with_file_name(LOCK);
-        let is = |file: &Path, known: (u64, u64)| identity(file).is_ok_and(|found| found == known);
-        if !is(&self.database, self.identity) {
-            return Some(self.database.clone());
-        }
-        let log_is_there = match self.log.get() {
-            Some(known) => is(&log, *known),
-            // It is made with the first write, and stays until the database is closed.
-            None => {
-                if let Ok(found) = identity(&log) {
-                    self.log.get_or_init(|| found);
-                }
-                true
-            }
-        };
-        if !log_is_there {
-            return Some(log);
-        }
-        let locked = self.lock.metadata().map(|held| (held.dev(), held.ino()));
-        (!locked.is_ok_and(|held| is(&lock, held))).then_some(lock)
+    pub(super) fn lost(&self) -> Option<&Path> {
+        self.named.iter().find(|file| !file.is_there()).map(|file| file.path.as_path())
     }
 }
 
@@ -88,11 +96,6 @@ fn log_of(database: &Path) -> PathBuf {
     let mut log = database.as_os_str().to_owned();
     log.push("-wal");
     log.into()
-}
-
-fn identity(file: &Path) -> io::Result<(u64, u64)> {
-    let found = fs::metadata(file)?;
-    Ok((found.dev(), found.ino()))
 }
 
 impl Drop for DataDir {

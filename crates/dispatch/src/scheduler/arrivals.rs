@@ -11,6 +11,7 @@ use domain::delivery::Due;
 use domain::id::{DeliveryId, EventId};
 use domain::time::Timestamp;
 
+use super::planned::first_at_once;
 use super::{Known, Output, Scheduler};
 use crate::horizon::LoadDue;
 use crate::lane::{Job, keeps_order};
@@ -226,9 +227,7 @@ impl Scheduler {
             arrivals.up_to_now = true;
         }
         for due in rows.into_iter().flatten().filter(|due| !settled.contains(&due.delivery)) {
-            // What was never tried is due at once, whatever the clock says of the node that accepted it.
-            let at_once = due.reason == Reason::First;
-            self.take_in(now, if at_once { Due { due_at: due.due_at.min(now), ..due } } else { due }, load);
+            self.take_in(now, first_at_once(now, due), load);
         }
     }
 

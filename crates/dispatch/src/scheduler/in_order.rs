@@ -7,6 +7,7 @@ use domain::id::DeliveryId;
 use domain::order::OrderKey;
 use domain::time::Timestamp;
 
+use super::planned::first_at_once;
 use super::{Known, Scheduler};
 use crate::lane::{Job, keeps_order};
 use crate::ordered::Ordered;
@@ -105,7 +106,7 @@ impl Scheduler {
         let mut in_order = Vec::with_capacity(rows.len());
         for (due, key) in rows.into_iter().filter(|(due, _)| !settled.contains(&due.delivery)) {
             if keeps_order(&due) {
-                in_order.push((Job::on_disk(due), key));
+                in_order.push((Job::on_disk(first_at_once(now, due)), key));
             } else {
                 self.learn_of(now, Job::on_disk(due));
             }

@@ -149,6 +149,12 @@ impl Scheduler {
     }
 }
 
+/// What was never tried is due at once, whatever the clock says of the node that accepted it.
+pub(super) fn first_at_once(now: Timestamp, due: Due) -> Due {
+    let due_at = if due.reason == Reason::First { due.due_at.min(now) } else { due.due_at };
+    Due { due_at, ..due }
+}
+
 /// The latest instant for which a schedule with this longest delay can have planned anything.
 fn furthest(now: Timestamp, longest: Duration) -> Timestamp {
     now.plus(longest.max(LONGER_BEFORE)).plus(JITTER_MAX)

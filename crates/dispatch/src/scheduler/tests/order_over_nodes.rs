@@ -49,8 +49,12 @@ impl InOrder {
 
     /// Answers the load with those of these events that it asks for; what is started of it.
     fn answer(&mut self, waiting: &[i64]) -> Vec<i64> {
+        self.answer_rows(waiting.iter().map(|ms| due(*ms)).collect())
+    }
+
+    fn answer_rows(&mut self, waiting: Vec<Due>) -> Vec<i64> {
         let (load, after, limit) = self.load.take().expect("a load under way");
-        let rows = waiting.iter().map(|ms| due(*ms)).filter(|due| Some(due.delivery) > after).take(limit);
+        let rows = waiting.into_iter().filter(|due| Some(due.delivery) > after).take(limit);
         let rows = Some(rows.map(|due| (due, OrderKey::NONE)).collect());
         self.take(Input::Backlog { webhook: 1, load, rows });
         std::mem::take(&mut self.started)
@@ -112,6 +116,15 @@ fn what_is_older_than_what_was_read_and_came_meanwhile_goes_first() {
     assert_eq!(node.answer(&[20]), NONE, "the older one has been heard of, and is not in memory yet");
     assert_eq!(node.answer(&[10, 20]), [10]);
     assert_eq!(node.deliver(10), [20]);
+}
+
+#[test]
+fn what_a_node_with_a_clock_ahead_has_accepted_blocks_no_order() {
+    let mut node = InOrder::new(Bounds::default());
+    node.answer(&[]);
+    node.arrives(10);
+    let ahead = Due { due_at: START.plus(Duration::from_secs(90)), ..due(10) };
+    assert_eq!(node.answer_rows(vec![ahead]), [10], "it was never tried, and so is due");
 }
 
 #[test]

@@ -95,9 +95,6 @@ impl Keys {
 
 /// Takes rows away, and gives them.
 pub(super) async fn take(link: &Link, keys: &Keys) -> Result<Vec<Waiting>, Fault> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
     let sql = concat!(
         "DELETE FROM hot USING unnest($1::smallint[], $2::integer[], $3::bigint[], $4::smallint[])
              AS k (shard, webhook, event, place)
@@ -105,35 +102,37 @@ pub(super) async fn take(link: &Link, keys: &Keys) -> Result<Vec<Waiting>, Fault
          RETURNING ",
         columns!()
     );
-    link.rows(sql, &[&keys.shards, &keys.webhooks, &keys.events, &keys.places]).await?.iter().map(read).collect()
+    rows_of(link, keys, sql).await
+}
+
+/// The rows of keys; `$lock` is what else becomes of them.
+macro_rules! named {
+    ($lock:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM unnest($1::smallint[], $2::integer[], $3::bigint[], $4::smallint[]) AS k (shard, webhook, event, place)
+             JOIN hot ON hot.shard = k.shard AND hot.webhook = k.webhook AND hot.event = k.event AND hot.place = k.place",
+            $lock
+        )
+    };
 }
 
 /// Reads rows, and holds them until the end of the transaction.
 pub(super) async fn hold(link: &Link, keys: &Keys) -> Result<Vec<Waiting>, Fault> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    let sql = concat!(
-        "SELECT ",
-        columns!(),
-        " FROM unnest($1::smallint[], $2::integer[], $3::bigint[], $4::smallint[]) AS k (shard, webhook, event, place)
-         JOIN hot ON hot.shard = k.shard AND hot.webhook = k.webhook AND hot.event = k.event AND hot.place = k.place
-         FOR UPDATE OF hot"
-    );
-    link.rows(sql, &[&keys.shards, &keys.webhooks, &keys.events, &keys.places]).await?.iter().map(read).collect()
+    rows_of(link, keys, named!(" FOR UPDATE OF hot")).await
 }
 
 /// Reads rows as they are.
 pub(super) async fn get_all(link: &Link, keys: &Keys) -> Result<Vec<Waiting>, Fault> {
+    rows_of(link, keys, named!("")).await
+}
+
+/// Runs a statement about the rows of keys, which gives them.
+async fn rows_of(link: &Link, keys: &Keys, sql: &'static str) -> Result<Vec<Waiting>, Fault> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = concat!(
-        "SELECT ",
-        columns!(),
-        " FROM unnest($1::smallint[], $2::integer[], $3::bigint[], $4::smallint[]) AS k (shard, webhook, event, place)
-         JOIN hot ON hot.shard = k.shard AND hot.webhook = k.webhook AND hot.event = k.event AND hot.place = k.place"
-    );
     link.rows(sql, &[&keys.shards, &keys.webhooks, &keys.events, &keys.places]).await?.iter().map(read).collect()
 }
 

@@ -166,12 +166,12 @@ impl Stream {
             Source::State(account, state) => {
                 let sql = if newest { STATE_NEWEST } else { STATE_OLDEST };
                 let of = (*account as i32, *state as i16);
-                link.rows(sql, &[&of.0, &of.1, &event, &place, &from, &below, &limit]).await?
+                link.rows(sql, &[&of.0, &event, &place, &from, &below, &limit, &of.1]).await?
             }
             Source::WebhookState(webhook, state) => {
                 let sql = if newest { WEBHOOK_STATE_NEWEST } else { WEBHOOK_STATE_OLDEST };
                 let of = (*webhook as i32, *state as i16);
-                link.rows(sql, &[&of.0, &of.1, &event, &place, &from, &below, &limit]).await?
+                link.rows(sql, &[&of.0, &event, &place, &from, &below, &limit, &of.1]).await?
             }
             Source::Webhook(webhook) => {
                 let sql = if newest { WEBHOOK_NEWEST } else { WEBHOOK_OLDEST };
@@ -228,8 +228,15 @@ macro_rules! waiting {
 const WAITING_NEWEST: &str = waiting!("<", "hot.event DESC, hot.place DESC");
 const WAITING_OLDEST: &str = waiting!(">", "hot.event, hot.place");
 
+/// The deliveries of `$of` that have ended, after a row of theirs ($2, $3), between two keys ($4, $5), so many of them ($6).
 macro_rules! ended {
-    ($of:literal, $than:literal, $order:literal, $from:literal) => {
+    (newest, $of:literal) => {
+        ended!($of, "<", "d.event <= $2", "d.event DESC, d.place DESC")
+    };
+    (oldest, $of:literal) => {
+        ended!($of, ">", "d.event >= $2", "d.event, d.place")
+    };
+    ($of:literal, $than:literal, $from:literal, $order:literal) => {
         concat!(
             "SELECT ",
             deliveries::columns!(),
@@ -237,58 +244,19 @@ macro_rules! ended {
             $of,
             " AND (d.event, d.place) ",
             $than,
-            " ",
+            " ($2::bigint, $3::smallint) AND ",
             $from,
-            " ORDER BY ",
-            $order
+            " AND d.event >= $4 AND d.event < $5 ORDER BY ",
+            $order,
+            " LIMIT $6"
         )
     };
 }
-const STATE_NEWEST: &str = ended!(
-    "d.account = $1 AND d.state = $2 AND d.state <> 1",
-    "<",
-    "d.event DESC, d.place DESC LIMIT $7",
-    "($3::bigint, $4::smallint) AND d.event <= $3 AND d.event >= $5 AND d.event < $6"
-);
-const STATE_OLDEST: &str = ended!(
-    "d.account = $1 AND d.state = $2 AND d.state <> 1",
-    ">",
-    "d.event, d.place LIMIT $7",
-    "($3::bigint, $4::smallint) AND d.event >= $3 AND d.event >= $5 AND d.event < $6"
-);
-const WEBHOOK_STATE_NEWEST: &str = ended!(
-    "d.webhook = $1 AND d.state = $2 AND d.state <> 1",
-    "<",
-    "d.event DESC, d.place DESC LIMIT $7",
-    "($3::bigint, $4::smallint) AND d.event <= $3 AND d.event >= $5 AND d.event < $6"
-);
-const WEBHOOK_STATE_OLDEST: &str = ended!(
-    "d.webhook = $1 AND d.state = $2 AND d.state <> 1",
-    ">",
-    "d.event, d.place LIMIT $7",
-    "($3::bigint, $4::smallint) AND d.event >= $3 AND d.event >= $5 AND d.event < $6"
-);
-const WEBHOOK_NEWEST: &str = ended!(
-    "d.webhook = $1",
-    "<",
-    "d.event DESC, d.place DESC LIMIT $6",
-    "($2::bigint, $3::smallint) AND d.event <= $2 AND d.event >= $4 AND d.event < $5"
-);
-const WEBHOOK_OLDEST: &str = ended!(
-    "d.webhook = $1",
-    ">",
-    "d.event, d.place LIMIT $6",
-    "($2::bigint, $3::smallint) AND d.event >= $2 AND d.event >= $4 AND d.event < $5"
-);
-const ACCOUNT_NEWEST: &str = ended!(
-    "d.account = $1",
-    "<",
-    "d.event DESC, d.place DESC LIMIT $6",
-    "($2::bigint, $3::smallint) AND d.event <= $2 AND d.event >= $4 AND d.event < $5"
-);
-const ACCOUNT_OLDEST: &str = ended!(
-    "d.account = $1",
-    ">",
-    "d.event, d.place LIMIT $6",
-    "($2::bigint, $3::smallint) AND d.event >= $2 AND d.event >= $4 AND d.event < $5"
-);
+const STATE_NEWEST: &str = ended!(newest, "d.account = $1 AND d.state = $7 AND d.state <> 1");
+const STATE_OLDEST: &str = ended!(oldest, "d.account = $1 AND d.state = $7 AND d.state <> 1");
+const WEBHOOK_STATE_NEWEST: &str = ended!(newest, "d.webhook = $1 AND d.state = $7 AND d.state <> 1");
+const WEBHOOK_STATE_OLDEST: &str = ended!(oldest, "d.webhook = $1 AND d.state = $7 AND d.state <> 1");
+const WEBHOOK_NEWEST: &str = ended!(newest, "d.webhook = $1");
+const WEBHOOK_OLDEST: &str = ended!(oldest, "d.webhook = $1");
+const ACCOUNT_NEWEST: &str = ended!(newest, "d.account = $1");
+const ACCOUNT_OLDEST: &str = ended!(oldest, "d.account = $1");

@@ -160,8 +160,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// A person asked for a replay: the schedule starts afresh.
+    /// A person asked for a replay: the schedule starts afresh. What a crash has lost of before is not made again.
     pub(crate) fn replayed(&mut self, delivery: DeliveryId) {
+        self.excused.remove(&delivery);
         let seen = self.seen.entry(delivery).or_default();
         seen.recorded_success = false;
         seen.in_schedule = 0;

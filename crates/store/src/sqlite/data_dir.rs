@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use super::ballast;
 use super::fault::OpenError;
+use super::log;
 
 /// The database's name in the data directory.
 pub const DATABASE: &str = "posthaste.db";
@@ -70,10 +71,8 @@ impl DataDir {
             Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(dir.to_owned())),
             Err(TryLockError::Error(error)) => return Err(unusable(&lock_file, &error)),
         }
+        look(dir)?;
         let database = database(dir);
-        if let Some((file, what)) = gone(dir, &database) {
-            return Err(OpenError::Unusable { file, what: what.to_owned() });
-        }
         let opened = private(&database).map_err(|error| unusable(&database, &error))?;
         // The new names must outlive a power cut, as the rows in them do.
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| unusable(dir, &error))?;
@@ -105,10 +104,44 @@ impl Drop for DataDir {
     }
 }
 
+/// Whether a directory has what a store needs, or nothing of one. SQLite would begin anew in place of what is missing, and go on without what
+/// is damaged. Of a directory that is served nothing is said: whoever serves it has looked before.
+///
+/// # Errors
+/// [`OpenError::Damaged`], [`OpenError::Unusable`], with the way out.
+pub fn whole(dir: &Path) -> Result<(), OpenError> {
+    look(dir).or_else(|fault| {
+        let lock = File::open(dir.join(LOCK));
+        let served = lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
+        if served { Ok(()) } else { Err(fault) }
+    })
+}
+
+/// As [`whole`], of a directory that nobody serves.
+fn look(dir: &Path) -> Result<(), OpenError> {
+    let database = database(dir);
+    if let Some((file, what)) = gone(dir, &database) {
+        return Err(OpenError::Unusable { file, what: what.to_owned() });
+    }
+    let file = log_of(&database);
+    match log::damage(&file) {
+        Ok(None) => Ok(()),
+        Ok(Some(at)) => {
+            let what = format!(
+                "what was committed at byte {at} of it does not fit its checksum, unlike what came later. Restore a backup, or go on \
+                 without it and all that came later: `truncate -s {at} {}`",
+                file.display()
+            );
+            Err(OpenError::Damaged { file, what })
+        }
+        Err(error) => Err(OpenError::Unusable { file, what: error.to_string() }),
+    }
+}
+
 /// What of a store lies here though its database is missing or empty: an empty store in its place would look like nothing was ever kept.
 fn gone(dir: &Path, database: &Path) -> Option<(PathBuf, &'static str)> {
     let size = |file: &Path| fs::metadata(file).map_or(0, |found| found.len());
-    if size(database) > 0 || size(&log_of(database)) > 0 {
+    if size(database) > 0 {
         return None;
     }
     let (unfinished, ballast) = (dir.join(UNFINISHED), dir.join(ballast::FILE));
@@ -118,8 +151,8 @@ fn gone(dir: &Path, database: &Path) -> Option<(PathBuf, &'static str)> {
             "a restore into this directory was not finished: run `posthaste restore` again, or remove this file",
         ));
     }
-    let was_here = "it is gone or empty, though a store was here, whose ballast lies beside it: restore a backup, or name another directory";
-    ballast.exists().then(|| (database.to_owned(), was_here))
+    let was_here = "it is gone or empty, though a store was here, of which other files are left: restore a backup, or name another directory";
+    (ballast.exists() || size(&log_of(database)) > 0).then(|| (database.to_owned(), was_here))
 }
 
 /// Opens a file for its owner alone. SQLite gives its own files beside the database the database's mode.
@@ -140,7 +173,10 @@ mod tests {
     #[test]
     fn what_is_left_of_a_store_is_no_empty_one() {
         let dir = std::env::temp_dir().join(format!("posthaste-gone-{}", std::process::id()));
-        for (name, said) in [(ballast::FILE, "a store was here"), (UNFINISHED, "was not finished")] {
+        let log = "posthaste.db-wal";
+        for (name, said) in
+            [(ballast::FILE, "a store was here"), (log, "a store was here"), (UNFINISHED, "was not finished")]
+        {
             fs::create_dir_all(&dir).expect("a directory");
             fs::write(dir.join(name), "x").expect("it is written");
             let opened = DataDir::open(&dir).map(drop).expect_err("nothing is served from it");

@@ -53,11 +53,13 @@ fn moved(conn: &Connection) -> Result<Moved, Fault> {
     }
 }
 
-/// Whether a start could serve the store of `dir`, by its layout, and by whether everything in it was moved away. Its rows are not looked at.
+/// Whether a start could serve the store of `dir`, by the files that there are, its layout, and by whether everything in it was moved away. Its
+/// rows are not looked at.
 ///
 /// # Errors
-/// [`OpenError::Newer`], [`OpenError::Moved`]; or it cannot be read, or holds no store.
+/// [`OpenError::Newer`], [`OpenError::Moved`], [`OpenError::Damaged`]; or it cannot be read, or holds no store.
 pub fn could_be_served(dir: &Path) -> Result<(), OpenError> {
+    data_dir::whole(dir)?;
     let file = data_dir::database(dir);
     let at_open = |fault: Fault| fault.at_open(file.clone());
     let conn = schema::open_reader(&file).map_err(|error| at_open(error.into()))?;

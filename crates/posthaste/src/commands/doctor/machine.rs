@@ -146,7 +146,8 @@ fn key(settings: &Settings, data: &Path) -> Finding {
 
 /// Reads the whole store, and compares every checksum.
 fn store(_settings: &Settings, data: &Path) -> Finding {
-    if std::fs::metadata(data.join(DATABASE)).map_or(true, |found| found.len() == 0) {
+    let none = std::fs::metadata(data.join(DATABASE)).map_or(true, |found| found.len() == 0);
+    if none && store::sqlite::whole(data).is_ok() {
         return Finding::ok("store", "there is none yet".to_owned());
     }
     match store::sqlite::could_be_served(data).and_then(|()| store::sqlite::check(data)) {
@@ -158,7 +159,7 @@ fn store(_settings: &Settings, data: &Path) -> Finding {
             Finding::ok("store", format!("layout {}, {webhooks} webhooks, {events} events; {sums}", checked.layout))
         }
         Err(error @ OpenError::Damaged { .. }) => {
-            Finding::bad("store", format!("{error}: restore a backup, see docs/guides/backup.md"))
+            Finding::bad("store", format!("{error}. To restore a backup, see docs/guides/backup.md"))
         }
         Err(
             error @ (OpenError::Locked(_)

@@ -1,5 +1,7 @@
 //! Damage on disk: noticed when the store is opened, or when it is read.
 
+use std::path::PathBuf;
+
 use crate::sqlite::support::{ACCOUNT, Dir, NOW, Open, event, limits, list, open, settlement, stats, try_open};
 use domain::attempt::Reason;
 use domain::delivery::Next;
@@ -85,4 +87,36 @@ fn a_flipped_bit_is_noticed_and_never_served() {
         }
     }
     assert!(refused + detected > 400, "{refused} {detected} {harmless}");
+}
+
+/// What a crash leaves in the log would else be forgotten from the damage on, without a word.
+#[test]
+fn damage_to_what_a_crash_has_left_in_the_log_is_noticed() {
+    let dir = Dir::new();
+    let mut whole = open(&dir);
+    whole.new_webhook("wh_one");
+    for _ in 0..4 {
+        whole.accept(NOW, 10);
+    }
+    let crashed = || {
+        let dir = dir.crashed();
+        let log = PathBuf::from(format!("{}-wal", dir.database().display()));
+        let bytes = std::fs::read(&log).expect("it is read");
+        (dir, log, bytes)
+    };
+    let (after, _, _) = crashed();
+    assert_eq!(open(&after).told_fresh().len(), 40, "as a crash leaves it");
+    for at in [5, 40, 2_000, 9_000] {
+        let (after, log, mut bytes) = crashed();
+        bytes[at] ^= 1;
+        std::fs::write(&log, bytes).expect("it is written");
+        let refused = try_open(&after, 7, limits()).map(drop).expect_err("it is damaged");
+        assert!(refused.to_string().contains("-wal is damaged: what was committed at byte "), "{at}: {refused}");
+        let told = store::sqlite::could_be_served(&after.0).expect_err("what `doctor` asks");
+        assert_eq!(told.to_string(), refused.to_string());
+    }
+    let (after, ..) = crashed();
+    std::fs::remove_file(after.database()).expect("it is ours");
+    let refused = try_open(&after, 7, limits()).map(drop).expect_err("nothing is begun anew beside the log");
+    assert!(refused.to_string().contains("it is gone or empty"), "{refused}");
 }

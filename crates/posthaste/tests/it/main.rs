@@ -13,6 +13,7 @@ mod dns;
 mod erasing;
 mod export;
 mod first_start;
+mod following;
 mod fuzz;
 mod handing_over;
 mod hostile;

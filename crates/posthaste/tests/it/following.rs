@@ -1,0 +1,86 @@
+//! `posthaste tail` as a process that follows a server which is not always there.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::room::{Room, start};
+use crate::running::Running;
+use crate::server::{Launch, PLATFORM_KEY};
+
+/// An address of this machine where nothing listens.
+fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port")
+}
+
+fn posthaste(folder: &Path, url: &str, arguments: &[&str]) -> Running {
+    Running::start_with(folder, arguments, &[("POSTHASTE_URL", url), ("POSTHASTE_KEY", PLATFORM_KEY)])
+}
+
+/// Reads lines of a process without holding up what runs beside it.
+fn wait_for<T>(look: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(look)
+}
+
+/// A server that answers each request with this, for as long as the test takes.
+async fn answering(answer: &'static str) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut asked, _)) = listener.accept().await {
+            if asked.read(&mut [0; 4_096]).await.is_ok() {
+                // Who asked may have gone.
+                let _gone = asked.write_all(answer.as_bytes()).await;
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tail_waits_for_a_server_that_is_not_there_yet() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let address = nobody();
+    let url = format!("http://{address}");
+    let tail = posthaste(folder.path(), &url, &["tail"]);
+    let named = posthaste(folder.path(), &url, &["tail", "--webhook", "hostile", "--json"]);
+    let said = wait_for(|| tail.talks(&["Trying again until it is there; Ctrl-C ends that."]));
+    assert!(said[0].contains(&format!("no server at {url}")) && said.len() == 2, "{said:?}");
+    wait_for(|| named.talks(&["{\"error\":", "no server at"]));
+    let server = start(Launch::new().flags("--allow-private 127.0.0.0/8 --allow-http").at(address)).await;
+    let said = wait_for(|| tail.talks(&["Connected. Waiting for attempts."]));
+    assert_eq!(said.len(), 1, "said once: {said:?}");
+    let room = Room::open(&server.api, "default").await;
+    // It had no webhook of this name when it was asked at first.
+    assert_eq!(wait_for(|| named.ended()).0.code(), Some(4));
+    room.webhook("http://127.0.0.1:9/nobody").await;
+    room.post("").await;
+    wait_for(|| tail.until(&["connect_refused", "watchlist.domain_changed"]));
+    assert_eq!(wait_for(|| tail.end("-INT")).0.code(), Some(130));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tail_waits_over_an_outage_and_ends_where_waiting_does_not_help() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let problem = "HTTP/1.1 503 Away\r\nContent-Length: 33\r\n\r\n{\"title\":\"The database is away.\"}";
+    let away = answering(problem).await;
+    let tail = posthaste(folder.path(), &format!("http://{away}"), &["tail"]);
+    let said = wait_for(|| tail.talks(&["Trying again until it is there"]));
+    assert!(said[0].contains("The database is away."), "{said:?}");
+    assert_eq!(wait_for(|| tail.end("-INT")).0.code(), Some(130));
+
+    let moved = answering("HTTP/1.1 301 Moved\r\nLocation: https://x.example/\r\nContent-Length: 0\r\n\r\n").await;
+    let refused = answering("HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\n{}").await;
+    let other = answering("220 mail.example ESMTP\r\n").await;
+    for (url, code, why) in [
+        (format!("http://{refused}"), 3, "Give a key that is valid here"),
+        (format!("http://{moved}"), 1, "Check the URL"),
+        (format!("http://{other}"), 6, "does not speak HTTP"),
+        (format!("https://{refused}"), 6, "no TLS with the server"),
+        (format!("ftp://{refused}"), 2, "Give a URL such as"),
+    ] {
+        let (status, said) = wait_for(|| posthaste(folder.path(), &url, &["tail"]).ended());
+        assert!(status.code() == Some(code) && said.contains(why), "{url}: {status} {said}");
+    }
+}

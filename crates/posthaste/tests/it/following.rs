@@ -1,10 +1,11 @@
-//! `posthaste tail` as a process that follows a server which is not always there.
+//! `posthaste tail` and `posthaste replay` as processes that follow a server which is not always there.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::receiver::{Receiver, Script, status};
 use crate::room::{Room, start};
 use crate::running::Running;
 use crate::server::{Launch, PLATFORM_KEY};
@@ -83,4 +84,27 @@ async fn tail_waits_over_an_outage_and_ends_where_waiting_does_not_help() {
         let (status, said) = wait_for(|| posthaste(folder.path(), &url, &["tail"]).ended());
         assert!(status.code() == Some(code) && said.contains(why), "{url}: {status} {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_followed_over_an_end_of_the_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = start(Launch::new().flags("--allow-private 127.0.0.0/8 --allow-http")).await;
+    let room = Room::open(&server.api, "default").await;
+    let receiver = Receiver::start_at("127.0.0.1:0", Script::answering(None, status(200))).await;
+    room.webhook(&format!("http://{}/hook", receiver.address)).await;
+    for _ in 0..10 {
+        let event = room.post("").await;
+        room.attempted(&event, 1).await;
+    }
+    let address = server.api.address;
+    let arguments = ["replay", "--status", "delivered", "--rate", "5"];
+    let replay = posthaste(folder.path(), &format!("http://{address}"), &arguments);
+    wait_for(|| replay.talks(&["10 deliveries to send again."]));
+    let launch = server.kill().at(address);
+    wait_for(|| replay.talks(&["The connection was lost; trying again."]));
+    let _server = start(launch).await;
+    wait_for(|| replay.until(&["done: 10 of 10 sent."]));
+    let (status, said) = wait_for(|| replay.ended());
+    assert_eq!((status.code(), &*said), (Some(0), ""), "said once, and nothing after it");
 }

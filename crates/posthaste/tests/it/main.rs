@@ -38,6 +38,7 @@ mod terminal;
 mod tidy;
 #[cfg(feature = "otel")]
 mod traces;
+mod typing;
 mod verifying;
 mod wait;
 mod waiting;

@@ -1,4 +1,4 @@
-//! What is typed: help wherever it is asked for.
+//! What is typed: help wherever it is asked for, and what is said of a value that cannot be meant.
 
 use std::env::temp_dir;
 
@@ -21,4 +21,12 @@ fn help_for_a_command_is_the_same_by_either_way() {
         code == Some(6) && said.contains("no server"),
         "a word behind a command is that command's: {code:?} {said}"
     );
+}
+
+#[test]
+fn a_span_with_a_sign_is_refused_in_words() {
+    let (code, _, said) = run(&temp_dir(), &["keys", "create", "ci", "--expires-in", "-3d"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("--expires-in") && said.contains("write it without a sign, such as 90d"), "{said}");
+    assert!(!said.contains("tip"), "{said}");
 }

@@ -2,6 +2,7 @@
 //! wrong.
 
 mod machine;
+mod ownership;
 
 use clap::Args;
 use domain::time::Clock as _;

@@ -109,7 +109,9 @@ async fn give_up(from: &Path, to: &Address, key: &[u8; 32], console: &Console) -
     if console.json() {
         console.value(&json!({"from": from, "to": host, "abandoned": true, "rows": rows}));
     } else {
-        console.line(&format!("✓ Given up: the {rows} rows that had gone over were taken out of the database again."));
+        console.line(&format!(
+            "✓ Given up: the {rows} rows that had gone over were taken out of the database again, with their tables."
+        ));
         console.talk(&format!("Serve the directory as before: posthaste serve --data {from}"));
     }
     Ok(Exit::Ok)

@@ -234,6 +234,7 @@ fn refused_by_database(address: &Address, error: &postgres::OpenError) -> Stop {
         | postgres::OpenError::NotPermitted(_)
         | postgres::OpenError::NoDatabase(_)
         | postgres::OpenError::NotLetIn(_)
+        | postgres::OpenError::NoTls(_)
         | postgres::OpenError::Foreign(_)
         | postgres::OpenError::Newer { .. }
         | postgres::OpenError::Served { .. }

@@ -247,6 +247,7 @@ fn refused(run: Run, to: &Address, error: &MoveError) -> Stop {
             | postgres::OpenError::NotPermitted(_)
             | postgres::OpenError::NoDatabase(_)
             | postgres::OpenError::NotLetIn(_)
+            | postgres::OpenError::NoTls(_)
             | postgres::OpenError::Foreign(_)
             | postgres::OpenError::Newer { .. }
             | postgres::OpenError::Served { .. }

@@ -2,10 +2,13 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::receiver::{Receiver, Script, status};
+use crate::certificates::{Authority, Leaf};
+use crate::receiver::{Receiver, Request, Script, status};
 use crate::room::{Room, start};
 use crate::running::Running;
 use crate::server::{Launch, PLATFORM_KEY};
@@ -84,6 +87,26 @@ async fn tail_waits_over_an_outage_and_ends_where_waiting_does_not_help() {
         let (status, said) = wait_for(|| posthaste(folder.path(), &url, &["tail"]).ended());
         assert!(status.code() == Some(code) && said.contains(why), "{url}: {status} {said}");
     }
+}
+
+/// Who rotates the file while a command runs may have it away for a moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_of_roots_is_read_once() {
+    let (folder, authority) = (tempfile::tempdir().expect("a folder"), Authority::new());
+    let file = authority.write(folder.path());
+    let is_back = Arc::new(AtomicBool::new(false));
+    let back = Arc::clone(&is_back);
+    let answer = move |_: &Request| status(if back.load(Ordering::SeqCst) { 401 } else { 503 });
+    let script = Script::choosing(Some(authority.config(Leaf::Good)), Arc::new(answer));
+    let receiver = Receiver::start_at("127.0.0.1:0", script).await;
+    let url = format!("https://localhost:{}", receiver.address.port());
+    let variables = [("POSTHASTE_URL", &*url), ("POSTHASTE_TRUST_CA", file.to_str().expect("a plain path"))];
+    let tail = Running::start_with(folder.path(), &["tail"], &variables);
+    wait_for(|| tail.talks(&["Trying again until it is there"]));
+    std::fs::remove_file(&file).expect("it is ours");
+    is_back.store(true, Ordering::SeqCst);
+    let (status, said) = wait_for(|| tail.ended());
+    assert!(status.code() == Some(3) && said.contains("Give a key that is valid here"), "{status} {said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -193,7 +193,7 @@ fn refused(error: &sqlite::OpenError) -> Stop {
         sqlite::OpenError::OtherKey(_) => "encryption-key",
         sqlite::OpenError::Locked(_)
         | sqlite::OpenError::Newer { .. }
-        | sqlite::OpenError::Moved(_)
+        | sqlite::OpenError::Moved { .. }
         | sqlite::OpenError::Damaged { .. }
         | sqlite::OpenError::Unusable { .. } => "data",
     };

@@ -213,7 +213,7 @@ fn refused(run: Run, to: &Address, error: &MoveError) -> Stop {
             Stop::new(Exit::Refused, format!("{error}: stop the server first."))
         }
         MoveError::From(_) => Stop::failure(format!("{error}.")),
-        MoveError::MovedElsewhere(_) => Stop::new(Exit::Refused, format!("{error}.")),
+        MoveError::MovedElsewhere { .. } => Stop::new(Exit::Refused, format!("{error}.")),
         MoveError::NotEmpty | MoveError::Busy | MoveError::NotUnderWay => {
             Stop::new(Exit::Refused, format!("{host}: {error}."))
         }

@@ -170,7 +170,7 @@ fn store(_settings: &Settings, data: &Path) -> Finding {
             error @ (OpenError::Locked(_)
             | OpenError::Newer { .. }
             | OpenError::OtherKey(_)
-            | OpenError::Moved(_)
+            | OpenError::Moved { .. }
             | OpenError::Unusable { .. }),
         ) => Finding::bad("store", error.to_string()),
     }

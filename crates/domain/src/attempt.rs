@@ -142,6 +142,11 @@ pub struct Failure {
 /// [`Failure::detail`] of an [`ErrorCode::ConnectionReset`] on a connection that had carried an answer before.
 pub const KEPT_CONNECTION: &str = "a kept connection";
 
+/// [`Failure::detail`] of an [`ErrorCode::ConnectTimeout`] where `posthaste listen` makes the requests, and none is there.
+pub const NOBODY_LISTENS: &str = "the command that listens is not connected";
+/// [`Failure::detail`] of an [`ErrorCode::ConnectionReset`] where it has gone for good.
+pub const LISTENER_LEFT: &str = "the command that listens went away";
+
 /// The receiver's answer, as opaque bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {

@@ -53,6 +53,15 @@ impl DeliveryStatus {
         }
     }
 
+    /// Whether it is still to be sent, or being sent: so there is nothing to send again.
+    #[must_use]
+    pub const fn is_unfinished(self) -> bool {
+        match self {
+            Self::Pending | Self::Sending | Self::Held => true,
+            Self::Delivered | Self::Failed | Self::Cancelled => false,
+        }
+    }
+
     /// The status that [`Self::as_str`] writes as `text`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

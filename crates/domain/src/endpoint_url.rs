@@ -13,8 +13,8 @@ mod host;
 mod path;
 mod raw;
 
-pub use host::HostName;
 use host::judge_host;
+pub use host::{HostName, LISTEN_SUFFIX};
 use raw::RawUrl;
 
 /// Where every refusal of a URL points.

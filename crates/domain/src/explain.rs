@@ -9,6 +9,7 @@ use crate::id::DeliveryId;
 use crate::retry_after::{retry_after, whole_seconds};
 use crate::time::Timestamp;
 
+mod listened;
 mod look;
 mod words;
 
@@ -51,7 +52,12 @@ pub struct Explanation {
 /// The sentence and the hint for a failed attempt.
 #[must_use]
 pub fn explain(case: &Case<'_>) -> Explanation {
-    let (message, hint) = match case.failure.code {
+    let (message, hint) = listened::listened(case).unwrap_or_else(|| of_receiver(case));
+    Explanation { message, hint }
+}
+
+fn of_receiver(case: &Case<'_>) -> (String, String) {
+    match case.failure.code {
         ErrorCode::DnsNotFound => dns_not_found(case),
         ErrorCode::DnsTimeout => ("The name servers did not answer in time.".to_owned(), case.usually_passes()),
         ErrorCode::DnsFailed => (
@@ -91,8 +97,7 @@ pub fn explain(case: &Case<'_>) -> Explanation {
         ErrorCode::Http3xx => redirect(case),
         ErrorCode::Http4xx => client_error(case),
         ErrorCode::Http5xx => server_error(case),
-    };
-    Explanation { message, hint }
+    }
 }
 
 /// The words for a delivery whose last retry failed: `attempts` of them, over `elapsed` from the first to the last.
@@ -111,7 +116,11 @@ impl Case<'_> {
     }
 
     fn host(&self) -> String {
-        self.url().map_or_else(|| "the host".to_owned(), |url| url.host().to_string())
+        match self.url() {
+            None => "the host".to_owned(),
+            Some(url) if url.host().listened().is_some() => "the URL that `posthaste listen` was given".to_owned(),
+            Some(url) => url.host().to_string(),
+        }
     }
 
     /// The address that was dialled; the host if it never came to that.

@@ -160,15 +160,18 @@ fn build(request: &Outgoing) -> Result<http::Request<Full<Bytes>>, Failure> {
 
 /// What an error of HTTP/2 means for the attempt.
 fn failure(error: &hyper::Error) -> Failure {
+    // The library's own text is no more than "http2 error".
+    let mut detail = error.to_string();
     let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
     while let Some(inner) = cause {
         if inner.is::<io::Error>() {
             return plain(ErrorCode::ConnectionReset);
         }
+        detail = format!("{detail}: {inner}");
         cause = inner.source();
     }
     if error.is_canceled() || error.is_closed() || error.is_incomplete_message() {
         return plain(ErrorCode::ConnectionReset);
     }
-    Failure { code: ErrorCode::BadHttp, detail: error.to_string() }
+    Failure { code: ErrorCode::BadHttp, detail }
 }

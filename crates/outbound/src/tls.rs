@@ -8,7 +8,9 @@ use domain::attempt::{ErrorCode, Failure};
 use domain::endpoint_url::HostName;
 use domain::time::Timestamp;
 use rustls::client::Resumption;
-use rustls::{AlertDescription, CertificateError, ClientConfig, InvalidMessage, PeerIncompatible, RootCertStore};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, InvalidMessage, OtherError, PeerIncompatible, RootCertStore,
+};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
@@ -160,9 +162,39 @@ fn certificate_failure(fault: &CertificateError) -> Failure {
         CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
             (ErrorCode::TlsUnknownIssuer, String::new())
         }
-        fault => (ErrorCode::TlsOther, format!("the certificate does not hold: {fault}")),
+        fault => (ErrorCode::TlsOther, format!("the certificate does not hold: {}", words(fault))),
     };
     Failure { code, detail }
+}
+
+/// What is wrong with a certificate, where the library says no more than a name of its own code.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the library adds kinds; what is no sentence is a name")]
+fn words(fault: &CertificateError) -> String {
+    let said = match fault {
+        CertificateError::InvalidPurposeContext { .. } | CertificateError::ExpiredRevocationListContext { .. } => {
+            return fault.to_string();
+        }
+        CertificateError::Other(OtherError(inside)) => format!("{inside:?}"),
+        other => format!("{other:?}"),
+    };
+    match said.split(|character: char| !character.is_ascii_alphanumeric()).next().unwrap_or_default() {
+        "NameConstraintViolation" => {
+            "an authority of its chain may not issue certificates for this name (name constraint)".to_owned()
+        }
+        name => spelled(name),
+    }
+}
+
+/// `BadSignature` as `bad signature`.
+fn spelled(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 8);
+    for character in name.chars() {
+        if character.is_ascii_uppercase() && !out.is_empty() {
+            out.push(' ');
+        }
+        out.push(character.to_ascii_lowercase());
+    }
+    out
 }
 
 fn instant(time: UnixTime) -> String {
@@ -180,4 +212,32 @@ fn names(presented: &[String]) -> String {
         shown.push("…".to_owned());
     }
     shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_said_in_words() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{self:?}")]
+        enum Odd {
+            NameConstraintViolation,
+            TrailingData(u8),
+        }
+        let other = |odd| CertificateError::Other(OtherError(Arc::new(odd)));
+        for (fault, said) in [
+            (CertificateError::BadSignature, "bad signature"),
+            (CertificateError::InvalidPurpose, "invalid purpose"),
+            (other(Odd::TrailingData(7)), "trailing data"),
+            (
+                other(Odd::NameConstraintViolation),
+                "an authority of its chain may not issue certificates for this name (name constraint)",
+            ),
+        ] {
+            let Failure { code, detail } = certificate_failure(&fault);
+            assert_eq!((code, detail), (ErrorCode::TlsOther, format!("the certificate does not hold: {said}")));
+        }
+    }
 }

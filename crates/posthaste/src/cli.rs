@@ -104,6 +104,19 @@ pub(crate) struct Session<'a> {
     pub(crate) environment: &'a Environment,
 }
 
+/// The arguments as they are meant: `help COMMAND` asks for what `COMMAND --help` does.
+pub(crate) fn asked(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<_> = arguments.collect();
+    let command = arguments.iter().skip(1).position(|argument| !argument.as_encoded_bytes().starts_with(b"-"));
+    if let Some(first) = command.map(|after| after + 1)
+        && arguments[first] == "help"
+    {
+        arguments.remove(first);
+        arguments.push("--help".into());
+    }
+    arguments
+}
+
 /// Whether results, and so faults, are wanted as JSON by arguments that could not be understood as a whole.
 pub(crate) fn wants_json(arguments: impl Iterator<Item = OsString>) -> bool {
     arguments.take_while(|argument| argument != "--").any(|argument| argument == "--json")

@@ -5,6 +5,7 @@ pub(crate) mod known;
 pub(crate) mod lines;
 pub(crate) mod list;
 pub(crate) mod path;
+pub(crate) mod patience;
 pub(crate) mod problem;
 pub(crate) mod sse;
 
@@ -95,6 +96,7 @@ impl Answer {
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Stop> {
         serde_json::from_slice(&self.body).map_err(|error| {
             Stop::failure(format!("Check the URL: the server's answer is not what posthaste sends ({error})."))
+                .lasting()
         })
     }
 }
@@ -208,15 +210,14 @@ impl Client {
 
     fn unreachable(&self, NotConnected { code, said }: &NotConnected) -> Stop {
         let base = &self.base;
-        let said = if *code == ErrorCode::TlsOther {
-            format!(
+        if *code == ErrorCode::TlsOther {
+            let said = format!(
                 "Name its authority's PEM file by POSTHASTE_TRUST_CA, or mend the URL: no TLS with the server at {base} ({said})."
-            )
-        } else {
-            let advice = "Start one with `posthaste dev`, or name it by --server or POSTHASTE_URL";
-            format!("{advice}: no server at {base} ({said}).")
-        };
-        Stop::new(Exit::Unreachable, said)
+            );
+            return Stop::new(Exit::Unreachable, said).lasting();
+        }
+        let advice = "Start one with `posthaste dev`, or name it by --server or POSTHASTE_URL";
+        Stop::new(Exit::Unreachable, format!("{advice}: no server at {base} ({said})."))
     }
 
     fn lost(&self, said: &str) -> Stop {
@@ -230,7 +231,7 @@ impl Client {
         }
         let secure = if self.base.scheme() == "http" { "; it may want https://" } else { "" };
         let said = format!("Mend the URL: what answers at {} does not speak HTTP ({error}){secure}.", self.base);
-        Stop::new(Exit::Unreachable, said)
+        Stop::new(Exit::Unreachable, said).lasting()
     }
 
     fn late(&self) -> Stop {

@@ -81,12 +81,24 @@ pub(crate) struct Stop {
     pub(crate) problem: Option<serde_json::Value>,
     /// In how long it may be otherwise, by the server's word.
     pub(crate) retry_after: Option<Duration>,
+    /// It stays so, though its exit code may pass: somebody has to mend something.
+    pub(crate) lasts: bool,
 }
 
 impl Stop {
     /// Ends with `exit` and a sentence.
     pub(crate) fn new(exit: Exit, said: impl Into<String>) -> Self {
-        Self { exit, said: said.into(), problem: None, retry_after: None }
+        Self { exit, said: said.into(), problem: None, retry_after: None, lasts: false }
+    }
+
+    /// The same, and waiting does not help.
+    pub(crate) fn lasting(self) -> Self {
+        Self { lasts: true, ..self }
+    }
+
+    /// Whether it may be over in a moment.
+    pub(crate) const fn may_pass(&self) -> bool {
+        self.exit.may_pass() && !self.lasts
     }
 
     /// Ends with [`Exit::Failure`] and a sentence.

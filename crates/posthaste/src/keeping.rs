@@ -193,7 +193,7 @@ fn refused(error: &sqlite::OpenError) -> Stop {
         sqlite::OpenError::OtherKey(_) => "encryption-key",
         sqlite::OpenError::Locked(_)
         | sqlite::OpenError::Newer { .. }
-        | sqlite::OpenError::Moved(_)
+        | sqlite::OpenError::Moved { .. }
         | sqlite::OpenError::Damaged { .. }
         | sqlite::OpenError::Unusable { .. } => "data",
     };
@@ -234,6 +234,7 @@ fn refused_by_database(address: &Address, error: &postgres::OpenError) -> Stop {
         | postgres::OpenError::NotPermitted(_)
         | postgres::OpenError::NoDatabase(_)
         | postgres::OpenError::NotLetIn(_)
+        | postgres::OpenError::NoTls(_)
         | postgres::OpenError::Foreign(_)
         | postgres::OpenError::Newer { .. }
         | postgres::OpenError::Served { .. }

@@ -46,7 +46,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const BLOCKING_THREADS_MAX: usize = 16;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(cli::asked(std::env::args_os())) {
         Ok(cli) => cli,
         // Help and version are asked for, and go to stdout; everything else is a fault of usage.
         Err(error) => {

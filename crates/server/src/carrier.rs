@@ -8,17 +8,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use domain::attempt::{ErrorCode, Failure, Outcome, Timing};
-use domain::endpoint_url::{EndpointUrl, HostName};
+use domain::attempt::{ErrorCode, Failure, LISTENER_LEFT, NOBODY_LISTENS, Outcome, Timing};
+use domain::endpoint_url::{EndpointUrl, LISTEN_SUFFIX};
 use domain::id::WebhookId;
 use domain::shard::{Holdings, Shard};
 use domain::transport::{Outgoing, Transport};
 use domain::webhook::Webhook;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
-
-/// What the hosts of webhooks that are listened to end in. Nobody can save such a URL: `.invalid` is no public name.
-const HOST_SUFFIX: &str = ".listen.invalid";
 
 /// A request that is to be carried, and the ticket under which its answer comes back.
 pub(crate) struct Carried {
@@ -70,7 +67,7 @@ pub struct Carrier {
 /// Where a webhook that is listened to sends.
 pub(crate) fn listen_url(webhook: &WebhookId) -> Option<EndpointUrl> {
     let label = webhook.as_str().to_ascii_lowercase().replace('_', "-");
-    EndpointUrl::stored(&format!("https://{label}{HOST_SUFFIX}/")).ok()
+    EndpointUrl::stored(&format!("https://{label}{LISTEN_SUFFIX}/")).ok()
 }
 
 /// Whether requests to `url` are carried.
@@ -79,10 +76,7 @@ pub(crate) fn is_carried(url: &EndpointUrl) -> bool {
 }
 
 fn key(url: &EndpointUrl) -> Option<&str> {
-    match url.host() {
-        HostName::Name(name) => name.strip_suffix(HOST_SUFFIX),
-        HostName::Ip(_) => None,
-    }
+    url.host().listened()
 }
 
 impl Carrier {
@@ -216,14 +210,14 @@ impl Transport for Carrier {
         let (ticket, outcome) = self.put(key, request);
         match tokio::time::timeout_at(start + timeout, outcome).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => failed(ErrorCode::ConnectionReset, "the command that listens went away", start),
+            Ok(Err(_)) => failed(ErrorCode::ConnectionReset, LISTENER_LEFT, start),
             Err(_) => {
                 drop(self.take(&url, ticket));
                 let attended = self.places().by_host.get(key).is_some_and(|place| place.attended);
                 if attended {
                     failed(ErrorCode::ResponseTimeout, "", start)
                 } else {
-                    failed(ErrorCode::ConnectTimeout, "the command that listens is not connected", start)
+                    failed(ErrorCode::ConnectTimeout, NOBODY_LISTENS, start)
                 }
             }
         }

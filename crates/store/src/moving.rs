@@ -89,8 +89,13 @@ pub enum MoveError {
     #[error("another move into the database is under way")]
     Busy,
     /// The store was moved into another database.
-    #[error("everything in {0} was moved already, into another database")]
-    MovedElsewhere(PathBuf),
+    #[error("everything in {dir} was moved already, into {to}", dir = dir.display())]
+    MovedElsewhere {
+        /// The data directory.
+        dir: PathBuf,
+        /// The database, for people.
+        to: String,
+    },
     /// There is nothing to give up.
     #[error("the database holds no move that is unfinished: nothing was taken out of it")]
     NotUnderWay,
@@ -130,7 +135,7 @@ pub async fn run(parts: Parts<'_>, mut told: impl FnMut(Step)) -> Result<Moved, 
     let (mut progress, resumed) = match holds {
         Holds::Store => return Err(MoveError::NotEmpty),
         Holds::Nothing => match marked {
-            Marked::All(_) => return Err(MoveError::MovedElsewhere(from.to_owned())),
+            Marked::All(_) => return Err(elsewhere(&source, from)),
             Marked::No | Marked::Begun(_) => {
                 told(Step::Checking);
                 source.prepare()?;
@@ -146,7 +151,7 @@ pub async fn run(parts: Parts<'_>, mut told: impl FnMut(Step)) -> Result<Moved, 
         Holds::Move(progress, _) => match marked {
             Marked::All(id) if id == progress.id && progress.finished => return already(&source),
             Marked::Begun(id) | Marked::All(id) if id == progress.id => (progress, true),
-            Marked::All(_) => return Err(MoveError::MovedElsewhere(from.to_owned())),
+            Marked::All(_) => return Err(elsewhere(&source, from)),
             Marked::No | Marked::Begun(_) if progress.finished => return Err(MoveError::NotEmpty),
             Marked::No => {
                 return Err(MoveError::OtherMove { may_be_abandoned: progress.is_before(Source::parts()) });
@@ -156,6 +161,7 @@ pub async fn run(parts: Parts<'_>, mut told: impl FnMut(Step)) -> Result<Moved, 
     };
     carry(&source, &mut target, &mut progress, rows_at_once, &mut told).await?;
     let rows = compare(&source, &target, rows_at_once, &mut told).await?;
+    source.set_moved_to(&to.place())?;
     source.set_moved(Marked::All(progress.id))?;
     progress.finished = true;
     let highest = |table: &'static str| Ok((table, source.highest(table)?));
@@ -206,6 +212,11 @@ pub async fn abandon(parts: Parts<'_>) -> Result<u64, MoveError> {
     target.empty(progress).await?;
     source.set_moved(Marked::No)?;
     Ok(rows)
+}
+
+/// The store was moved into another database: into which.
+fn elsewhere(source: &Source, from: &Path) -> MoveError {
+    source.moved_to().map_or_else(MoveError::From, |to| MoveError::MovedElsewhere { dir: from.to_owned(), to })
 }
 
 /// What the store says of a move that was finished.

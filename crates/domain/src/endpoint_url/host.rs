@@ -11,6 +11,10 @@ use crate::refusal::Refusal;
 const NEVER_PUBLIC: [&str; 10] =
     ["localhost", "local", "lan", "internal", "svc", "home.arpa", "onion", "test", "invalid", "example"];
 
+/// What the hosts of webhooks end in whose requests `posthaste listen` makes, wherever it runs. Nobody can save such a URL: `.invalid`
+/// is no public name.
+pub const LISTEN_SUFFIX: &str = ".listen.invalid";
+
 /// The host of a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HostName {
@@ -32,6 +36,15 @@ impl fmt::Display for HostName {
 }
 
 impl HostName {
+    /// What stands before [`LISTEN_SUFFIX`]; `None` for the host of a receiver.
+    #[must_use]
+    pub fn listened(&self) -> Option<&str> {
+        match self {
+            Self::Name(name) => name.strip_suffix(LISTEN_SUFFIX),
+            Self::Ip(_) => None,
+        }
+    }
+
     /// The host as it is written, unjudged.
     pub(super) fn read(written: &str) -> Self {
         let v6 = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));

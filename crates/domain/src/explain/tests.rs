@@ -1,7 +1,7 @@
 //! The sentences and hints of failed attempts.
 
 use super::*;
-use crate::attempt::{Answer, KEPT_CONNECTION, Reason, Timing};
+use crate::attempt::{Answer, KEPT_CONNECTION, LISTENER_LEFT, NOBODY_LISTENS, Reason, Timing};
 use crate::id::EventId;
 use crate::signature::SentRequest;
 
@@ -142,6 +142,33 @@ fn connections() {
         "The answer was not valid HTTP.",
         "Look at it with `curl -v`: the status is 600.",
     );
+}
+
+/// Their URL is a name of ours that nobody can look up.
+#[test]
+fn requests_that_listen_makes() {
+    let carried = Failed { url: "https://wh-abc123.listen.invalid/", ..PLAIN };
+    check(
+        &Failed { code: ErrorCode::ConnectRefused, detail: "Connection refused (os error 111)", ..carried },
+        "Nothing accepts connections at the URL that `posthaste listen` was given.",
+        "Is your server running there?",
+    );
+    let again = "Start it again; where it was made with `--keep`, `--webhook` goes on with it.";
+    check(
+        &Failed { code: ErrorCode::ConnectTimeout, detail: NOBODY_LISTENS, ..carried },
+        "No `posthaste listen` was there within 5 s to make the request.",
+        again,
+    );
+    check(
+        &Failed { code: ErrorCode::ConnectionReset, detail: LISTENER_LEFT, ..carried },
+        "The `posthaste listen` that was to make the request has ended.",
+        again,
+    );
+    for code in ErrorCode::ALL {
+        let Explanation { message, hint } = explained(&Failed { code, ..carried });
+        assert!(!format!("{message} {hint}").contains("listen.invalid"), "{code:?}");
+        assert!(message.ends_with('.') && hint.ends_with(['.', '?']), "{code:?}: {message} {hint}");
+    }
 }
 
 #[test]

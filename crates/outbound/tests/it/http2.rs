@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::authority::{Authority, acceptor};
 use crate::receiver::{Receiver, flood, hang};
-use crate::sending::{PATIENT, SHORT, request, send, with, word};
+use crate::sending::{PATIENT, SHORT, failure, request, send, with, word};
 
 const NAME: &str = "localhost";
 
@@ -144,8 +144,13 @@ async fn hostile_frames() {
         for connections in 1..=2 {
             let mut outgoing = over_http2(&receiver.named("https", NAME));
             outgoing.timeout = if expect.contains("response_timeout") { SHORT } else { PATIENT };
-            let found = word(&send(&network, outgoing).await);
+            let outcome = send(&network, outgoing).await;
+            let found = word(&outcome);
             assert!(expect.contains(&found), "{name}: {found}");
+            if found == "bad_http" {
+                let (_, detail) = failure(&outcome);
+                assert!(detail.starts_with("http2 error: "), "{name}: the hint says why: {detail}");
+            }
             assert_eq!(receiver.accepted(), connections, "{name}");
         }
     }

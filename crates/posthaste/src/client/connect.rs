@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use domain::attempt::ErrorCode;
@@ -20,8 +20,27 @@ use crate::trusted;
 /// How long a connection, TLS included, may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
-/// PEM files of certificates to trust besides the system's.
-pub(crate) type Roots = Vec<PathBuf>;
+/// The certificates that are trusted: the system's, and those of PEM files. They are read once; clones share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Roots {
+    files: Arc<[PathBuf]>,
+    config: Arc<OnceLock<Result<Arc<rustls::ClientConfig>, String>>>,
+}
+
+impl Roots {
+    /// Those of these files, besides the system's.
+    pub(crate) fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { files: files.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Reads them, unless that was done.
+    ///
+    /// # Errors
+    /// What is wrong with a file, and the way out.
+    pub(crate) fn read(&self) -> Result<Arc<rustls::ClientConfig>, String> {
+        self.config.get_or_init(|| tls(&self.files).map(Arc::new)).clone()
+    }
+}
 
 /// Why it did not come to a connection.
 #[derive(Debug)]
@@ -65,7 +84,7 @@ pub(crate) async fn connect(base: &Url, roots: &Roots) -> Result<SendRequest<Ful
         }
         let tls_fault = |said: String| NotConnected::new(ErrorCode::TlsOther, said);
         let name = ServerName::try_from(host.to_owned()).map_err(|error| tls_fault(error.to_string()))?;
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(tls(roots).map_err(tls_fault)?));
+        let connector = tokio_rustls::TlsConnector::from(roots.read().map_err(tls_fault)?);
         greet(connector.connect(name, stream).await.map_err(|error| tls_fault(error.to_string()))?).await
     };
     match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
@@ -88,7 +107,7 @@ where
     Ok(sender)
 }
 
-fn tls(files: &Roots) -> Result<rustls::ClientConfig, String> {
+fn tls(files: &[PathBuf]) -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     files.iter().try_for_each(|file| trusted::add(file, &mut roots))?;

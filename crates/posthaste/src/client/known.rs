@@ -8,10 +8,10 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::client::Client;
+use crate::client::connect::Roots;
 use crate::exit::Stop;
 use crate::settings::BadSetting;
 use crate::settings::source::{Environment, Origin};
-use crate::trusted;
 
 /// Where `posthaste dev` keeps its data unless told otherwise.
 const DEV_DATA: &str = ".posthaste";
@@ -89,14 +89,12 @@ pub(crate) fn client(server: &Server, environment: &Environment) -> Result<Clien
     // A key that was made for one server is not shown to another.
     let same = |known: &&Known| Url::parse(&known.url).is_ok_and(|its| its.origin() == base.origin());
     let key = given.or_else(|| known.as_ref().filter(same).map(|known| known.key.clone()));
-    let roots = environment.get("POSTHASTE_TRUST_CA").map(|files| files.split(',').map(PathBuf::from).collect());
-    let roots: Vec<PathBuf> = roots.unwrap_or_default();
+    let files = environment.get("POSTHASTE_TRUST_CA").into_iter().flat_map(|files| files.split(',')).map(PathBuf::from);
+    let roots = Roots::of(files);
     if base.scheme() == "https" {
         // Now, and not as a server that cannot be reached.
-        let mut store = rustls::RootCertStore::empty();
-        let read = roots.iter().try_for_each(|file| trusted::add(file, &mut store));
         let origin = Some(Origin::Variable("POSTHASTE_TRUST_CA".to_owned()));
-        read.map_err(|said| BadSetting { origin, ..BadSetting::new("trust-ca", said) })?;
+        roots.read().map_err(|said| BadSetting { origin, ..BadSetting::new("trust-ca", said) })?;
     }
     Ok(Client::new(base, key.map(Zeroizing::new), roots))
 }

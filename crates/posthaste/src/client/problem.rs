@@ -93,7 +93,7 @@ pub(crate) fn stop(status: u16, base: &str, path: &str, body: &[u8]) -> Stop {
         said = ours;
     } else if problem.code == "not_found" {
         said = format!("Check the URL: the server has nothing at {base}{path}.");
-    } else if problem.code.is_empty() && (400..500).contains(&status) {
+    } else if problem.code.is_empty() && (300..500).contains(&status) {
         said = format!(
             "Check the URL: what answers at {base} with status {status} is not posthaste, or a proxy before it."
         );
@@ -113,7 +113,9 @@ pub(crate) fn stop(status: u16, base: &str, path: &str, body: &[u8]) -> Stop {
     if let (true, Some(id)) = (status >= 500, &problem.request_id) {
         let _in_memory = write!(said, "\n  The server's log has more under request id {id}.");
     }
-    Stop { exit: Exit::of_status(status), said, problem: document, retry_after: None }
+    // Who is sent elsewhere has asked at the wrong address.
+    let lasts = (300..400).contains(&status);
+    Stop { exit: Exit::of_status(status), said, problem: document, retry_after: None, lasts }
 }
 
 #[cfg(test)]

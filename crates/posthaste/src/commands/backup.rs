@@ -163,7 +163,7 @@ fn fill(
         )),
         OpenError::Locked(_)
         | OpenError::OtherKey(_)
-        | OpenError::Moved(_)
+        | OpenError::Moved { .. }
         | OpenError::Newer { .. }
         | OpenError::Unusable { .. } => not_made(&error),
     })?;
@@ -189,7 +189,7 @@ fn not_made(error: &OpenError) -> Stop {
              to {known}. Back it up with the release that serves it.",
             file.display()
         )),
-        OpenError::Moved(_) => Stop::new(
+        OpenError::Moved { .. } => Stop::new(
             Exit::Refused,
             format!("Nothing was backed up: {error}. Back the database up, by pg_dump or as any other there."),
         ),
@@ -209,7 +209,7 @@ fn verify(from: &Path, progress: &Progress) -> Result<Manifest, Stop> {
         OpenError::Newer { .. } => manifest.newer(from),
         OpenError::Locked(_)
         | OpenError::OtherKey(_)
-        | OpenError::Moved(_)
+        | OpenError::Moved { .. }
         | OpenError::Damaged { .. }
         | OpenError::Unusable { .. } => Stop::failure(format!("The backup is damaged: {error}.")),
     })?;

@@ -41,7 +41,7 @@ enum What {
     /// The log that a filter means, newest first, as one JSON document a line
     ///
     /// With --out, a connection that is lost is made again, and an export that was interrupted goes on where the file ends
-    /// with --resume.
+    /// with --resume and the same filter. Until it is whole, FILE.resume beside it says which that is.
     Export {
         /// KEY=VALUE: status, event, code, error, webhook, test, since, until, q
         #[arg(value_name = "FILTER")]
@@ -84,7 +84,7 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
             rows.show(console, |rows| delivery::table(rows, &names, SystemClock.now()), &nothing);
             Ok(Exit::Ok)
         }
-        What::Export { filter, how } => export::run(session, pairs(filter, &KEYS)?, how).await,
+        What::Export { filter, how } => export::run(session, &pairs(filter, &KEYS)?, how).await,
         What::Show { id } => {
             let found = client.get(&path(&["accounts", account, "deliveries", id])).await?;
             if console.json() {

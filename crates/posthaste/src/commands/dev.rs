@@ -24,6 +24,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::client::Client;
+use crate::client::connect::Roots;
 use crate::client::known::{self, Known};
 use crate::clock::SystemClock;
 use crate::commands::dashboard;
@@ -151,7 +152,7 @@ async fn start(options: &Options, mut settings: Settings) -> Result<Running, Sto
     let url = format!("http://{}", service.address);
     Known { url: url.clone(), key: key.to_string() }.write(&data).map_err(unusable)?;
     let base = Url::parse(&url).map_err(|error| Stop::failure(format!("{url} is no URL: {error}")))?;
-    let client = Client::new(base, Some(key.clone()), Vec::new());
+    let client = Client::new(base, Some(key.clone()), Roots::default());
     let banner = Banner {
         dashboard: dashboard::link(&client).await?,
         schedule: settings.policy.retry_schedule.clone(),

@@ -2,6 +2,7 @@
 //! wrong.
 
 mod machine;
+mod ownership;
 
 use clap::Args;
 use domain::time::Clock as _;
@@ -125,7 +126,7 @@ async fn database(address: &Address, key: Option<&[u8; 32]>) -> Result<String, S
     clocks_agree(SystemClock.now(), found.time).map_err(|said| format!("{hosts}: {said}"))?;
     let encrypted = if found.encrypted { "encrypted" } else { "not encrypted" };
     let holds = match (found.layout, key) {
-        (None | Some(0), Some(_)) => "it is empty: tables will be made at the first start".to_owned(),
+        (None | Some(0), Some(_)) => "it is empty: what a store needs will be made at the first start".to_owned(),
         (None | Some(0), None) => {
             return Err(format!("{hosts}: it is empty, and there is no key to seal with: {}", encryption_key::GIVE));
         }

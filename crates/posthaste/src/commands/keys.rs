@@ -45,7 +45,7 @@ enum What {
         #[arg(long, value_name = "TIME", conflicts_with = "expires_in")]
         expires_at: Option<String>,
         /// In how long it ends, such as 90d
-        #[arg(long, value_name = "SPAN")]
+        #[arg(long, value_name = "SPAN", value_parser = ahead, allow_hyphen_values = true)]
         expires_in: Option<String>,
         #[command(flatten)]
         which: Which,
@@ -59,6 +59,14 @@ enum What {
     },
     /// Seal every secret of the embedded store with another encryption key, while it is not served
     RotateEncryption(rotation::Options),
+}
+
+/// A span from now on; whether it is one, and not too long, the server says.
+fn ahead(text: &str) -> Result<String, String> {
+    if text.starts_with('-') {
+        return Err("it counts from now on: write it without a sign, such as 90d".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 impl Options {

@@ -109,7 +109,9 @@ async fn give_up(from: &Path, to: &Address, key: &[u8; 32], console: &Console) -
     if console.json() {
         console.value(&json!({"from": from, "to": host, "abandoned": true, "rows": rows}));
     } else {
-        console.line(&format!("✓ Given up: the {rows} rows that had gone over were taken out of the database again."));
+        console.line(&format!(
+            "✓ Given up: the {rows} rows that had gone over were taken out of the database again, with their tables."
+        ));
         console.talk(&format!("Serve the directory as before: posthaste serve --data {from}"));
     }
     Ok(Exit::Ok)
@@ -211,7 +213,7 @@ fn refused(run: Run, to: &Address, error: &MoveError) -> Stop {
             Stop::new(Exit::Refused, format!("{error}: stop the server first."))
         }
         MoveError::From(_) => Stop::failure(format!("{error}.")),
-        MoveError::MovedElsewhere(_) => Stop::new(Exit::Refused, format!("{error}.")),
+        MoveError::MovedElsewhere { .. } => Stop::new(Exit::Refused, format!("{error}.")),
         MoveError::NotEmpty | MoveError::Busy | MoveError::NotUnderWay => {
             Stop::new(Exit::Refused, format!("{host}: {error}."))
         }
@@ -245,6 +247,7 @@ fn refused(run: Run, to: &Address, error: &MoveError) -> Stop {
             | postgres::OpenError::NotPermitted(_)
             | postgres::OpenError::NoDatabase(_)
             | postgres::OpenError::NotLetIn(_)
+            | postgres::OpenError::NoTls(_)
             | postgres::OpenError::Foreign(_)
             | postgres::OpenError::Newer { .. }
             | postgres::OpenError::Served { .. }

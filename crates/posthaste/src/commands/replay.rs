@@ -12,6 +12,7 @@ use crate::cli::Session;
 use crate::client::known::Server;
 use crate::client::list::{self, Paging};
 use crate::client::path::path;
+use crate::client::patience::Patience;
 use crate::clock::SystemClock;
 use crate::commands::deliveries::said_replayed;
 use crate::commands::webhooks::{self, Names};
@@ -133,7 +134,7 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
         }
         Some(What::Show { id, follow }) => {
             if *follow {
-                return follow::to_the_end(session, id).await;
+                return follow::to_the_end(session, id, Patience::new()).await;
             }
             client.get(&path(&["accounts", account, "replays", id])).await?
         }
@@ -239,7 +240,9 @@ async fn many(options: &Options, session: &Session<'_>, mut body: Value) -> Ende
         return Ok(Exit::Ok);
     }
     console.talk(&format!("{id}: {} to send again.", deliveries(total)));
-    follow::to_the_end(session, id).await
+    let mut patience = Patience::new();
+    patience.reached();
+    follow::to_the_end(session, id, patience).await
 }
 
 fn deliveries(total: u64) -> String {

@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::cli::Session;
 use crate::client::known::Server;
 use crate::client::path::query;
+use crate::client::patience::Patience;
 use crate::commands::webhooks;
 use crate::exit::{Ended, Exit, Stop};
 use crate::output::news;
@@ -50,16 +51,17 @@ fn pattern(text: &str) -> Result<EventPattern, String> {
     EventPattern::parse(text).ok_or_else(|| "write a type, a group such as alert.*, or *".to_owned())
 }
 
-/// Follows until Ctrl-C, or until nobody reads. A lost connection is made again, and goes on where it was.
+/// Follows until Ctrl-C, or until nobody reads. A server that is away is waited for, from the first; a lost connection is made again, and
+/// goes on where it was.
 pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
     let filter = Filter::new(&options.filter, &options.events, options.failed)?;
-    let webhook = match &options.webhook {
-        Some(named) => Some(webhooks::find(session, named).await?),
-        None => filter.webhook(),
-    };
     if options.full && (session.console.json() || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal()) {
         return Err(Stop::usage("Leave --full out here: it needs a terminal, and shows no JSON."));
     }
+    let webhook = match &options.webhook {
+        Some(named) => Some(found(session, named).await?),
+        None => filter.webhook(),
+    };
     let path = path(&session.account, webhook.as_deref());
     let news = follow::follow(session.client.clone(), path);
     if options.full { full::run(session, filter, news).await } else { lines(session, &filter, news).await }
@@ -71,7 +73,7 @@ async fn lines(session: &Session<'_>, filter: &Filter, mut news: follow::Receive
         match told? {
             News::Connected { again: false } => console.talk("Connected. Waiting for attempts."),
             News::Connected { again: true } => console.talk("Connected again."),
-            News::Lost => console.talk("The connection was lost; trying again."),
+            News::Away(away) => away.say(console),
             News::Missed => console.talk("Some attempts were missed: `posthaste deliveries list` has them."),
             News::Attempt(data) => {
                 if let Some(attempt) = serde_json::from_str::<Value>(&data).ok().filter(|news| filter.wants(news)) {
@@ -84,6 +86,21 @@ async fn lines(session: &Session<'_>, filter: &Filter, mut news: follow::Receive
         }
     }
     Ok(Exit::Ok)
+}
+
+/// The id of a webhook by its name, once the server can be asked.
+async fn found(session: &Session<'_>, named: &str) -> Result<String, Stop> {
+    let mut patience = Patience::new();
+    loop {
+        let stop = match webhooks::find(session, named).await {
+            Ok(id) => return Ok(id),
+            Err(stop) => stop,
+        };
+        if let Some(away) = patience.after(stop)? {
+            away.say(session.console);
+        }
+        patience.wait().await;
+    }
 }
 
 /// The stream of an account's attempts.

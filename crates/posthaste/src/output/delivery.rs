@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::commands::webhooks::Names;
 use crate::output::span;
 use crate::output::table::{Cell, Table};
-use crate::output::value::{instant, milliseconds, number, text, timestamp};
+use crate::output::value::{instant, milliseconds, number, place, text, timestamp};
 use crate::output::{Console, Tone, delivery_icon, visible};
 
 /// The status of a delivery with its icon.
@@ -107,7 +107,7 @@ pub(crate) fn show(console: &Console, delivery: &Value, now: Timestamp) {
 
 fn show_attempt(console: &Console, attempt: &Value) {
     console.line(&format!("      {}", text(attempt, "id")));
-    console.line(&format!("      POST {}", visible(text(&attempt["request"], "url"))));
+    console.line(&format!("      POST {}", visible(place(text(&attempt["request"], "url")))));
     if let Some(said) = explanation(attempt) {
         console.line(&format!("      {said}"));
     }

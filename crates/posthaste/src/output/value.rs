@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::endpoint_url::EndpointUrl;
 use domain::time::Timestamp;
 use serde_json::Value;
 
@@ -10,6 +11,14 @@ use crate::output::span;
 /// The text member `name`; empty if there is none.
 pub(crate) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Where requests go, for people: a URL that `posthaste listen` stands behind says nothing to them.
+pub(crate) fn place(url: &str) -> &str {
+    match EndpointUrl::stored(url) {
+        Ok(stored) if stored.host().listened().is_some() => "(posthaste listen)",
+        Ok(_) | Err(_) => url,
+    }
 }
 
 /// The texts of the list `name`, by commas.

@@ -37,7 +37,7 @@ pub(super) fn start(endpoint: &Url) -> Result<Arc<dyn Tracer>, Stop> {
     if traces.path() == "/" {
         traces.set_path("/v1/traces");
     }
-    let client = Client { base: endpoint.clone(), runtime: Handle::current() };
+    let client = Client { base: endpoint.clone(), roots: Roots::default(), runtime: Handle::current() };
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(client)
@@ -115,21 +115,22 @@ fn system_time(at: Timestamp) -> SystemTime {
 #[derive(Debug)]
 struct Client {
     base: Url,
+    roots: Roots,
     runtime: Handle,
 }
 
 #[async_trait]
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let base = self.base.clone();
-        let sent = self.runtime.spawn(async move { tokio::time::timeout(EXPORT_WITHIN, post(&base, request)).await });
+        let (base, roots) = (self.base.clone(), self.roots.clone());
+        let posting = async move { tokio::time::timeout(EXPORT_WITHIN, post(&base, &roots, request)).await };
+        let sent = self.runtime.spawn(posting);
         sent.await??
     }
 }
 
-async fn post(base: &Url, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-    let roots = Roots::default();
-    let connected = connect(base, &roots).await;
+async fn post(base: &Url, roots: &Roots, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+    let connected = connect(base, roots).await;
     let mut sender = connected.map_err(|fault| format!("no connection to the collector: {}", fault.said))?;
     // Over a connection of its own the target is the path, and the host a header.
     let authority = request.uri().authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();

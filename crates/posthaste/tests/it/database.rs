@@ -57,7 +57,7 @@ async fn it_is_encrypted_as_its_address_says() {
     let (_, port) =
         cluster.host().rsplit_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).expect("a port");
     let address = |host: &str, query: &str| format!("postgres://posthaste@{host}:{port}/{name}{query}");
-    refused(&folder, &address("localhost", "?sslmode=require"), "does not support TLS");
+    refused(&folder, &address("localhost", "?sslmode=require"), "does not support TLS: have it speak TLS (ssl = on)");
 
     let pem = std::fs::read_to_string(authority.pem_file(folder.path())).expect("it was written");
     cluster.write("server.pem", &pem);
@@ -85,6 +85,27 @@ async fn it_is_encrypted_as_its_address_says() {
     refused(&folder, &address("localhost", &root("verify-full", &empty)), "there is no certificate in it");
     refused(&folder, &address("localhost", &root("verify-full", &folder.path().join("none.pem"))), "none.pem");
     not_served(&address("localhost", &format!("?sslrootcert={}", known.display())), "add that");
+
+    // A move into it is not tried again by itself: it says what is wrong with TLS, and what mends that.
+    let embedded = Launch::embedded().environment("POSTHASTE_ENCRYPTION_KEY", ENCRYPTION_KEY);
+    let from = embedded.data().display().to_string();
+    assert!(start(embedded.clone()).await.terminate().success(), "SIGTERM ends it well");
+    for (to, why, mend) in [
+        (address("localhost", "?sslmode=verify-full"), "UnknownIssuer", "by sslrootcert in the address"),
+        (
+            address("127.0.0.1", &root("verify-full", &known)),
+            "not valid for name",
+            "name the host as its certificate does",
+        ),
+    ] {
+        for arguments in
+            [&["migrate", "--from", &from, "--to", &to][..], &["migrate", "--from", &from, "--to", &to, "--abandon"]]
+        {
+            let (code, said) = posthaste(&folder, ENCRYPTION_KEY, arguments);
+            assert!(code == Some(1) && said.contains(why) && said.contains(mend), "{arguments:?}: {code:?} {said}");
+            assert!(!said.contains("run it again") && !said.contains("See that it runs"), "{said}");
+        }
+    }
 
     for query in ["", "?sslmode=require", &root("verify-full", &known), &root("require", &known)] {
         let (ok, said) = looks(&folder, ENCRYPTION_KEY, &address("localhost", query));

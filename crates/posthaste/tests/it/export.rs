@@ -1,11 +1,16 @@
 //! `posthaste deliveries export` against a server: the whole log, and a file that is gone on with.
 
+use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::room::{Room, start};
 use crate::server::{Launch, PLATFORM_KEY};
+use crate::wait;
 
 async fn posthaste(url: String, arguments: Vec<String>) -> Output {
     let run = move || {
@@ -17,7 +22,7 @@ async fn posthaste(url: String, arguments: Vec<String>) -> Output {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_is_exported_and_an_interrupted_file_gone_on_with() {
+async fn a_log_is_exported_and_nothing_written_over() {
     let server = start(Launch::new().flags("--allow-private 127.0.0.0/8 --allow-http")).await;
     let room = Room::open(&server.api, "default").await;
     // Nobody listens there: every delivery is tried, and waits.
@@ -58,14 +63,77 @@ async fn a_log_is_exported_and_an_interrupted_file_gone_on_with() {
     let nowhere = folder.path().join("none/log.ndjson");
     let (code, _, said) = export(&["--out", nowhere.to_str().expect("a plain path")]).await;
     assert!(code == Some(1) && said.contains("Take another file as --out"), "{code:?} {said}");
-    let lines: Vec<_> = text.split_inclusive('\n').collect();
-    let cut = lines[..40].concat() + &lines[40][..lines[40].len() / 2];
-    std::fs::write(&file, cut).expect("it is cut");
-    let (code, _, said) = export(&["--attempts", "--out", name, "--resume"]).await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("90 deliveries"), "{said}");
-    assert_eq!(ids(&std::fs::read_to_string(&file).expect("it is there")), ids(&whole));
+    let (code, _, said) = export(&["event=watchlist.*", "--attempts", "--out", name, "--resume"]).await;
+    assert!(code == Some(5) && said.contains("is whole"), "{code:?} {said}");
+
     let refused = folder.path().join("refused.ndjson");
     let (code, _, _) = export(&["status=lost", "--out", refused.to_str().expect("a plain path")]).await;
     assert_eq!((code, refused.exists()), (Some(5), false), "what is refused leaves no file behind");
+}
+
+/// What of an export a server that dies has sent: whole lines, and half of another.
+fn cut(text: &str) -> String {
+    let lines: Vec<_> = text.split_inclusive('\n').collect();
+    lines[..40].concat() + &lines[40][..lines[40].len() / 2]
+}
+
+/// Exports from a server that sends this and no more, and is killed once it has written it.
+async fn interrupted(text: String, file: &Path, more: &[&str]) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let arguments = [&["deliveries", "export", "--out", file.to_str().expect("a plain path")], more].concat();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_posthaste"));
+    command.args(arguments).env_clear().env("POSTHASTE_URL", url).env("POSTHASTE_KEY", PLATFORM_KEY);
+    let mut running = command.spawn().expect("the binary runs");
+    let (mut asked, _) = listener.accept().await.expect("it asks");
+    let _its_first_bytes = asked.read(&mut [0; 1_024]).await.expect("a request");
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len() + 1);
+    asked.write_all(answer.as_bytes()).await.expect("it listens");
+    let whole = text.rfind('\n').expect("lines") + 1;
+    wait::until("the lines", Duration::from_secs(30), async || {
+        std::fs::metadata(file).is_ok_and(|found| found.len() == whole as u64).then_some(())
+    })
+    .await;
+    running.kill().await.expect("it runs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_file_is_gone_on_with_by_the_filter_that_it_was_begun_with() {
+    let server = start(Launch::new().flags("--allow-private 127.0.0.0/8 --allow-http")).await;
+    let room = Room::open(&server.api, "default").await;
+    room.webhook("http://127.0.0.1:9/nobody").await;
+    for n in 0..50 {
+        room.post(&format!(r#","n":{n}"#)).await;
+    }
+    let url = format!("http://{}", server.api.address);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("log.ndjson");
+    let name = file.to_str().expect("a plain path");
+    let export = async |more: &str| {
+        let arguments = ["deliveries", "export"].into_iter().chain(more.split_whitespace());
+        let output = posthaste(url.clone(), arguments.map(str::to_owned).collect()).await;
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, whole, said) = export("").await;
+    assert_eq!((code, whole.lines().count()), (Some(0), 50), "{said}");
+    interrupted(cut(&whole), &file, &["event=watchlist.*", "since=24h"]).await;
+    let begun = std::fs::read_to_string(&file).expect("it is there");
+    for other in
+        ["", "event=alert.* since=24h", "event=watchlist.* since=48h", "event=watchlist.* since=24h --attempts"]
+    {
+        let (code, _, said) = export(&format!("{other} --out {name} --resume")).await;
+        assert_eq!(code, Some(5), "{other}: {said}");
+        assert!(said.contains(name) && said.contains("begun with: event='watchlist.*' since="), "{other}: {said}");
+        assert_eq!(std::fs::read_to_string(&file).expect("it is there"), begun, "{other}: nothing is written");
+    }
+    // Half a line, as a machine leaves it that loses its power.
+    std::fs::write(&file, cut(&whole)).expect("it is written");
+    let (code, _, said) = export(&format!("since=24h event=watchlist.* --out {name} --resume")).await;
+    assert!(code == Some(0) && said.contains("10 deliveries"), "{code:?} {said}");
+    let ids = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split('"').nth(3).expect("an id").to_owned()).collect()
+    };
+    assert_eq!(ids(&std::fs::read_to_string(&file).expect("it is there")), ids(&whole));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "a whole export is one file");
 }

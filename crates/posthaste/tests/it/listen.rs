@@ -115,6 +115,28 @@ async fn listen_says_what_comes_and_why_it_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_shown_of_a_listening_webhook_is_for_people() {
+    let stage = Stage::open().await;
+    let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
+    let listen = stage.listen(&[&format!("http://{address}/hook")]);
+    wait_for(|| listen.talks(&["connected. Waiting for events."]));
+    let url = format!("http://{}", stage.server.api.address);
+    let variables = [("POSTHASTE_URL", &*url), ("POSTHASTE_KEY", PLATFORM_KEY), ("POSTHASTE_ACCOUNT", "ears")];
+    let posthaste = |arguments: &[&str]| Running::start_with(stage.folder.path(), arguments, &variables);
+    let trigger = posthaste(&["trigger", "watchlist.domain_changed"]);
+    let said = wait_for(|| trigger.until(&["at the URL that `posthaste listen` was given. Is your server running"]));
+    let delivery = stage.room.api.get(&stage.room.path("deliveries")).await.expect(200)["data"][0]["id"].clone();
+    let show = posthaste(&["deliveries", "show", delivery.as_str().expect("an id")]);
+    let shown = wait_for(|| show.until(&["POST (posthaste listen)"]));
+    let list = posthaste(&["webhooks", "list"]);
+    let listed = wait_for(|| list.until(&["listen http://", "(posthaste listen)"]));
+    for line in [said, shown, show.rest(), listed].concat() {
+        assert!(!line.contains("listen.invalid"), "{line}");
+    }
+    assert_eq!(wait_for(|| trigger.ended()).0.code(), Some(7));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn listen_goes_on_after_kill_9_of_the_server() {
     let stage = Stage::open().await;
     let receiver = Receiver::start_at("127.0.0.1:0", Script::answering(None, status(200))).await;

@@ -13,6 +13,7 @@ mod dns;
 mod erasing;
 mod export;
 mod first_start;
+mod following;
 mod fuzz;
 mod handing_over;
 mod hostile;
@@ -37,6 +38,7 @@ mod terminal;
 mod tidy;
 #[cfg(feature = "otel")]
 mod traces;
+mod typing;
 mod verifying;
 mod wait;
 mod waiting;

@@ -155,7 +155,11 @@ async fn a_store_moves_into_a_database_over_two_kills() {
     assert!(code == Some(0) && again.contains("It was moved already"), "{code:?} {again}");
     let refused = tokio::task::spawn_blocking(move || launch.try_start().map(|_| ()));
     let refused = refused.await.expect("it ends").expect_err("it was moved");
-    assert!(refused.said.contains("was moved into a database"), "{}", refused.said);
+    let place = format!("the database {name} at {}", address.hosts());
+    assert!(refused.said.contains(&format!("was moved into {place}: it is served from there")), "{}", refused.said);
+    let other = cluster.database();
+    let (code, said) = posthaste(&folder, &["migrate", "--from", &data, "--to", &other]);
+    assert!(code == Some(5) && said.contains(&format!("was moved already, into {place}.")), "{code:?} {said}");
     let (code, said) = posthaste(&folder, &["backup", "--data", &data, "--to", "backup"]);
     assert!(code == Some(5) && said.contains("Back the database up") && !folder.join("backup").exists(), "{said}");
     let (code, said) = posthaste(&folder, &["doctor", "--offline", "--data", &data]);
@@ -163,7 +167,7 @@ async fn a_store_moves_into_a_database_over_two_kills() {
     let rotate = ["keys", "rotate-encryption", "--data", &data, "--new-key", "new.key"];
     let (code, said) = posthaste(&folder, &rotate);
     assert!(code == Some(5) && said.contains("Nothing was changed: everything in"), "{code:?} {said}");
-    assert!(said.contains("was moved into a database") && !folder.join("new.key").exists(), "{said}");
+    assert!(said.contains(&format!("was moved into {place}")) && !folder.join("new.key").exists(), "{said}");
 
     let server = start(moved).await;
     let api = &server.api;
@@ -219,6 +223,12 @@ async fn a_move_that_was_killed_is_given_up_and_the_directory_served_on() {
 
     let address = Address::parse(&database).expect("an address");
     migrate(&address, SOME_DAY).await.expect("its tables are made");
+    let looked_at = || {
+        let (code, said) = posthaste(&folder, &["doctor", "--offline", "--database", &database]);
+        assert!(said.contains("it is empty: what a store needs will be made at the first start"), "{code:?} {said}");
+    };
+    // Tables without a store in them.
+    looked_at();
     let name = database.rsplit('/').next().expect("a name").to_owned();
     let sql = |sql: &str| cluster.run_sql(&name, sql);
     sql("BEGIN; LOCK TABLE events IN SHARE MODE; PREPARE TRANSACTION 'held up'");
@@ -236,7 +246,8 @@ async fn a_move_that_was_killed_is_given_up_and_the_directory_served_on() {
     assert!(code == Some(5) && said.contains("empty this one: the same command with --abandon"), "{code:?} {said}");
     let (code, said) = posthaste(&folder, &[&abandon[..], &["--json"]].concat());
     assert!(code == Some(0) && said.contains("\"abandoned\":true"), "{code:?} {said}");
-    assert_eq!(sql("SELECT count(*) FROM accounts").trim(), "0");
+    assert_eq!(sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace").trim(), "0");
+    looked_at();
     let server = start(launch).await;
     assert_eq!(
         server.api.get(&format!("{ACCOUNT}/events")).await.expect(200)["data"].as_array().map(Vec::len),

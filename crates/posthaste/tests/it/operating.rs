@@ -211,6 +211,29 @@ async fn doctor_finds_what_is_wrong_and_says_the_way_out() {
     assert!(!store.0 && store.1.contains("restore a backup"), "{said}");
 }
 
+/// Root can write everything, and says nothing of the user who serves by that.
+#[test]
+fn doctor_that_root_runs_tells_who_else_could_write() {
+    let launch = Launch::embedded();
+    let data = launch.data();
+    let arguments = ["--json", "doctor", "--offline", "--data", data.to_str().expect("plain")];
+    let looked = || findings(&run(&launch, &arguments).1)["data"].clone();
+    drop(launch.start().kill());
+    let serves = 4_711;
+    if std::os::unix::fs::chown(&data, Some(serves), None).is_err() {
+        // Another user than root cannot give anything away, and finds out by trying.
+        assert!(looked().0, "{:?}", looked());
+        return;
+    }
+    let (ok, said) = looked();
+    assert!(!ok && said.contains("belongs to root") && said.contains("to user 4711: give all of it"), "{said}");
+    for file in std::fs::read_dir(&data).expect("a directory").flatten() {
+        std::os::unix::fs::chown(file.path(), Some(serves), None).expect("root may");
+    }
+    let (ok, said) = looked();
+    assert!(ok && said.contains("it belongs to user 4711, who can write it"), "{said}");
+}
+
 #[test]
 fn config_show_tells_where_each_value_comes_from_and_masks_secrets() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use domain::filter::DeliveryFilter;
+use domain::filter::{DeliveryFilter, FILTER_INVALID};
 use domain::key::Scope as KeyScope;
 use domain::replay::{Cause, Replay, ReplayChange, Scope, State as Goes, UNFINISHED_MAX};
 use domain::store::{Change, Page};
@@ -39,7 +39,8 @@ struct ReplayInput {
     /// Deliveries to this webhook; all webhooks of the account if not given.
     #[schema(example = "wh_abc123")]
     webhook: Option<String>,
-    /// In these states: `delivered`, `failed`, `cancelled`. What is unfinished is still to be sent anyway.
+    /// In these states: `delivered`, `failed`, `cancelled`. What is unfinished is still to be sent anyway: with no other state only a dry
+    /// run is answered.
     #[schema(example = "failed")]
     status: Option<String>,
     /// Of these types: names, groups such as `alert.*`, or `*`.
@@ -165,6 +166,12 @@ fn read(api: &Api, at: &InAccount, text: &str) -> Result<Asked, Problem> {
     };
     let rate = read_count(&mut input, "rate", "rate_invalid", RATE_MAX).flatten();
     let dry_run = input.get("dry_run", "dry_run_invalid", "true or false") == Given::Value(true);
+    // A dry run says how many there are of them.
+    if !dry_run && !filter.status.is_empty() && filter.status.iter().all(|status| status.is_unfinished()) {
+        let detail = "What is pending, sending or held cannot be sent again, since it is still to be sent anyway: give delivered, \
+                      failed or cancelled.";
+        input.fault("status", FILTER_INVALID, detail);
+    }
     input.check()?;
     if pairs.is_empty() {
         let detail = "Say which deliveries: give one of webhook, status, event, code, error, since, until, q. All of the \

@@ -109,6 +109,8 @@ async fn what_cannot_be_replayed_is_refused() {
         (json!({"dry_run": true, "rate": 5}), "", "filter_missing"),
         (json!({"status": "lost"}), "/status", "filter_invalid"),
         (json!({"status": 5}), "/status", "filter_invalid"),
+        (json!({"status": "pending"}), "/status", "filter_invalid"),
+        (json!({"status": ["held", "sending"], "webhook": webhook}), "/status", "filter_invalid"),
         (json!({"since": "1h", "until": "2h"}), "/since", "filter_invalid"),
         (json!({"status": "failed", "rate": 0}), "/rate", "rate_invalid"),
         (json!({"status": "failed", "dry_run": "yes"}), "/dry_run", "dry_run_invalid"),
@@ -121,6 +123,8 @@ async fn what_cannot_be_replayed_is_refused() {
     }
     let found = world.post(ALL, &json!({"q": "no such text", "dry_run": true})).await;
     assert_eq!((found.status, &found.json()["total"]), (StatusCode::OK, &json!(0)));
+    let found = world.post(ALL, &json!({"status": "pending", "dry_run": true})).await;
+    assert_eq!((found.status, &found.json()["total"]), (StatusCode::OK, &json!(0)), "it says how many are left out");
     for unknown in ["wh_never", &theirs] {
         let reply = world.post(ALL, &json!({"webhook": unknown, "status": "failed"})).await;
         assert_eq!(reply.status, StatusCode::NOT_FOUND, "{unknown}");

@@ -118,6 +118,12 @@ impl Address {
         self.hosts.names()
     }
 
+    /// The database and its hosts, for people: nothing by which it is let in.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("the database {} at {}", self.hosts.any().get_dbname().unwrap_or_default(), self.hosts())
+    }
+
     pub(super) fn is_encrypted(&self) -> bool {
         self.hosts.any().get_ssl_mode() != SslMode::Disable
     }
@@ -171,6 +177,7 @@ mod tests {
             Address::parse("postgres://ph:secret@db1:5433,db2/posthaste?sslmode=verify-full&sslrootcert=%2Fetc%2Fca")
                 .expect("it is one");
         assert_eq!(one.hosts(), "db1:5433, db2");
+        assert_eq!(one.place(), "the database posthaste at db1:5433, db2");
         let plain = Address::parse("postgres://db1,db2:5432/posthaste").expect("it is one");
         assert_eq!(plain.hosts(), "db1, db2");
         assert_eq!(one.certificate, Certificate::Checked);

@@ -4,6 +4,7 @@ use domain::store::{AcceptError, ChangeError, NoSpace, StoreError};
 use domain::vault::Unopened;
 use tokio_postgres::error::SqlState;
 
+use super::tls;
 use crate::rows::damaged::Damaged;
 
 /// The store could not be opened. Nothing was changed.
@@ -35,6 +36,9 @@ pub enum OpenError {
         "{0}: the address has to name a role that may log in, with its password, and the server's pg_hba.conf to let it in"
     )]
     NotLetIn(String),
+    /// No TLS with the server, whoever asks again, until somebody mends what this names.
+    #[error("{0}")]
+    NoTls(String),
     /// Tables that somebody else has made have the names of ours.
     #[error("the database holds tables that are not posthaste's ({0}): name an empty one, which createdb makes")]
     Foreign(String),
@@ -92,6 +96,8 @@ pub(super) enum Fault {
     NoDatabase(String),
     /// The role may not connect.
     NotLetIn(String),
+    /// There is no connection, since TLS with the server came to nothing; and how to mend that.
+    NoTls(String),
     /// The server has refused, and would again.
     Refused(String),
 }
@@ -104,7 +110,7 @@ impl Fault {
 
     /// Whether the connection is of no further use.
     pub(super) const fn is_lost(&self) -> bool {
-        matches!(self, Self::Lost(_))
+        matches!(self, Self::Lost(_) | Self::NoTls(_))
     }
 
     /// Whether nothing can be written for now, whatever it is: it can be once somebody has made room, or given the right.
@@ -122,6 +128,7 @@ impl Fault {
             Self::NotPermitted(what) => OpenError::NotPermitted(what),
             Self::NoDatabase(what) => OpenError::NoDatabase(what),
             Self::NotLetIn(what) => OpenError::NotLetIn(what),
+            Self::NoTls(what) => OpenError::NoTls(what),
             Self::Stale | Self::Full => OpenError::Unusable(self.to_string()),
         }
     }
@@ -130,7 +137,7 @@ impl Fault {
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Lost(what) => write!(f, "the database cannot be reached: {what}"),
+            Self::Lost(what) | Self::NoTls(what) => write!(f, "the database cannot be reached: {what}"),
             Self::Conflict(what)
             | Self::Taken(what)
             | Self::NotPermitted(what)
@@ -161,7 +168,12 @@ fn said(error: &tokio_postgres::Error) -> String {
 
 impl From<tokio_postgres::Error> for Fault {
     fn from(error: tokio_postgres::Error) -> Self {
-        let Some(refused) = error.as_db_error() else { return Self::Lost(said(&error)) };
+        let Some(refused) = error.as_db_error() else {
+            return match tls::mend(&error) {
+                Some(mend) => Self::NoTls(format!("{}: {mend}", said(&error))),
+                None => Self::Lost(said(&error)),
+            };
+        };
         let code = refused.code();
         // What a server says that starts, stops, was cut off from its standby's promotion or has no connection left.
         let away = [
@@ -207,7 +219,7 @@ impl From<Fault> for StoreError {
         match fault {
             Fault::Damaged(what) => Self::Damaged(what),
             Fault::Full => Self::NoSpace(NoSpace::Disk),
-            Fault::Lost(why) => Self::Away(why),
+            Fault::Lost(why) | Fault::NoTls(why) => Self::Away(why),
             Fault::Conflict(_) | Fault::Stale => Self::Busy,
             Fault::Taken(what) => Self::Stopped(format!("it is taken: {what}")),
             Fault::NotPermitted(what) | Fault::NoDatabase(what) | Fault::NotLetIn(what) | Fault::Refused(what) => {

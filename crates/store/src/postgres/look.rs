@@ -17,7 +17,7 @@ pub struct Found {
     pub version: String,
     /// Whether the connection is encrypted.
     pub encrypted: bool,
-    /// The layout of the tables; `None` where no node has served it yet.
+    /// The layout of the tables; `None` where they hold no store yet, or there are none.
     pub layout: Option<i32>,
     /// How many nodes live.
     pub nodes: i64,
@@ -57,17 +57,18 @@ pub async fn look(address: &Address, vault: Option<&Vault>) -> Result<Found, Ope
     if !creates {
         return Err(OpenError::NotPermitted("tables cannot be made in the database".to_owned()));
     }
-    let layout = schema::layout(&link).await?;
+    let mut layout = schema::layout(&link).await?;
     let mut nodes = 0;
     if layout.is_some_and(|layout| layout > 0) {
         if moving::is_under_way(&link).await.map_err(Fault::at_open)? {
             return Err(OpenError::Unfinished);
         }
         let sealed = marks::get(&link, KEY_CHECK).await.map_err(Fault::at_open)?;
-        if let (Some(vault), Some(sealed)) = (vault, sealed)
-            && !opens(vault, &sealed)
-        {
-            return Err(OpenError::OtherKey);
+        match (vault, sealed) {
+            // Tables that were made, and that nobody has served.
+            (_, None) => layout = None,
+            (Some(vault), Some(sealed)) if !opens(vault, &sealed) => return Err(OpenError::OtherKey),
+            (Some(_) | None, Some(_)) => {}
         }
         let sql = "SELECT count(*) FROM nodes WHERE until > now() AND NOT leaving";
         nodes = link.row(sql, &[]).await.map_err(Fault::at_open)?.map_or(0, |row| row.get(0));

@@ -13,7 +13,7 @@ use super::open::KEY_CHECK;
 use super::partitions::{self, DAILY, Day, Partitions};
 use super::schema::{self, LOCK};
 use super::stats::ROLLED;
-use crate::rows::carried::{Kind, Sum, TABLES, Table, Value, sum_in_database};
+use crate::rows::carried::{Kind, Sum, Table, Value, sum_in_database};
 use domain::id::EventId;
 
 /// The mark of a move.
@@ -88,6 +88,7 @@ impl From<Fault> for Unmoved {
             | Fault::NotPermitted(_)
             | Fault::NoDatabase(_)
             | Fault::NotLetIn(_)
+            | Fault::NoTls(_)
             | Fault::Refused(_) => Self::Open(fault.at_open()),
         }
     }
@@ -204,8 +205,8 @@ impl Target {
         Ok(set_progress(&self.link, progress).await?)
     }
 
-    /// Takes away all that this move has carried, and its mark at last: the database is then as if it had never begun. Cut short, it
-    /// goes on when it is asked for again.
+    /// Takes away all that this move has carried, and the tables at last, with its mark: the database is then as if it had never begun.
+    /// Cut short, it goes on when it is asked for again.
     pub(crate) async fn empty(&mut self, progress: Progress) -> Result<(), Unmoved> {
         let emptied = self.take_away(progress).await;
         if emptied.is_err() {
@@ -225,12 +226,7 @@ impl Target {
             link.batch(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK}); DROP TABLE IF EXISTS {tables}; COMMIT"))
                 .await?;
         }
-        let rest: Vec<&str> = TABLES.iter().map(|table| table.name).filter(|name| !DAILY.contains(name)).collect();
-        link.batch(&format!("BEGIN; TRUNCATE {}", rest.join(", "))).await?;
-        for mark in [KEY_CHECK, MOVE] {
-            link.run("DELETE FROM marks WHERE name = $1", &[&mark]).await?;
-        }
-        link.batch("COMMIT").await
+        schema::take_down(link).await
     }
 
     /// What the rows of a table come to.
@@ -338,6 +334,7 @@ fn arrays(table: &Table, rows: Vec<Vec<Value>>) -> Result<Vec<Box<dyn ToSql + Sy
 mod tests {
     use super::*;
     use crate::conformance::cluster::Cluster;
+    use crate::rows::carried::TABLES;
 
     /// What a move fills by itself, and what only nodes that serve have.
     const OWN: [&str; 7] = ["marks", "directory_versions", "changes", "erasures", "slots", "followed", "chronicle"];

@@ -88,12 +88,22 @@ pub(super) async fn layout(link: &Link) -> Result<Option<i32>, OpenError> {
     }
 }
 
+/// Every table that a step makes; those of days go with the one that they are part of.
+fn tables() -> Vec<&'static str> {
+    let named = |line: &'static str| line.strip_prefix("CREATE TABLE ")?.split_ascii_whitespace().next();
+    STEPS.iter().flat_map(|step| step.lines()).filter_map(named).collect()
+}
+
+/// Takes all of it away again: the database is then as it was before any step was made.
+pub(super) async fn take_down(link: &Link) -> Result<(), Fault> {
+    let tables = tables().join(", ");
+    link.batch(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK}); DROP TABLE IF EXISTS {tables}, layout; COMMIT"))
+        .await
+}
+
 /// Where no layout is noted, whatever has the name of one of our tables was made by somebody else.
 async fn others(link: &Link) -> Result<(), OpenError> {
-    let ours: Vec<&str> = STEPS[0]
-        .lines()
-        .filter_map(|line| line.strip_prefix("CREATE TABLE ")?.split_ascii_whitespace().next())
-        .collect();
+    let ours = tables();
     let sql = "SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class
                WHERE relnamespace = to_regnamespace(quote_ident(current_schema())) AND relname = ANY ($1::text[])";
     let found = link.row(sql, &[&ours]).await.map_err(Fault::at_open)?;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -58,6 +58,42 @@ impl Tls {
             builder.dangerous().with_custom_certificate_verifier(any).with_no_client_auth()
         };
         Ok(Self(Arc::new(config)))
+    }
+}
+
+/// What the driver calls a handshake that came to nothing. It tells no more of its kinds of errors.
+const HANDSHAKE: &str = "error performing TLS handshake";
+
+/// How to mend a fault of TLS that stays until somebody does; `None` for any other fault, and for a connection that was lost meanwhile.
+pub(super) fn mend(error: &tokio_postgres::Error) -> Option<&'static str> {
+    let cause = std::error::Error::source(error)?;
+    let Some(lost) = cause.downcast_ref::<io::Error>() else {
+        let without = "have it speak TLS (ssl = on), or ask for none by sslmode=prefer or disable";
+        return (error.to_string() == HANDSHAKE).then_some(without);
+    };
+    Some(of_handshake(lost.get_ref()?.downcast_ref()?))
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library adds kinds; whatever is not told apart is an odd handshake"
+)]
+fn of_handshake(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "name the PEM file of the authority that has issued its certificate, by sslrootcert in the address"
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "name the host as its certificate does, or give it a certificate for this name",
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => "renew its certificate, or set the clock that is wrong",
+        rustls::Error::InvalidCertificate(_) => "give it a certificate that holds, with its chain",
+        _ => "see to its TLS: 1.2 or newer is needed",
     }
 }
 

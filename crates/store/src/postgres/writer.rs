@@ -254,7 +254,7 @@ impl Writer {
             let started = Instant::now();
             match self.transact(&mut one).await {
                 Ok((_, facts)) => self.committed(started, facts),
-                Err(Fault::Lost(_)) => {
+                Err(Fault::Lost(_) | Fault::NoTls(_)) => {
                     left.again = true;
                     left.settlements.push(settlement);
                 }
@@ -329,7 +329,7 @@ impl Writer {
             match last {
                 Fault::Stale => self.poll().await,
                 Fault::Conflict(_) => {}
-                Fault::Lost(_) => {
+                Fault::Lost(_) | Fault::NoTls(_) => {
                     batch.again = true;
                     return Err(last);
                 }

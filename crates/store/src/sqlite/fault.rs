@@ -28,8 +28,13 @@ pub enum OpenError {
     #[error("{0} was made with another encryption key: give the one it was made with")]
     OtherKey(PathBuf),
     /// Everything in the directory was moved into a database.
-    #[error("everything in {0} was moved into a database: it is served from there (--database), and goes on there")]
-    Moved(PathBuf),
+    #[error("everything in {dir} was moved into {to}: it is served from there (--database), and goes on there", dir = dir.display())]
+    Moved {
+        /// The directory.
+        dir: PathBuf,
+        /// The database, for people.
+        to: String,
+    },
     /// The file is damaged.
     #[error("{file} is damaged: {what}")]
     Damaged {

@@ -20,6 +20,9 @@ pub(super) const STATS_ROLLED: &str = "stats_rolled";
 /// How far the store has been moved into a database: see `moving`.
 pub(super) const MOVE: &str = "move";
 
+/// The database into which everything was moved, for people.
+pub(super) const MOVED_TO: &str = "moved_to";
+
 /// A mark's bytes; `None` if it was never set.
 pub(super) fn get(conn: &Connection, name: &str) -> Result<Option<Vec<u8>>, Fault> {
     let found: Option<(Vec<u8>, i64)> = conn

@@ -53,6 +53,12 @@ fn moved(conn: &Connection) -> Result<Moved, Fault> {
     }
 }
 
+/// The database into which everything was moved, for people; the first of those that were moved did not note it.
+fn moved_to(conn: &Connection) -> Result<String, Fault> {
+    let to = marks::get(conn, marks::MOVED_TO)?;
+    Ok(to.map_or_else(|| "a database".to_owned(), |to| String::from_utf8_lossy(&to).into_owned()))
+}
+
 /// Whether a start could serve the store of `dir`, by the files that there are, its layout, and by whether everything in it was moved away. Its
 /// rows are not looked at.
 ///
@@ -73,10 +79,14 @@ pub fn could_be_served(dir: &Path) -> Result<(), OpenError> {
 
 /// Refuses a store of which everything was moved away.
 pub(super) fn stays_in(conn: &Connection, dir: &Path) -> Result<(), OpenError> {
+    let file = data_dir::database(dir);
     match moved(conn) {
         Ok(Moved::No | Moved::Begun(_)) => Ok(()),
-        Ok(Moved::All(_)) => Err(OpenError::Moved(dir.to_owned())),
-        Err(fault) => Err(fault.at_open(data_dir::database(dir))),
+        Ok(Moved::All(_)) => {
+            let to = moved_to(conn).map_err(|fault| fault.at_open(file))?;
+            Err(OpenError::Moved { dir: dir.to_owned(), to })
+        }
+        Err(fault) => Err(fault.at_open(file)),
     }
 }
 
@@ -90,7 +100,10 @@ impl Engine {
         let ended = match moved(&self.conn) {
             Ok(Moved::No) => Ok(()),
             Ok(Moved::Begun(_)) => marks::delete(&self.conn, marks::MOVE),
-            Ok(Moved::All(_)) => return Err(OpenError::Moved(self.dir().to_owned())),
+            Ok(Moved::All(_)) => {
+                let to = moved_to(&self.conn).map_err(|fault| fault.at_open(file))?;
+                return Err(OpenError::Moved { dir: self.dir().to_owned(), to });
+            }
             Err(fault) => Err(fault),
         };
         ended.map_err(|fault| fault.at_open(file))
@@ -149,6 +162,16 @@ impl Source {
             Moved::All(id) => marks::set(&self.engine.conn, marks::MOVE, &[&id[..], &[1]].concat()),
         };
         set.map_err(self.at_open())
+    }
+
+    /// Notes the database into which it is about to be moved in whole, for people.
+    pub(crate) fn set_moved_to(&self, to: &str) -> Result<(), OpenError> {
+        marks::set(&self.engine.conn, marks::MOVED_TO, to.as_bytes()).map_err(self.at_open())
+    }
+
+    /// The database into which everything was moved, for people.
+    pub(crate) fn moved_to(&self) -> Result<String, OpenError> {
+        moved_to(&self.engine.conn).map_err(self.at_open())
     }
 
     /// Compares the checksum of every row, and brings figures to where they are carried from.

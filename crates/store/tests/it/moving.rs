@@ -374,7 +374,7 @@ async fn a_move_that_is_cut_short_again_and_again_carries_everything() {
     assert_eq!(number, 7);
     store.stop().await;
     let refused = try_embedded(&dir.0, &clock).map(|_| ());
-    assert!(matches!(refused, Err(sqlite::OpenError::Moved(_))), "{refused:?}");
+    assert!(matches!(refused, Err(sqlite::OpenError::Moved { .. })), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,18 +1,24 @@
 //! `posthaste deliveries export`: the log into a file, or to stdout, a JSON document a line.
 
+mod begun;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use domain::time::Clock as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
 
 use crate::cli::Session;
 use crate::client::lines::Lost;
 use crate::client::path::query;
+use crate::clock::SystemClock;
 use crate::exit::{Ended, Exit, Stop};
+
+use begun::Begun;
 
 /// How often a lost connection is made again without a line in between.
 const TRIES: usize = 5;
@@ -25,7 +31,7 @@ pub(crate) struct How {
     /// The file to write; stdout without it
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Go on where the file ends
+    /// Go on where the file ends, with the filter that it was begun with
     #[arg(long, requires = "out")]
     resume: bool,
     /// With the attempts of each delivery, and what was sent and answered
@@ -40,16 +46,13 @@ struct Row {
 }
 
 /// Exports.
-pub(crate) async fn run(session: &Session<'_>, pairs: Vec<(String, String)>, how: &How) -> Ended {
+pub(crate) async fn run(session: &Session<'_>, pairs: &[(String, String)], how: &How) -> Ended {
     let Session { console, client, account, .. } = session;
-    let mut out = Out::open(how)?;
+    let mut out = Out::open(how, pairs, account)?;
     let bar = bar(how.out.is_none() || console.json());
     let mut tries = 0;
     loop {
-        let mut asked = pairs.clone();
-        if how.attempts {
-            asked.push(("attempts".to_owned(), "true".to_owned()));
-        }
+        let mut asked = out.begun.query();
         asked.extend(out.last.clone().map(|id| ("cursor".to_owned(), id)));
         let mut lines = client.lines(&query(&["accounts", account, "deliveries", "export"], &asked)).await?;
         let lost = loop {
@@ -97,8 +100,11 @@ fn bar(quiet: bool) -> ProgressBar {
 
 /// Where the lines go.
 struct Out<'a> {
-    /// The file that is made for the first line: a request that is refused leaves none behind.
-    new: Option<&'a Path>,
+    /// What is asked for.
+    begun: Begun,
+    /// Whether the file, and what it was begun with, is still to be made: that is for the first line, so that a request that is
+    /// refused leaves nothing behind.
+    new: bool,
     /// Where it is, or is to be.
     path: Option<&'a Path>,
     file: Option<File>,
@@ -108,27 +114,42 @@ struct Out<'a> {
 }
 
 impl<'a> Out<'a> {
-    fn open(how: &'a How) -> Result<Self, Stop> {
-        let new = how.out.as_deref();
-        let out = Self { new, path: new, file: None, last: None, written: 0 };
-        match new {
-            Some(path) if how.resume => {
-                let (file, last) = resume(path).map_err(|error| unwritten(path, &error))?;
-                Ok(Self { new: None, file: Some(file), last, ..out })
-            }
-            Some(path) if path.exists() => Err(exists(path)),
-            Some(_) | None => Ok(out),
+    fn open(how: &'a How, filter: &[(String, String)], account: &str) -> Result<Self, Stop> {
+        let asked = |at| Begun::new(account, filter, how.attempts, at);
+        let path = how.out.as_deref();
+        let out = Self { begun: asked(SystemClock.now()), new: true, path, file: None, last: None, written: 0 };
+        let Some(path) = path.filter(|path| path.exists()) else { return Ok(out) };
+        if !how.resume {
+            return Err(exists(path));
         }
+        let unwritten = |error| unwritten(path, &error);
+        let Resumed { mut file, whole, last } = Resumed::open(path).map_err(unwritten)?;
+        let begun = match &last {
+            Some(_) => {
+                let begun = Begun::read(path).map_err(unwritten)?.ok_or_else(|| unknown(path))?;
+                if begun != asked(begun.at()) {
+                    return Err(otherwise(path, &begun));
+                }
+                begun
+            }
+            // Nothing is in it that it could be mixed with.
+            None => out.begun,
+        };
+        file.set_len(whole).and_then(|()| file.seek(SeekFrom::Start(whole))).map_err(unwritten)?;
+        Ok(Self { begun, new: last.is_none(), file: Some(file), last, ..out })
     }
 
     fn make(&mut self) -> Result<(), Stop> {
-        let Some(path) = self.new.take() else { return Ok(()) };
-        let made = OpenOptions::new().write(true).create_new(true).open(path);
-        let taken = |error: io::Error| {
-            if error.kind() == io::ErrorKind::AlreadyExists { exists(path) } else { unwritten(path, &error) }
-        };
-        self.file = Some(made.map_err(taken)?);
-        Ok(())
+        let (Some(path), true) = (self.path, std::mem::take(&mut self.new)) else { return Ok(()) };
+        if self.file.is_none() {
+            let made = OpenOptions::new().write(true).create_new(true).open(path);
+            let taken = |error: io::Error| {
+                if error.kind() == io::ErrorKind::AlreadyExists { exists(path) } else { unwritten(path, &error) }
+            };
+            self.file = Some(made.map_err(taken)?);
+        }
+        // Before the first line: without it nobody goes on with the file.
+        self.begun.write(path).map_err(|error| unwritten(&begun::beside(path), &error))
     }
 
     /// Writes whole lines; how many there were.
@@ -153,8 +174,11 @@ impl<'a> Out<'a> {
 
     fn end(&mut self) -> Result<(), Stop> {
         self.make()?;
-        let synced = self.file.as_ref().map_or(Ok(()), File::sync_all);
-        synced.map_err(|error| cut_short(self.path, &error))
+        let (Some(file), Some(path)) = (&self.file, self.path) else { return Ok(()) };
+        file.sync_all().map_err(|error| cut_short(Some(path), &error))?;
+        // It is whole: there is nothing to go on with. Where this stays, going on finds nothing more.
+        let _gone_or_not = std::fs::remove_file(begun::beside(path));
+        Ok(())
     }
 }
 
@@ -173,30 +197,59 @@ fn exists(path: &Path) -> Stop {
     Stop::new(Exit::Refused, said)
 }
 
+/// The file was begun with something else.
+fn otherwise(path: &Path, begun: &Begun) -> Stop {
+    let said = format!(
+        "Go on with what {0} was begun with, or take another file: two answers in one would be neither. It was begun with: {1}",
+        path.display(),
+        begun.words()
+    );
+    Stop::new(Exit::Refused, said)
+}
+
+/// Nobody can say what the file was begun with.
+fn unknown(path: &Path) -> Stop {
+    let said = format!(
+        "Take another file: {0} is whole, or was not written by this command. What an unfinished one was begun with is beside it, in {1}.",
+        path.display(),
+        begun::beside(path).display()
+    );
+    Stop::new(Exit::Refused, said)
+}
+
 fn id(line: &[u8]) -> serde_json::Result<String> {
     Ok(serde_json::from_slice::<Row>(line)?.id)
 }
 
-/// Opens a file to go on after its last whole line, whose id is returned; what came of another line is cut off.
-fn resume(path: &Path) -> io::Result<(File, Option<String>)> {
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-    let mut reader = BufReader::new(&file);
-    let (mut whole, mut last, mut line) = (0, None, Vec::new());
-    loop {
-        line.clear();
-        let read = reader.read_until(b'\n', &mut line)?;
-        if !line.ends_with(b"\n") {
-            break;
+/// A file that is gone on with.
+struct Resumed {
+    file: File,
+    /// The bytes of its whole lines. What came of another one is to be cut off.
+    whole: u64,
+    /// The id of the last whole line.
+    last: Option<String>,
+}
+
+impl Resumed {
+    /// Reads it to its last whole line, and changes nothing yet: it may be another file than was meant.
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let mut reader = BufReader::new(&file);
+        let (mut whole, mut last, mut line) = (0, None, Vec::new());
+        loop {
+            line.clear();
+            let read = reader.read_until(b'\n', &mut line)?;
+            if !line.ends_with(b"\n") {
+                break;
+            }
+            whole += read as u64;
+            last = Some(line.clone());
         }
-        whole += read as u64;
-        last = Some(line.clone());
+        let last = last.map(|line| id(&line)).transpose();
+        let last =
+            last.map_err(|error| io::Error::other(format!("it is no export: its last line has no id ({error})")))?;
+        Ok(Self { file, whole, last })
     }
-    // Before anything is cut off: it may be another file than was meant.
-    let last = last.map(|line| id(&line)).transpose();
-    let last = last.map_err(|error| io::Error::other(format!("it is no export: its last line has no id ({error})")))?;
-    file.set_len(whole)?;
-    file.seek(SeekFrom::Start(whole))?;
-    Ok((file, last))
 }
 
 #[cfg(test)]
@@ -204,25 +257,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_goes_on_after_its_last_whole_line() {
-        let path = std::env::temp_dir().join(format!("posthaste-export-{}", std::process::id()));
+    fn a_file_is_read_to_its_last_whole_line() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
         for (text, kept, last) in [
             ("", "", None),
             ("{\"id\":\"dlv_2\"}\n{\"id\":\"dlv_1\"}\n", "{\"id\":\"dlv_2\"}\n{\"id\":\"dlv_1\"}\n", Some("dlv_1")),
             ("{\"id\":\"dlv_2\"}\n{\"id\":\"dl", "{\"id\":\"dlv_2\"}\n", Some("dlv_2")),
             ("{\"id\"", "", None),
         ] {
-            std::fs::write(&path, text).expect("it is written");
-            let (mut file, found) = resume(&path).expect("it opens");
-            assert_eq!(found.as_deref(), last);
-            file.write_all(b"x").expect("it is written");
-            assert_eq!(std::fs::read_to_string(&path).expect("it is read"), format!("{kept}x"));
+            std::fs::write(&file, text).expect("it is written");
+            let found = Resumed::open(file.path()).expect("it opens");
+            assert_eq!((found.last.as_deref(), found.whole), (last, kept.len() as u64), "{text}");
         }
-        std::fs::write(&path, "no JSON\n").expect("it is written");
-        assert!(resume(&path).is_err_and(|error| error.to_string().starts_with("it is no export")));
-        std::fs::write(&path, "no JSON\nnor this").expect("it is written");
-        assert!(resume(&path).is_err());
-        assert_eq!(std::fs::read_to_string(&path).expect("it is read"), "no JSON\nnor this", "nothing is cut off");
-        std::fs::remove_file(&path).expect("it is ours");
+        for text in ["no JSON\n", "no JSON\nnor this"] {
+            std::fs::write(&file, text).expect("it is written");
+            let refused = Resumed::open(file.path());
+            assert!(refused.is_err_and(|error| error.to_string().starts_with("it is no export")), "{text}");
+        }
     }
 }

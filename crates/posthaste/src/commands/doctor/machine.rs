@@ -14,7 +14,7 @@ use domain::vault::Vault;
 use outbound::Network;
 use store::sqlite::OpenError;
 
-use super::Finding;
+use super::{Finding, ownership};
 use crate::clock::SystemClock;
 use crate::embedded::{self, DATABASE, Missing};
 use crate::settings::Settings;
@@ -42,7 +42,10 @@ pub(super) fn data(settings: &Settings, data: &Path) -> Vec<Finding> {
     let shown = data.display();
     match embedded::look(data) {
         Err(Missing::Directory) => {
-            let found = embedded::may_be_made(data).map(|()| format!("{shown} will be made at the first start"));
+            // Root may make it anywhere.
+            let by_root = if ownership::is_root() { "; whether by the user who serves, look as that one" } else { "" };
+            let found =
+                embedded::may_be_made(data).map(|()| format!("{shown} will be made at the first start{by_root}"));
             return vec![Finding { name: "data", found }];
         }
         Err(missing @ (Missing::NotDirectory | Missing::Closed(_) | Missing::Unreadable(..))) => {
@@ -58,7 +61,10 @@ pub(super) fn data(settings: &Settings, data: &Path) -> Vec<Finding> {
     let found = if mode & 0o077 != 0 {
         Err(format!("{shown} is open to others (mode {mode:o}): chmod 700 {shown}"))
     } else {
-        embedded::may_be_written(data).map(|()| format!("{shown} is for its owner alone, and can be written"))
+        let writer = || if ownership::is_root() { ownership::writer(data) } else { Ok("it can be written".to_owned()) };
+        embedded::may_be_written(data)
+            .and_then(|()| writer())
+            .map(|said| format!("{shown} is for its owner alone; {said}"))
     };
     let directory = Finding { name: "data", found };
     vec![directory, space(data), fsync(data), key(settings, data), store(settings, data)]
@@ -165,7 +171,7 @@ fn store(_settings: &Settings, data: &Path) -> Finding {
             error @ (OpenError::Locked(_)
             | OpenError::Newer { .. }
             | OpenError::OtherKey(_)
-            | OpenError::Moved(_)
+            | OpenError::Moved { .. }
             | OpenError::Unusable { .. }),
         ) => Finding::bad("store", error.to_string()),
     }

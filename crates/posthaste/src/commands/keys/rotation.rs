@@ -89,7 +89,7 @@ fn rotate(settings: &Settings, data: &Path, new_file: Option<&Path>) -> Result<V
         OpenError::Locked(_) => {
             Stop::new(Exit::Refused, format!("Nothing was changed: {error}: stop the server first."))
         }
-        OpenError::Moved(_) => Stop::new(Exit::Refused, format!("Nothing was changed: {error}.")),
+        OpenError::Moved { .. } => Stop::new(Exit::Refused, format!("Nothing was changed: {error}.")),
         OpenError::Newer { .. } | OpenError::OtherKey(_) | OpenError::Damaged { .. } | OpenError::Unusable { .. } => {
             Stop::failure(format!("Nothing was changed: {error}."))
         }

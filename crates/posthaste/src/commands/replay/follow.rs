@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::cli::Session;
 use crate::client::path::path;
+use crate::client::patience::Patience;
 use crate::exit::{Ended, Exit, Stop};
 use crate::output::value::{number, text};
 use crate::output::{Console, replay};
@@ -33,14 +34,25 @@ impl Drop for GoesOn<'_> {
     }
 }
 
-/// Follows it until it ends, or stands still.
-pub(super) async fn to_the_end(session: &Session<'_>, id: &str) -> Ended {
+/// Follows it until it ends, or stands still. A server that is away is waited for: the replay goes on with it.
+pub(super) async fn to_the_end(session: &Session<'_>, id: &str, mut patience: Patience) -> Ended {
     let Session { console, client, account, .. } = session;
     let bar = if console.json() { ProgressBar::hidden() } else { progress() };
     let following = GoesOn { console, id, bar };
     let mut told = Value::Null;
     loop {
-        let seen = client.get(&path(&["accounts", account, "replays", id])).await?.value()?;
+        let looked = client.get(&path(&["accounts", account, "replays", id])).await;
+        let seen = match looked.and_then(|answer| answer.value()) {
+            Ok(seen) => seen,
+            Err(stop) => {
+                if let Some(away) = patience.after(stop)? {
+                    following.bar.suspend(|| away.say(console));
+                }
+                patience.wait().await;
+                continue;
+            }
+        };
+        patience.reached();
         if console.json() && changed(&told, &seen) {
             console.value(&seen);
         }

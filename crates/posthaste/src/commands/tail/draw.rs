@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::view::{Link, View};
 use crate::output::delivery::{explanation, outcome};
-use crate::output::value::{instant, milliseconds, number, text};
+use crate::output::value::{instant, milliseconds, number, place, text};
 use crate::output::{Tone, news, visible};
 
 /// What the keys do.
@@ -57,7 +57,7 @@ fn detail(delivery: &Value) -> Vec<Line> {
     let mut lines = vec![(Tone::Plain, format!("{id}   {}   {}", text(delivery, "status"), visible(event)))];
     let attempts = delivery["attempts"].as_array().map_or(&[][..], Vec::as_slice);
     if let Some(url) = attempts.last().map(|attempt| text(&attempt["request"], "url")) {
-        lines.push((Tone::Plain, format!("POST {}", visible(url))));
+        lines.push((Tone::Plain, format!("POST {}", visible(place(url)))));
     }
     for attempt in attempts {
         let (icon, tone) = if attempt["error"].is_null() { ("✓", Tone::Ok) } else { ("✕", Tone::Bad) };

@@ -1,16 +1,12 @@
 //! Following the stream of attempts: connected again when the connection is lost, from where it was.
 
-use std::time::Duration;
-
 use http::Method;
 use tokio::sync::mpsc;
 
+use crate::client::patience::{Away, Patience};
 use crate::client::{Client, Sending};
 use crate::exit::Stop;
 
-/// How long to wait before connecting again; it doubles while the server is away.
-const AGAIN_FIRST: Duration = Duration::from_millis(500);
-const AGAIN_LAST: Duration = Duration::from_secs(15);
 /// How much may wait to be shown. A terminal that is slower than that lets the server wait, which then says what was missed.
 const WAITING_MAX: usize = 256;
 
@@ -26,8 +22,8 @@ pub(super) enum News {
     Attempt(String),
     /// Some attempts were not told.
     Missed,
-    /// The connection is lost, and made again.
-    Lost,
+    /// The server is away, and asked again.
+    Away(Away),
 }
 
 /// News as they come; an error is the last of them.
@@ -45,12 +41,11 @@ pub(super) fn follow(client: Client, path: String) -> Receiver {
 
 /// `None` once nobody receives.
 async fn run(client: &Client, path: &str, tell: &mpsc::Sender<Result<News, Stop>>) -> Option<()> {
-    let (mut last_id, mut again, mut lost) = (None, AGAIN_FIRST, false);
+    let (mut last_id, mut patience) = (None, Patience::new());
     loop {
-        match client.stream(Method::GET, path, resume(last_id.as_deref())).await {
+        let away = match client.stream(Method::GET, path, resume(last_id.as_deref())).await {
             Ok(mut events) => {
-                tell.send(Ok(News::Connected { again: lost })).await.ok()?;
-                (again, lost) = (AGAIN_FIRST, false);
+                tell.send(Ok(News::Connected { again: patience.reached() })).await.ok()?;
                 loop {
                     let event = tokio::select! {
                         event = events.next() => event,
@@ -64,18 +59,20 @@ async fn run(client: &Client, path: &str, tell: &mpsc::Sender<Result<News, Stop>
                         _ => {}
                     }
                 }
+                patience.lost()
             }
-            // Before the first connection there is nothing to resume: say what is wrong. A key that is refused stays so.
-            Err(stop) if (!lost && last_id.is_none()) || !stop.exit.may_pass() => {
-                return tell.send(Err(stop)).await.ok();
-            }
-            Err(_) => {}
+            Err(stop) => match patience.after(stop) {
+                Ok(away) => away,
+                Err(stop) => return tell.send(Err(stop)).await.ok(),
+            },
+        };
+        if let Some(away) = away {
+            tell.send(Ok(News::Away(away))).await.ok()?;
         }
-        if !std::mem::replace(&mut lost, true) {
-            tell.send(Ok(News::Lost)).await.ok()?;
+        tokio::select! {
+            () = patience.wait() => {}
+            () = tell.closed() => return None,
         }
-        tokio::time::sleep(again).await;
-        again = (again * 2).min(AGAIN_LAST);
     }
 }
 

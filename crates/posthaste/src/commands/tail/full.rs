@@ -13,6 +13,7 @@ use super::{curl, draw};
 use crate::cli::Session;
 use crate::client::Client;
 use crate::client::path::path;
+use crate::client::patience::Away;
 use crate::exit::{Ended, Exit, Stop};
 use crate::output::value::text;
 use crate::signals::Signals;
@@ -77,8 +78,16 @@ pub(super) async fn run(session: &Session<'_>, filter: Filter, mut news: follow:
 
 fn tell_view(view: &mut View, filter: &Filter, told: News, asking: &Asking) {
     match told {
-        News::Connected { .. } => view.link = Link::Live,
-        News::Lost => view.link = Link::Lost,
+        News::Connected { again } => {
+            view.link = Link::Live;
+            if !again {
+                view.note.clear();
+            }
+        }
+        News::Away(Away::Lost) => view.link = Link::Lost,
+        News::Away(Away::NotYet(stop)) => {
+            stop.said.lines().next().unwrap_or_default().clone_into(&mut view.note);
+        }
         News::Missed => "Some attempts were missed: `posthaste deliveries list` has them.".clone_into(&mut view.note),
         News::Attempt(data) => {
             let Ok(attempt) = serde_json::from_str::<Value>(&data) else { return };

@@ -6,7 +6,7 @@ use crate::cli::Session;
 use crate::client::Answer;
 use crate::exit::{Ended, Exit, Stop};
 use crate::output::table::{Cell, Table};
-use crate::output::value::{instant, number, text, texts};
+use crate::output::value::{instant, number, place, text, texts};
 use crate::output::{Console, Tone, delivery, visible};
 
 /// What a list of webhooks is asked for besides: figures, for people.
@@ -18,7 +18,7 @@ pub(super) fn asked(console: &Console) -> Vec<(String, String)> {
 pub(super) fn table(webhooks: &[Value]) -> Table {
     let mut table = Table::new(&["NAME", "STATUS", "EVENTS", "URL", "ID"]);
     for webhook in webhooks {
-        let cells = [texts(webhook, "events"), text(webhook, "url").to_owned(), text(webhook, "id").to_owned()];
+        let cells = [texts(webhook, "events"), place(text(webhook, "url")).to_owned(), text(webhook, "id").to_owned()];
         let mut row = vec![text(webhook, "name").into(), status(webhook)];
         row.extend(cells.into_iter().map(Cell::from));
         table.row(row);

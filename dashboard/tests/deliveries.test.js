@@ -143,6 +143,27 @@ test("two deliveries compare, and what is selected is replayed, by keys alone", 
   await page.getByText("2 replayed").first().waitFor();
 });
 
+test("comparing shows a few lines that did not change instead of folding them", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  await server.webhook({ url: receiver.url });
+  const lines = (count, last) => Object.fromEntries([...Array.from({ length: count }, (_, place) => [`k${place}`, place]), ["last", last]]);
+  for (const last of ["one", "two"]) await server.event("alert.domain_matched", { domain: "a.example", ...lines(20, last) });
+  for (const last of ["three", "four"]) await server.event("alert.domain_matched", { domain: "a.example", ...lines(7, last) });
+  await server.until("/v1/accounts/default/deliveries?status=delivered", ({ data }) => data.length === 4);
+  const page = await browse(t, server, LOG);
+  await page.locator("tbody tr").nth(3).waitFor();
+  for (const key of ["j", "x", "j", "x", "d"]) await page.keyboard.press(key);
+  const dialog = page.getByRole("dialog", { name: "Compare two deliveries" });
+  await dialog.getByText("2 changes").waitFor();
+  await dialog.getByText(/"k3"/).first().waitFor();
+  assert.equal(await dialog.getByRole("button", { name: /unchanged/ }).count(), 0);
+  await page.keyboard.press("Escape");
+  for (const key of ["x", "k", "x", "j", "j", "x", "j", "x", "d"]) await page.keyboard.press(key);
+  await dialog.getByText("2 changes").waitFor();
+  await dialog.getByRole("button", { name: /^\d\d unchanged lines$/ }).waitFor();
+});
+
 test("a delivery that was not sent yet shows what it will send, by itself and beside another", async (t) => {
   const server = await serve(t);
   const receiver = await receive(t);

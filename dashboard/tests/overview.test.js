@@ -40,6 +40,23 @@ test("the overview counts what was delivered and what failed, and leads into the
   assert.equal(await page.locator("tbody tr").count(), 1);
 });
 
+test("where nothing has ended yet it is said what waits, in place of a chart without bars", async (t) => {
+  const server = await serve(t, "--retry-schedule", "1h");
+  const receiver = await receive(t);
+  receiver.answer = () => ({ status: 503 });
+  const { id } = await server.webhook({ url: receiver.url });
+  await server.event();
+  await server.until(`/v1/accounts/default/webhooks/${id}/stats`, ({ attempts, pending }) => attempts === 1 && pending === 1);
+  const page = await browse(t, server, `/accounts/default/webhooks/${id}`);
+  const chart = page.getByRole("figure", { name: /^Deliveries per/ });
+  await chart.getByText("None was delivered or has failed in this time: 1 is waiting.").waitFor();
+  assert.deepEqual([await chart.getByRole("button").count(), await chart.getByRole("link").count()], [0, 0]);
+  await accessible(page, "overview, nothing has ended");
+  receiver.answer = () => ({ status: 200 });
+  await server.event();
+  await chart.getByRole("link", { name: /1 delivered/ }).waitFor();
+});
+
 test("a webhook is paused, holds what comes, and says so; resuming delivers it", async (t) => {
   const server = await serve(t);
   const receiver = await receive(t);

@@ -15,7 +15,7 @@ test("pause, 50 events, resume", async (t) => {
   const receiver = await receive(t);
   const { id } = await server.webhook({ url: receiver.url });
   const page = await browse(t, server, `/accounts/default/webhooks/${id}`);
-  await page.getByText("No events in the last 24h").waitFor();
+  await page.getByText("No events in the last 24 h").waitFor();
   await tabTo(page, "Pause");
   await press(page, "Enter");
   await page.getByLabel(/Reason/).waitFor();

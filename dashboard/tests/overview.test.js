@@ -62,7 +62,7 @@ test("a webhook is paused, holds what comes, and says so; resuming delivers it",
   const receiver = await receive(t);
   const { id } = await server.webhook({ url: receiver.url });
   const page = await browse(t, server, `/accounts/default/webhooks/${id}`);
-  await page.getByText("No events in the last 24h").waitFor();
+  await page.getByText("No events in the last 24 h").waitFor();
   await accessible(page, "overview without traffic");
   await page.getByRole("button", { name: "Pause", exact: true }).click();
   await page.getByLabel(/Reason/).fill("maintenance");
@@ -190,6 +190,6 @@ test("a certificate that ends soon needs attention", async (t) => {
   await accessible(page, "overview, a certificate ends");
   days = 30;
   await page.reload();
-  await page.getByText("No events in the last 24h").waitFor();
+  await page.getByText("No events in the last 24 h").waitFor();
   assert.equal(await page.getByText("its certificate").count(), 0);
 });

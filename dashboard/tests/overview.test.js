@@ -113,7 +113,7 @@ test("a test goes out with what was edited, also while paused, and a refusal is 
   const page = await browse(t, server, `/accounts/default/webhooks/${id}`);
   await page.getByRole("button", { name: "Send test" }).first().waitFor();
   await page.keyboard.press("s");
-  await page.locator("select:focus").waitFor();
+  await page.locator("dialog button:focus", { hasText: "Send" }).waitFor();
   await page.getByLabel("Event type").selectOption("sequence.email_replied");
   await page.getByLabel("Data", { exact: true }).fill('{"domain": "prospect.com", "n": 1e400}');
   await page.getByRole("button", { name: "Send", exact: true }).click();

@@ -63,7 +63,8 @@ test("ten tasks", async (t) => {
   });
   await task("T2 send a test, see the result", `${LIST}/${crm.id}`, async (page, who) => {
     await who.press("s");
-    await who.click(page.getByRole("button", { name: "Send", exact: true }));
+    await page.locator("dialog button:focus", { hasText: "Send" }).waitFor();
+    await who.press("Enter");
     await page.getByText(/✓ 200 in/).waitFor();
   });
   await task("T3 find why sequence.email_replied for prospect.com failed", LIST, async (page, who) => {

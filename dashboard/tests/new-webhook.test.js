@@ -211,3 +211,23 @@ test("what was begun as a copy is there again at the copy, and not in the form o
   await page.goto(`${server.url}/accounts/default/webhooks/new?from=${other.id}`);
   await until(() => name.inputValue(), (value) => value === "Invoices copy", "it is copied anew");
 });
+
+test("what stands below the events stays there when they come", async (t) => {
+  const server = await serve(t);
+  for (const width of [1280, 390]) {
+    const page = await browse(t, server, null, { width });
+    let answer;
+    const asked = new Promise((resolve) => (answer = resolve));
+    await page.route("**/v1/event-types?*", async (route) => {
+      await asked;
+      await route.continue();
+    });
+    await page.goto(`${server.url}/accounts/default/webhooks/new`);
+    await page.getByText("Reading the event types.").waitFor();
+    const top = async () => (await page.getByRole("button", { name: "+ Add header" }).boundingBox()).y;
+    const before = await top();
+    answer();
+    await page.getByPlaceholder("Filter 16 events").waitFor();
+    assert.ok(Math.abs((await top()) - before) < 48, `at ${width} px it moves from ${before} to ${await top()}`);
+  }
+});

@@ -145,6 +145,7 @@ test("settings are saved only if changed, and somebody else's change is shown in
   await save.click();
   const summary = page.locator("main [role=alert]");
   await summary.getByText(/^URL: /).waitFor();
+  await summary.locator("code", { hasText: /^--allow-private$/ }).waitFor();
   // Once it is mended nothing is wrong any more, neither above nor beside the field.
   await page.getByLabel("URL", { exact: true }).fill(webhook.url);
   await summary.waitFor({ state: "detached" });
@@ -156,6 +157,8 @@ test("settings are saved only if changed, and somebody else's change is shown in
   await summary.getByText(/^Headers: The value of X-Renamed is needed/).waitFor();
   await page.locator("button:focus", { hasText: "+ Add header" }).waitFor();
   await page.locator("p.error", { hasText: "X-Renamed" }).waitFor();
+  // A field is called what it is called here, and what is to be typed stands apart.
+  await summary.getByText("In flight must be a whole number from 1 to 1000, not 0.").waitFor();
   await page.getByLabel("Name of header 1").fill("X-Token");
   await until(() => summary.getByRole("link").allTextContents(), (all) => all.join() === "In flight", "what was not mended is told still");
   await summary.getByRole("link", { name: "In flight" }).click();

@@ -27,7 +27,9 @@ export class Faults {
     const faults: Partial<Record<string, string>> = {};
     for (const { pointer, detail } of this.#errors) {
       const field = pointer.split("/")[1] ?? "";
-      if (this.#judged[field] === now[field]) faults[field] ??= detail;
+      // The API's name of a field is not what it is called here.
+      const label = detail.startsWith(`${field} `) && Object.values(WORDS).find((word) => word.field === field)?.label;
+      if (this.#judged[field] === now[field]) faults[field] ??= label ? label + detail.slice(field.length) : detail;
     }
     return faults;
   });

@@ -17,6 +17,9 @@ const SHORT: Record<string, string> = {
   response_timeout: "no answer in time",
   connection_reset: "closed before answering",
   bad_http: "answer was not HTTP",
+  http_3xx: "answered with a redirect",
+  http_4xx: "answered 4xx",
+  http_5xx: "answered 5xx",
 };
 
 /** The last attempt's end: `500`, or what went wrong. */

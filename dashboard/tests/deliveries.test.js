@@ -143,6 +143,56 @@ test("two deliveries compare, and what is selected is replayed, by keys alone", 
   await page.getByText("2 replayed").first().waitFor();
 });
 
+test("comparing shows a few lines that did not change instead of folding them", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  await server.webhook({ url: receiver.url });
+  const lines = (count, last) => Object.fromEntries([...Array.from({ length: count }, (_, place) => [`k${place}`, place]), ["last", last]]);
+  for (const last of ["one", "two"]) await server.event("alert.domain_matched", { domain: "a.example", ...lines(20, last) });
+  for (const last of ["three", "four"]) await server.event("alert.domain_matched", { domain: "a.example", ...lines(7, last) });
+  await server.until("/v1/accounts/default/deliveries?status=delivered", ({ data }) => data.length === 4);
+  const page = await browse(t, server, LOG);
+  await page.locator("tbody tr").nth(3).waitFor();
+  for (const key of ["j", "x", "j", "x", "d"]) await page.keyboard.press(key);
+  const dialog = page.getByRole("dialog", { name: "Compare two deliveries" });
+  await dialog.getByText("2 changes").waitFor();
+  await dialog.getByText(/"k3"/).first().waitFor();
+  assert.equal(await dialog.getByRole("button", { name: /unchanged/ }).count(), 0);
+  await page.keyboard.press("Escape");
+  for (const key of ["x", "k", "x", "j", "j", "x", "j", "x", "d"]) await page.keyboard.press(key);
+  await dialog.getByText("2 changes").waitFor();
+  await dialog.getByRole("button", { name: /^\d\d unchanged lines$/ }).waitFor();
+});
+
+test("what the receiver asked for is told in the reader's time", async (t) => {
+  const server = await serve(t, "--retry-schedule", "1h");
+  const receiver = await receive(t);
+  receiver.answer = () => ({ status: 503, headers: { "retry-after": "600" } });
+  await server.webhook({ url: receiver.url });
+  await server.event();
+  await receiver.got(1);
+  await server.event("alert.rule_created", { name: "x" });
+  await server.until("/v1/accounts/default/deliveries", ({ data }) => data.some(({ note }) => /wait until \d{4}-/.test(note ?? "")));
+  const page = await browse(t, server, LOG);
+  await page.locator("tbody").getByText(/ · the receiver asked to wait until \d\d:\d\d:\d\d$/).waitFor();
+  await page.getByRole("link", { name: "alert.rule_created" }).click();
+  await page.getByRole("region", { name: "Delivery", exact: true }).getByText(/1 · the receiver asked to wait until \d\d:\d\d:\d\d$/).waitFor();
+});
+
+test("where nothing was delivered nothing is offered that needs a delivery", async (t) => {
+  const server = await serve(t);
+  const page = await browse(t, server, LOG);
+  await page.getByText("No event has been delivered yet.").waitFor();
+  assert.deepEqual(await Promise.all([page.getByText("Select a delivery.").isVisible(), page.getByText("copy cURL").isVisible()]), [false, false]);
+  // A list without a webhook has nothing to search, and one button that leads on.
+  await page.goto(`${server.url}/accounts/default/webhooks`);
+  await page.getByText("A webhook sends your events to a URL").waitFor();
+  assert.equal(await page.getByPlaceholder("Search name, URL, id").isVisible(), false);
+  const grounds = await page.getByRole("link", { name: "+ New Webhook" }).evaluateAll((links) => links.map((link) => getComputedStyle(link).backgroundColor));
+  assert.equal(new Set(grounds).size, 2, grounds.join());
+  await accessible(page, "webhooks, none yet");
+});
+
 test("a delivery that was not sent yet shows what it will send, by itself and beside another", async (t) => {
   const server = await serve(t);
   const receiver = await receive(t);

@@ -15,7 +15,7 @@ test("pause, 50 events, resume", async (t) => {
   const receiver = await receive(t);
   const { id } = await server.webhook({ url: receiver.url });
   const page = await browse(t, server, `/accounts/default/webhooks/${id}`);
-  await page.getByText("No events in the last 24h").waitFor();
+  await page.getByText("No events in the last 24 h").waitFor();
   await tabTo(page, "Pause");
   await press(page, "Enter");
   await page.getByLabel(/Reason/).waitFor();
@@ -129,8 +129,7 @@ test("signing in by a key, and out; and the portal by its link, made and used wi
   await press(theirs, "j", "Enter");
   await theirs.getByRole("heading", { name: "Theirs" }).waitFor();
   await press(theirs, "s");
-  await theirs.locator("dialog select:focus").waitFor();
-  await tabTo(theirs, "Send");
+  await theirs.locator("dialog button:focus", { hasText: "Send" }).waitFor();
   await press(theirs, "Enter");
   await theirs.getByText(/✓ 200 in/).waitFor();
   await receiver.got(1);
@@ -155,4 +154,49 @@ test("a key that is pressed while the palette closes is for the page", async (t)
     field.dispatchEvent(new KeyboardEvent("keydown", { key: "?", bubbles: true, cancelable: true }));
   });
   await page.getByRole("dialog", { name: "Keys" }).waitFor();
+});
+
+test("what the search shows does not move away under the pointer", async (t) => {
+  const server = await serve(t);
+  await server.webhook({ name: "Billing", url: "https://hooks.example.com/x" });
+  const page = await browse(t, server, "/accounts/default/events");
+  await page.getByText("No event has been accepted yet.").waitFor();
+  let answer;
+  const asked = new Promise((resolve) => (answer = resolve));
+  await page.route("**/webhooks?limit=12", async (route) => {
+    await asked;
+    await route.continue();
+  });
+  await page.keyboard.press("ControlOrMeta+k");
+  const search = page.getByRole("combobox", { name: /^Search webhooks/ });
+  await search.waitFor();
+  await page.getByText("Searching.").waitFor();
+  assert.equal(await page.getByRole("option").count(), 0);
+  // What is typed finds places and actions meanwhile.
+  await search.fill("theme: dark");
+  await page.getByRole("option", { name: /^Theme: dark/ }).waitFor();
+  await search.fill("");
+  answer();
+  await page.getByRole("option", { name: /^Billing/ }).waitFor();
+  assert.match(await page.getByRole("option").first().innerText(), /^Billing/);
+});
+
+test("a key acts from a checkbox too, into which nothing is typed", async (t) => {
+  const server = await serve(t, "--retry-schedule", "1h");
+  const receiver = await receive(t);
+  receiver.answer = () => ({ status: 500 });
+  await server.webhook({ url: receiver.url });
+  for (let i = 0; i < 2; i += 1) await server.event();
+  await receiver.got(2);
+  const page = await browse(t, server, "/accounts/default/deliveries");
+  await page.locator("tbody tr").nth(1).waitFor();
+  await press(page, "j", "Enter");
+  await page.getByRole("button", { name: "Replay now" }).waitFor();
+  // Tab comes to the box of the row below.
+  await press(page, "Tab");
+  await page.locator("tbody tr:nth-child(2) input:focus").waitFor();
+  await press(page, "x");
+  await page.getByText("1 selected").waitFor();
+  await press(page, "k");
+  await page.locator("tbody tr:nth-child(1) a:focus").waitFor();
 });

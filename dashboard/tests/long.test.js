@@ -45,3 +45,33 @@ for (const [what, name] of [["the default name, of a long host", HOST], ["a name
     }
   });
 }
+
+test("between phone and desk a list leaves out columns, and not what they say", async (t) => {
+  const server = await serve(t);
+  const receiver = await receive(t);
+  const { id } = await server.webhook({ name: "Ledger of the subsidiary", url: `${receiver.url}/a/place`, events: ["alert.domain_matched"] });
+  await server.event();
+  await server.until(`/v1/accounts/default/webhooks/${id}/stats`, ({ delivered }) => delivered === 1);
+  const page = await browse(t, server, "/accounts/default/webhooks", { width: 820 });
+  const name = page.getByRole("link", { name: "Ledger of the subsidiary" });
+  const chart = page.getByRole("img", { name: /^Last 24 h/ });
+  await chart.waitFor();
+  const heads = () => page.getByRole("columnheader").allInnerTexts();
+  assert.deepEqual(await heads(), ["Webhook", "Last 24 h", "Success", "Ended or held", "Actions"]);
+  assert.ok((await name.boundingBox()).height < 30, "the name stands in one line");
+  // The newest bar is the last one: nothing of the chart is cut off.
+  const inside = () => chart.evaluate((svg) => svg.querySelector("rect:last-child").getBoundingClientRect().right <= svg.closest("td").getBoundingClientRect().right);
+  assert.ok(await inside());
+  await page.setViewportSize({ width: 1280, height: 800 });
+  assert.deepEqual(await heads(), ["Webhook", "Events", "Last 24 h", "Success", "Ended or held", "Last attempt", "Actions"]);
+  assert.ok((await page.getByRole("columnheader", { name: "Success" }).boundingBox()).width > 20, "what a column says can be read");
+  // Cards say it again.
+  await page.setViewportSize({ width: 390, height: 800 });
+  await page.getByText("alert.domain_matched").waitFor();
+  // Where one is, as far as it fits: nothing is cut in the middle of a letter.
+  await page.setViewportSize({ width: 820, height: 800 });
+  await page.goto(`${server.url}/accounts/default/webhooks/${id}/settings`);
+  await page.getByRole("heading", { name: "Signing secret" }).waitFor();
+  const crumbs = page.getByRole("navigation", { name: "You are here" });
+  assert.ok(await crumbs.evaluate((nav) => nav.scrollWidth <= nav.clientWidth), "the way here is whole");
+});

@@ -183,3 +183,51 @@ test("a form that was looked at and left takes nothing from the next way into it
   await page.goto(`${server.url}/accounts/default/webhooks/new?events=alert.*`);
   await page.getByText("3 of 3").waitFor();
 });
+
+test("what was begun as a copy is there again at the copy, and not in the form of a new webhook", async (t) => {
+  const server = await serve(t);
+  const other = await server.webhook({ name: "Billing", url: "https://hooks.example.com/billing" });
+  const page = await browse(t, server, `/accounts/default/webhooks/new?from=${other.id}`);
+  const name = page.getByLabel("Name", { exact: true });
+  await until(() => name.inputValue(), (value) => value === "Billing copy", "it is copied");
+  await name.fill("Ledger");
+  // The palette leads from the one form to the other without a screen between.
+  await page.keyboard.press("ControlOrMeta+k");
+  await page.getByRole("combobox", { name: /^Search webhooks/ }).fill("+ New Webhook");
+  await page.getByRole("option", { selected: true, name: "+ New Webhook" }).click();
+  await until(() => name.inputValue(), (value) => value === "", "the form is empty");
+  assert.equal(await page.getByLabel("URL", { exact: true }).inputValue(), "");
+  await name.fill("Of my own");
+  await page.goto(`${server.url}/accounts/default/webhooks/new?from=${other.id}`);
+  await until(() => name.inputValue(), (value) => value === "Ledger", "the copy is as it was left");
+  assert.equal(await page.getByLabel("URL", { exact: true }).inputValue(), "https://hooks.example.com/billing");
+  await page.goto(`${server.url}/accounts/default/webhooks`);
+  await page.getByRole("link", { name: "+ New Webhook" }).click();
+  await until(() => name.inputValue(), (value) => value === "Of my own", "the draft of the new one is as it was left");
+  // A copy that was only looked at is the copy of what the other one is by then.
+  await page.goto(`${server.url}/accounts/default/webhooks/new?from=${other.id}`);
+  await page.getByRole("link", { name: "Cancel" }).click();
+  await server.call("PATCH", `/v1/accounts/default/webhooks/${other.id}`, { name: "Invoices" });
+  await page.goto(`${server.url}/accounts/default/webhooks/new?from=${other.id}`);
+  await until(() => name.inputValue(), (value) => value === "Invoices copy", "it is copied anew");
+});
+
+test("what stands below the events stays there when they come", async (t) => {
+  const server = await serve(t);
+  for (const width of [1280, 390]) {
+    const page = await browse(t, server, null, { width });
+    let answer;
+    const asked = new Promise((resolve) => (answer = resolve));
+    await page.route("**/v1/event-types?*", async (route) => {
+      await asked;
+      await route.continue();
+    });
+    await page.goto(`${server.url}/accounts/default/webhooks/new`);
+    await page.getByText("Reading the event types.").waitFor();
+    const top = async () => (await page.getByRole("button", { name: "+ Add header" }).boundingBox()).y;
+    const before = await top();
+    answer();
+    await page.getByPlaceholder("Filter 16 events").waitFor();
+    assert.ok(Math.abs((await top()) - before) < 48, `at ${width} px it moves from ${before} to ${await top()}`);
+  }
+});

@@ -32,6 +32,23 @@ test("an account is created, opened, and deleted by its id", async (t) => {
   assert.deepEqual((await server.get("/v1/accounts")).data.map(({ id }) => id), ["default"]);
 });
 
+test("what the system says of webhooks without a success is not what the list calls failing", async (t) => {
+  const server = await serve(t);
+  const { id } = await server.webhook({ url: "https://hooks.example.com/x" });
+  const page = await browse(t, server, "/accounts/default/webhooks");
+  await page.route("**/v1/system", async (route) => {
+    const answer = await route.fetch();
+    const failing = [{ account: "default", id, name: "CRM Sync", since: new Date().toISOString() }];
+    await route.fulfill({ response: answer, json: { ...(await answer.json()), webhooks_failing: 1, failing } });
+  });
+  await page.goto(`${server.url}/system`);
+  const table = page.getByRole("table", { name: "Webhooks without a success, longest first" });
+  await table.getByRole("link", { name: "CRM Sync" }).waitFor();
+  await table.getByRole("columnheader", { name: "No success since" }).waitFor();
+  assert.equal(await page.getByText(/failing/i).count(), 0);
+  await accessible(page, "system, a webhook without a success");
+});
+
 test("addresses are listed in the forms that firewalls take, or said not to be fixed", async (t) => {
   const fixed = await serve(t, "--egress-ip", "127.0.0.2");
   const page = await browse(t, fixed, "/addresses");

@@ -40,12 +40,29 @@ test("the overview counts what was delivered and what failed, and leads into the
   assert.equal(await page.locator("tbody tr").count(), 1);
 });
 
+test("where nothing has ended yet it is said what waits, in place of a chart without bars", async (t) => {
+  const server = await serve(t, "--retry-schedule", "1h");
+  const receiver = await receive(t);
+  receiver.answer = () => ({ status: 503 });
+  const { id } = await server.webhook({ url: receiver.url });
+  await server.event();
+  await server.until(`/v1/accounts/default/webhooks/${id}/stats`, ({ attempts, pending }) => attempts === 1 && pending === 1);
+  const page = await browse(t, server, `/accounts/default/webhooks/${id}`);
+  const chart = page.getByRole("figure", { name: /^Deliveries per/ });
+  await chart.getByText("None was delivered or has failed in this time: 1 is waiting.").waitFor();
+  assert.deepEqual([await chart.getByRole("button").count(), await chart.getByRole("link").count()], [0, 0]);
+  await accessible(page, "overview, nothing has ended");
+  receiver.answer = () => ({ status: 200 });
+  await server.event();
+  await chart.getByRole("link", { name: /1 delivered/ }).waitFor();
+});
+
 test("a webhook is paused, holds what comes, and says so; resuming delivers it", async (t) => {
   const server = await serve(t);
   const receiver = await receive(t);
   const { id } = await server.webhook({ url: receiver.url });
   const page = await browse(t, server, `/accounts/default/webhooks/${id}`);
-  await page.getByText("No events in the last 24h").waitFor();
+  await page.getByText("No events in the last 24 h").waitFor();
   await accessible(page, "overview without traffic");
   await page.getByRole("button", { name: "Pause", exact: true }).click();
   await page.getByLabel(/Reason/).fill("maintenance");
@@ -96,7 +113,7 @@ test("a test goes out with what was edited, also while paused, and a refusal is 
   const page = await browse(t, server, `/accounts/default/webhooks/${id}`);
   await page.getByRole("button", { name: "Send test" }).first().waitFor();
   await page.keyboard.press("s");
-  await page.locator("select:focus").waitFor();
+  await page.locator("dialog button:focus", { hasText: "Send" }).waitFor();
   await page.getByLabel("Event type").selectOption("sequence.email_replied");
   await page.getByLabel("Data", { exact: true }).fill('{"domain": "prospect.com", "n": 1e400}');
   await page.getByRole("button", { name: "Send", exact: true }).click();
@@ -173,6 +190,6 @@ test("a certificate that ends soon needs attention", async (t) => {
   await accessible(page, "overview, a certificate ends");
   days = 30;
   await page.reload();
-  await page.getByText("No events in the last 24h").waitFor();
+  await page.getByText("No events in the last 24 h").waitFor();
   assert.equal(await page.getByText("its certificate").count(), 0);
 });

@@ -74,7 +74,7 @@ test("a new replay takes a text, and says what stands in its way", async (t) => 
   await page.getByText(/^Answers p95 /).waitFor();
   await page.getByLabel("Text", { exact: true }).fill("nowhere");
   await page.getByText("0 deliveries", { exact: true }).waitFor();
-  await page.getByText(/fit the text “nowhere”/).waitFor();
+  await page.getByText(/match: the text “nowhere”/).waitFor();
   await page.getByLabel("Text", { exact: true }).fill("");
   await page.getByText("3 deliveries", { exact: true }).waitFor();
   const other = await server.post("/v1/accounts/default/replays", { webhook: webhook.id, status: "failed", rate: 1 });

@@ -143,13 +143,28 @@ test("settings are saved only if changed, and somebody else's change is shown in
   const path = `/v1/accounts/default/webhooks/${webhook.id}`;
   await page.getByLabel("URL", { exact: true }).fill("https://10.0.0.1/x");
   await save.click();
-  await page.locator("main [role=alert]").getByText(/^URL: /).first().waitFor();
+  const summary = page.locator("main [role=alert]");
+  await summary.getByText(/^URL: /).waitFor();
+  await summary.locator("code", { hasText: /^--allow-private$/ }).waitFor();
+  // Once it is mended nothing is wrong any more, neither above nor beside the field.
   await page.getByLabel("URL", { exact: true }).fill(webhook.url);
-  // A header that is renamed without its value: said where whoever saved it looks, far below on the page.
+  await summary.waitFor({ state: "detached" });
+  assert.equal(await page.locator("p.error").count(), 0);
+  // A header that is renamed without its value: whoever saved it far below is led to where it is said.
   await page.getByLabel("Name of header 1").fill("X-Renamed");
+  await page.getByLabel("In flight").fill("0");
   await save.click();
-  await page.locator("main [role=alert]:focus").getByText(/^Headers: The value of X-Renamed is needed/).waitFor();
+  await summary.getByText(/^Headers: The value of X-Renamed is needed/).waitFor();
+  await page.locator("button:focus", { hasText: "+ Add header" }).waitFor();
+  await page.locator("p.error", { hasText: "X-Renamed" }).waitFor();
+  // A field is called what it is called here, and what is to be typed stands apart.
+  await summary.getByText("In flight must be a whole number from 1 to 1000, not 0.").waitFor();
   await page.getByLabel("Name of header 1").fill("X-Token");
+  await until(() => summary.getByRole("link").allTextContents(), (all) => all.join() === "In flight", "what was not mended is told still");
+  await summary.getByRole("link", { name: "In flight" }).click();
+  assert.equal(await page.getByLabel("In flight").evaluate((input) => input === document.activeElement), true);
+  await page.getByLabel("In flight").fill("");
+  await summary.waitFor({ state: "detached" });
   await page.getByLabel("URL", { exact: true }).fill("https://hooks.example.com/mine");
   await server.call("PATCH", path, { url: "https://hooks.example.com/theirs", name: "Renamed elsewhere" });
   await save.click();

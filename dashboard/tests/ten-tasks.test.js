@@ -63,7 +63,8 @@ test("ten tasks", async (t) => {
   });
   await task("T2 send a test, see the result", `${LIST}/${crm.id}`, async (page, who) => {
     await who.press("s");
-    await who.click(page.getByRole("button", { name: "Send", exact: true }));
+    await page.locator("dialog button:focus", { hasText: "Send" }).waitFor();
+    await who.press("Enter");
     await page.getByText(/✓ 200 in/).waitFor();
   });
   await task("T3 find why sequence.email_replied for prospect.com failed", LIST, async (page, who) => {
@@ -96,7 +97,7 @@ test("ten tasks", async (t) => {
   await server.until(`/v1/accounts/default/deliveries?webhook=${billing.id}&status=failed&event=alert.*`, ({ data }) => data.length === 10);
   outage = false;
   await task("T6 replay all failures of an outage", `${LIST}/${billing.id}`, async (page, who) => {
-    await who.click(page.getByRole("link", { name: /^Replay \d+/ }).first());
+    await who.click(page.getByRole("link", { name: "Replay failed…" }).first());
     await page.getByText(/^\d+ deliveries$/).waitFor();
     await who.click(page.getByRole("button", { name: /^Replay \d+$/ }));
     await page.locator(".badge", { hasText: "Done" }).waitFor();

@@ -158,13 +158,15 @@ test("of nodes that leave it is told what they still hold, and of those that die
   const server = await serve(t);
   const page = await browse(t, server, "/accounts/default/webhooks");
   const at = new Date().toISOString();
-  const node = (name, lives, shards) => ({ name, version: "0.1.0", since: at, heard: at, lives, here: lives, shards, in_flight: shards, known: shards, oldest_due: null });
-  const nodes = [node("stays", true, 700), node("goes", false, 24), node("died", false, 0)];
+  const node = (name, status, shards) => ({ name, version: "0.1.0", since: at, heard: at, status, here: status === "live", shards, in_flight: shards, known: shards, oldest_due: null });
+  const nodes = [node("goes", "leaving", 24), node("died", "gone", 0), node("stays", "live", 700)];
   await page.route("**/v1/cluster", (route) => route.fulfill({ json: { shared: true, shards: 1024, free: 300, oldest_due: null, lag_seconds: 0, refused: 0, nodes } }));
   await page.goto(`${server.url}/system`);
   const told = async (name) => (await page.getByRole("row").filter({ has: page.getByRole("rowheader", { name }) }).getByRole("cell").allInnerTexts()).slice(0, 4);
   await page.getByRole("rowheader", { name: "stays" }).waitFor();
-  assert.deepEqual(await told("stays"), ["lives", "700", "700", "700"]);
-  assert.deepEqual(await told("goes"), ["leaves", "24", "24", "24"]);
+  assert.deepEqual(await told("stays"), ["live", "700", "700", "700"]);
+  assert.deepEqual(await told("goes"), ["leaving", "24", "24", "24"]);
   assert.match((await told("died")).join(" "), /^gone, heard .* — — —$/);
+  // Those that are there come first.
+  assert.deepEqual(await page.getByRole("rowheader").allInnerTexts().then((names) => names.map((name) => name.split(" ")[0]).slice(0, 3)), ["stays", "goes", "died"]);
 });

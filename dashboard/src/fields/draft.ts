@@ -1,5 +1,5 @@
 // A webhook as a form holds it, and as the API takes it.
-import type { Fault, Webhook } from "../api/client.ts";
+import type { Webhook } from "../api/client.ts";
 
 export interface HeaderRow {
   name: string;
@@ -67,21 +67,20 @@ export function bodyOf(draft: Draft) {
   };
 }
 
-/** The names of a form's fields, as the API's pointers start. */
-export type Field = "name" | "url" | "events" | "headers" | "timeout" | "retry_schedule" | "rate_limit" | "max_in_flight" | "signing" | "order";
-
-/** What a field holds, as text: a fault is told until that changes. */
-export function heldBy(draft: Draft, field: Field) {
-  const key: Record<Field, keyof Draft> = { name: "name", url: "url", events: "events", headers: "headers", timeout: "timeout", retry_schedule: "schedule", rate_limit: "rate", max_in_flight: "inFlight", signing: "signing", order: "order" };
-  return JSON.stringify(draft[key[field]]);
-}
-
-/** What is wrong, by field: the first fault of each. The server's pointers are the one source. */
-export function byField(errors: Fault[]): Partial<Record<Field, string>> {
-  const faults: Partial<Record<Field, string>> = {};
-  for (const { pointer, detail } of errors) faults[pointer.split("/")[1] as Field] ??= detail;
-  return faults;
-}
+/** The fields of a form in their order: how the API and people call them. */
+export const WORDS: Record<keyof Draft, { field: string; label: string }> = {
+  name: { field: "name", label: "Name" },
+  url: { field: "url", label: "URL" },
+  events: { field: "events", label: "Events" },
+  headers: { field: "headers", label: "Headers" },
+  timeout: { field: "timeout", label: "Time-out" },
+  schedule: { field: "retry_schedule", label: "Retry schedule" },
+  rate: { field: "rate_limit", label: "Rate" },
+  inFlight: { field: "max_in_flight", label: "In flight" },
+  order: { field: "order", label: "Order" },
+  signing: { field: "signing", label: "Signing" },
+  http2: { field: "http2", label: "HTTP/2" },
+};
 
 /** Headers in a text that was pasted: `Key: value` lines, or a curl command. Empty if it is neither. */
 export function pastedHeaders(text: string): HeaderRow[] {

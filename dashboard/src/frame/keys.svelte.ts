@@ -59,7 +59,7 @@ class Keys {
     const target = event.target as HTMLElement;
     // One that is closed may have the focus for a moment more: what is pressed by then is for the page.
     const isOver = target.closest("dialog:not([open])") !== null;
-    if (!isOver && target.closest("input, textarea, select, [contenteditable], dialog")) {
+    if (!isOver && target.closest("input:not([type=checkbox]), textarea, select, [contenteditable], dialog")) {
       if (event.key === "Escape") this.#run(event, this.#find("Escape"));
       return;
     }

@@ -58,6 +58,12 @@ export function day(at: Date) {
   return `${day} ${MONTHS[month]}${year === parts(new Date(clock.now)).year ? "" : ` ${year}`}`;
 }
 
+/** To the second, with the day where it is another one. */
+export const timed = (at: Date) => (day(at) === day(new Date(clock.now)) ? time(at) : `${day(at)} ${time(at)}`);
+
+/** A sentence of the server's with its instants as people here read them. */
+export const spoken = (text: string) => text.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, (at) => timed(new Date(at)));
+
 /** To the millisecond, with the zone: for a title. */
 export function exact(at: Date) {
   const { year, month, day } = parts(at);

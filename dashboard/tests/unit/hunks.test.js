@@ -16,6 +16,15 @@ test("what came in a line's place stands beside it, and what did not change is f
   assert.deepEqual(pairs(parts[4]), [{ left: "line 18", right: "x" }, { left: null, right: "y" }]);
 });
 
+test("lines are folded only where that saves something", () => {
+  const before = Array.from({ length: 40 }, (_, place) => `line ${place}`);
+  const kinds = (...places) => hunks(diffLines(text(before), text(before.map((line, place) => (places.includes(place) ? "another" : line))))).map(({ kind, left }) => [kind, left.length]);
+  // Nine lines between two changes, of which three would be folded; then ten, of which four are.
+  assert.deepEqual(kinds(0, 10, 39), [["changed", 1], ["same", 9], ["changed", 1], ["same", 3], ["folded", 22], ["same", 3], ["changed", 1]]);
+  assert.deepEqual(kinds(0, 11, 39), [["changed", 1], ["same", 3], ["folded", 4], ["same", 3], ["changed", 1], ["same", 3], ["folded", 21], ["same", 3], ["changed", 1]]);
+  assert.deepEqual(kinds(6), [["same", 6], ["changed", 1], ["same", 3], ["folded", 30]]);
+});
+
 test("lines that are only in one of the two have nothing beside them", () => {
   const [part] = hunks(diffLines("", "a\nb\n"));
   assert.deepEqual([part.kind, pairs(part)], ["changed", [{ left: null, right: "a" }, { left: null, right: "b" }]]);

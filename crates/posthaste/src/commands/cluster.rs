@@ -59,17 +59,17 @@ fn table(nodes: &[Value]) -> Table {
         Table::new(&["NODE", "STATE", "SHARDS", "IN FLIGHT", "IN MEMORY", "OLDEST DUE", "VERSION", "SINCE"]);
     for node in nodes {
         let here = if node["here"] == true { " (here)" } else { "" };
-        // One that leaves lives no longer for the others, and works on what it has not given back.
-        let (tone, state) = match (node["lives"] == true, node["shards"].as_u64()) {
-            (true, _) => (Tone::Ok, "lives".to_owned()),
-            (false, Some(1..)) => (Tone::Quiet, "leaves".to_owned()),
-            (false, Some(0) | None) => (Tone::Bad, format!("gone, heard {}", text(node, "heard"))),
+        let status = text(node, "status");
+        let is_gone = status == "gone";
+        let state = match status {
+            "live" => Cell::toned(Tone::Ok, status),
+            "gone" => Cell::toned(Tone::Bad, format!("gone, heard {}", text(node, "heard"))),
+            _ => Cell::toned(Tone::Quiet, status),
         };
-        let is_gone = matches!(tone, Tone::Bad);
         let figure = |name: &str| if is_gone { "—".to_owned() } else { node[name].to_string() };
         table.row(vec![
             format!("{}{here}", text(node, "name")).into(),
-            Cell::toned(tone, state),
+            state,
             figure("shards").into(),
             figure("in_flight").into(),
             figure("known").into(),

@@ -128,7 +128,7 @@ async fn what_the_compose_file_gives_to_its_nodes_starts_them() {
         wait::until("three nodes that share every shard", Duration::from_secs(60), async || {
             let reply = api.try_send("GET", "/v1/cluster", &[], b"").await.ok().filter(|reply| reply.status == 200)?;
             let found = reply.json();
-            let living = found["nodes"].as_array()?.iter().filter(|node| node["lives"] == true).count();
+            let living = found["nodes"].as_array()?.iter().filter(|node| node["status"] == "live").count();
             (living == 3 && found["free"] == 0).then_some(())
         })
         .await;

@@ -101,7 +101,7 @@ pub(crate) async fn balanced(api: &Api, count: u64) -> Duration {
             return None;
         }
         let found = reply.json();
-        let living = found["nodes"].as_array()?.iter().filter(|node| node["lives"] == true);
+        let living = found["nodes"].as_array()?.iter().filter(|node| node["status"] == "live");
         let shards: Vec<u64> = living.filter_map(|node| node["shards"].as_u64()).collect();
         let (least, most) = (shards.iter().min()?, shards.iter().max()?);
         let all: u64 = shards.iter().sum();

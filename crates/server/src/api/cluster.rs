@@ -60,9 +60,9 @@ struct NodeJson {
     /// When it was last heard.
     #[schema(value_type = String, format = DateTime)]
     heard: Timestamp,
-    /// Whether it lives, and stays.
-    #[schema(example = true)]
-    lives: bool,
+    /// `live`; `leaving` while one that was told to end gives its shards back; `gone` once it is no longer heard and holds nothing.
+    #[schema(example = "live")]
+    status: &'static str,
     /// Whether it is the one that answers.
     #[schema(example = true)]
     here: bool,
@@ -114,12 +114,18 @@ async fn cluster(State(api): State<Arc<Api>>, _platform: Caller) -> Result<Respo
 
 fn node(node: Node) -> NodeJson {
     let Node { name, version, since, heard, lives, here, shards, report } = node;
+    let status = match (lives, shards) {
+        (true, _) => "live",
+        // It works on what it has not given back.
+        (false, 1..) => "leaving",
+        (false, 0) => "gone",
+    };
     NodeJson {
         name,
         version,
         since,
         heard,
-        lives,
+        status,
         here,
         shards,
         in_flight: report.in_flight,

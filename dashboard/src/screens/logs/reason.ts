@@ -1,6 +1,6 @@
 // The second line of a delivery's row: the shortest reason for where it stands.
 import type { Delivery } from "../../api/client.ts";
-import { countdown, span } from "../../live/clock.svelte.ts";
+import { countdown, span, spoken } from "../../live/clock.svelte.ts";
 
 /** What an error without a status code means, in few words. */
 const SHORT: Record<string, string> = {
@@ -17,6 +17,9 @@ const SHORT: Record<string, string> = {
   response_timeout: "no answer in time",
   connection_reset: "closed before answering",
   bad_http: "answer was not HTTP",
+  http_3xx: "answered with a redirect",
+  http_4xx: "answered 4xx",
+  http_5xx: "answered 5xx",
 };
 
 /** The last attempt's end: `500`, or what went wrong. */
@@ -33,7 +36,7 @@ export function next(delivery: Pick<Delivery, "next_attempt_at" | "note">, now: 
   if (!delivery.next_attempt_at) return "";
   const at = new Date(delivery.next_attempt_at);
   if (at.getTime() > now) return `next in ${countdown(at, now)}`;
-  return delivery.note ?? "due";
+  return spoken(delivery.note ?? "due");
 }
 
 /** Where it stands and why, in a line. `attempts` is how many a whole schedule has. */

@@ -9,6 +9,8 @@ export interface Part {
 
 /** How many unchanged lines stay beside a change. */
 const BESIDE = 3;
+/** How many are worth a fold, which takes a line itself, and a click. */
+const WORTH = 4;
 
 const same = (kind: "same" | "folded", lines: string[]): Part => ({ kind, left: lines, right: lines });
 
@@ -28,7 +30,7 @@ export function hunks(changes: { value: string; added?: boolean; removed?: boole
 
 /** Unchanged lines, with a change before and after them or not. */
 function unchanged(lines: string[], before: number, after: number): Part[] {
-  if (lines.length <= before + after + 1) return [same("same", lines)];
+  if (lines.length < before + after + WORTH) return [same("same", lines)];
   const end = lines.length - after;
   return [...(before ? [same("same", lines.slice(0, before))] : []), same("folded", lines.slice(before, end)), ...(after ? [same("same", lines.slice(end))] : [])];
 }

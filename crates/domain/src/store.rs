@@ -63,6 +63,9 @@ pub enum StoreError {
     /// operator.
     #[error("the database cannot be reached: {0}")]
     Away(String),
+    /// The database has been asked, and says nothing: what was asked for may be committed yet, or not.
+    #[error("the database has not answered in time: this may be done yet, or not")]
+    Unanswered,
     /// The disk is full, or what is kept has reached its size and nothing of it may go: nothing is accepted until there is
     /// space again.
     #[error("{0}")]

@@ -240,6 +240,11 @@ impl From<StoreError> for Problem {
                 "database_away",
                 "The database cannot be reached: nothing is accepted or changed until it is back. The node's log says why.",
             ),
+            StoreError::Unanswered => Self::unavailable(
+                "unanswered",
+                "The database takes its time, perhaps for a standby: this may be done yet, or not. Ask again with the same Idempotency-Key, \
+                 or look first.",
+            ),
             StoreError::NoSpace(why) => Self::no_space(why),
             StoreError::Stopped(why) => {
                 tracing::error!(%why, "the store has stopped");

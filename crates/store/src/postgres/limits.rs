@@ -1,5 +1,7 @@
 //! Bounds of what the store keeps in memory. A test may make them small; nobody else has a reason to change them.
 
+use std::time::Duration;
+
 /// The bounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -17,6 +19,9 @@ pub struct Limits {
     pub cancelled_at_once: usize,
     /// Connections that read.
     pub readers: usize,
+    /// After so long whoever has asked for something to be written is told that it may be done yet, or not: a commit waits for a lock or for
+    /// a standby as long as it takes, and who asked would be gone.
+    pub answered_within: Duration,
 }
 
 impl Default for Limits {
@@ -29,6 +34,7 @@ impl Default for Limits {
             waiting_bytes: 128 * 1024 * 1024,
             cancelled_at_once: 1_000,
             readers: 8,
+            answered_within: Duration::from_secs(30),
         }
     }
 }

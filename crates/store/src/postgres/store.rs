@@ -132,6 +132,14 @@ impl PostgresStore {
         }
         room
     }
+
+    /// The writer's answer, if it does not take too long.
+    async fn in_time<T>(&self, answered: oneshot::Receiver<T>) -> Result<T, StoreError> {
+        match tokio::time::timeout(self.limits.answered_within, answered).await {
+            Ok(answer) => answer.map_err(|_| stopped()),
+            Err(_) => Err(StoreError::Unanswered),
+        }
+    }
 }
 
 fn stopped() -> StoreError {
@@ -157,7 +165,8 @@ impl Store for PostgresStore {
         let (answer, answered) = oneshot::channel();
         // If the task has ended, so has the answer's other end.
         let _ = self.queue.send(Message::Accept(events, answer));
-        answered.await.unwrap_or_else(|_| vec![Err(AcceptError::Store(stopped())); number])
+        let answers = self.in_time(answered).await;
+        answers.unwrap_or_else(|error| vec![Err(AcceptError::Store(error)); number])
     }
 
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), StoreError> {
@@ -171,7 +180,7 @@ impl Store for PostgresStore {
         let (answer, answered) = oneshot::channel();
         // If the task has ended, so has the answer's other end.
         let _ = self.queue.send(Message::Change(Box::new((change, by, keep)), answer));
-        answered.await.unwrap_or_else(|_| Err(stopped().into()))
+        self.in_time(answered).await?
     }
 
     async fn audit(&self, query: AuditQuery) -> Result<Page<Entry, AuditId>, StoreError> {

@@ -77,7 +77,7 @@ impl Fault {
         match StoreError::from(self) {
             StoreError::Damaged(what) => OpenError::Damaged { file, what },
             StoreError::Stopped(what) => OpenError::Unusable { file, what },
-            error @ (StoreError::Busy | StoreError::Away(_) | StoreError::NoSpace(_)) => {
+            error @ (StoreError::Busy | StoreError::Away(_) | StoreError::Unanswered | StoreError::NoSpace(_)) => {
                 OpenError::Unusable { file, what: error.to_string() }
             }
         }

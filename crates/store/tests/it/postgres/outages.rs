@@ -145,6 +145,39 @@ async fn a_database_that_takes_no_writes_is_away() {
     node.store.stop().await;
 }
 
+/// A commit waits for a standby that does not answer: whoever asked is told so in time, and not left without an answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_standby_is_told_so() {
+    let cluster = Cluster::start(&[]);
+    let clock = ManualClock::default();
+    let node = Node::with(&cluster.database(), &clock, |settings| {
+        settings.limits.answered_within = Duration::from_millis(200);
+    })
+    .await;
+    node.new_webhook("wh_one").await;
+    for change in ["SET synchronous_standby_names = 'nobody'", "RESET synchronous_standby_names"] {
+        let before = node.store.accept(vec![node.event()]).await.remove(0);
+        let alter = format!("ALTER SYSTEM {change}");
+        tokio::task::block_in_place(|| {
+            cluster.run_sql("postgres", &alter);
+            cluster.run_sql("postgres", "SELECT pg_reload_conf()");
+        });
+        if change.starts_with("SET") {
+            assert!(before.is_ok(), "{before:?}");
+            // The server reads its settings in a moment.
+            let unanswered = async || {
+                let answer = node.store.accept(vec![node.event()]).await.remove(0);
+                matches!(answer, Err(AcceptError::Store(StoreError::Unanswered))).then_some(())
+            };
+            eventually(unanswered).await;
+        } else {
+            assert!(matches!(before, Err(AcceptError::Store(StoreError::Unanswered))), "{before:?}");
+        }
+    }
+    eventually(async || node.store.accept(vec![node.event()]).await.remove(0).ok()).await;
+    node.store.stop().await;
+}
+
 /// The database's disk is full: what was sent is known to its node alone, which keeps it until it can be recorded, and refuses what is new.
 #[tokio::test(flavor = "multi_thread")]
 async fn ends_wait_for_space() {

@@ -63,21 +63,27 @@ impl Node {
         keep: Option<Duration>,
         size: Option<u64>,
     ) -> Self {
+        Self::with(database, clock, |settings| (settings.keep, settings.size) = (keep, size)).await
+    }
+
+    /// A node with other settings.
+    pub(crate) async fn with(database: &str, clock: &ManualClock, other: impl FnOnce(&mut Settings)) -> Self {
         static FILL: AtomicU8 = AtomicU8::new(1);
         let (directory, told) = (SharedDirectory::default(), Told::default());
         let hook = told.clone();
-        let settings = Settings {
+        let mut settings = Settings {
             address: Address::parse(database).expect("an address"),
             vault: Vault::new(&[7; 32]),
             directory: directory.clone(),
             holdings: None,
             clock: Arc::new(clock.clone()),
             chance: Box::new(|bytes| bytes.fill(FILL.fetch_add(1, Ordering::Relaxed))),
-            keep,
-            size,
+            keep: None,
+            size: None,
             limits: Limits::default(),
             facts: Box::new(move |facts, _| hook.tell(facts)),
         };
+        other(&mut settings);
         let (store, _) = PostgresStore::open(settings).await.expect("it opens");
         let account = directory.read().account(&"default".parse().expect("an id")).expect("it is there").number;
         Self { store, directory, told, clock: clock.clone(), account }

@@ -147,6 +147,10 @@ pub const NOBODY_LISTENS: &str = "the command that listens is not connected";
 /// [`Failure::detail`] of an [`ErrorCode::ConnectionReset`] where it has gone for good.
 pub const LISTENER_LEFT: &str = "the command that listens went away";
 
+/// [`Failure::detail`] of an [`ErrorCode::ConnectTimeout`] of a look for which this machine had no file descriptor or local port
+/// left. An attempt does not end so: it is made later.
+pub const NOT_DIALLED: &str = "nothing was dialled";
+
 /// The receiver's answer, as opaque bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {

@@ -282,6 +282,15 @@ impl From<AcceptError> for Problem {
             AcceptError::OtherRequest => Self::other_request(),
             // Whoever asks for this has a refusal of its own.
             AcceptError::NotRepeated => StoreError::Busy.into(),
+            AcceptError::Clock(says) => {
+                tracing::error!(%says, "no event can be accepted: this machine's clock is wrong, and there are no ids for that time");
+                let date = says.to_string();
+                let year = date.split('-').next().unwrap_or_default();
+                let detail = format!(
+                    "The server's clock is wrong, it says year {year}: nothing is accepted until the operator sets it right."
+                );
+                Self::unavailable("clock_wrong", detail)
+            }
             AcceptError::Store(error) => error.into(),
         }
     }
@@ -359,4 +368,17 @@ pub(crate) fn render(id: RequestId, mut response: Response) -> Response {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::time::Timestamp;
+
+    #[test]
+    fn a_clock_that_is_wrong_is_named() {
+        let problem = Problem::from(AcceptError::Clock(Timestamp(4_949_064_000_123_456)));
+        assert_eq!((problem.status, problem.code), (StatusCode::SERVICE_UNAVAILABLE, "clock_wrong"));
+        assert!(problem.detail.contains("it says year 2126"), "{}", problem.detail);
+    }
 }

@@ -17,6 +17,9 @@ use crate::limits::{Left, whole_seconds};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The code of what is kept and cannot be read.
+pub(crate) const RECORD_DAMAGED: &str = "record_damaged";
+
 /// A refusal on its way out. It becomes a document in [`render`], where the request's id is given.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
@@ -167,6 +170,16 @@ impl Problem {
         Self { limit: Some(Box::new(left)), ..Self::too_many(code, left.wait, detail) }
     }
 
+    /// Whether it was about something that is kept and cannot be read.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.code == RECORD_DAMAGED
+    }
+
+    /// Whether the answer is to become the document of such a problem.
+    pub(crate) fn tells_damage(response: &Response) -> bool {
+        response.extensions().get::<Self>().is_some_and(Self::is_damage)
+    }
+
     /// 503: cannot be done now.
     pub(crate) fn unavailable(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         let wait = Duration::from_secs(1);
@@ -254,7 +267,7 @@ impl From<StoreError> for Problem {
                 tracing::error!(%what, "a record is damaged");
                 Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,
-                    "record_damaged",
+                    RECORD_DAMAGED,
                     "What is kept here is damaged: its checksum does not fit. The operator's log has the details.",
                 )
             }

@@ -7,17 +7,29 @@ use std::time::{Duration, Instant};
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Counts what happens, and says when it is to be told of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Seldom(Mutex<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     told_at: Option<Instant>,
     /// How many times it has happened since.
     untold: u64,
 }
 
+impl Default for Seldom {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Seldom {
+    /// Nothing has happened yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Mutex::new(State { told_at: None, untold: 0 }))
+    }
+
     /// It has happened at `now`. If it is to be told of, says how many times it has happened that nobody was told of, this one
     /// included: at the first time, and then every 10 seconds at most.
     pub fn happened(&self, now: Instant) -> Option<u64> {

@@ -1,11 +1,12 @@
 //! Every refusal, as an RFC 9457 problem document: `type`, `title`, `status`, `detail`, `code`, `request_id`, `errors[]`.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use domain::refusal::Refusal;
+use domain::seldom::Seldom;
 use domain::store::{AcceptError, ChangeError, NoSpace, StoreError};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -17,6 +18,10 @@ use crate::limits::{Left, whole_seconds};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Requests that were answered with 503, each problem alike.
+static UNAVAILABLE: Seldom = Seldom::new();
+/// Requests for which the clock was wrong.
+static CLOCK_WRONG: Seldom = Seldom::new();
 /// The code of what is kept and cannot be read.
 pub(crate) const RECORD_DAMAGED: &str = "record_damaged";
 
@@ -296,7 +301,9 @@ impl From<AcceptError> for Problem {
             // Whoever asks for this has a refusal of its own.
             AcceptError::NotRepeated => StoreError::Busy.into(),
             AcceptError::Clock(says) => {
-                tracing::error!(%says, "no event can be accepted: this machine's clock is wrong, and there are no ids for that time");
+                if let Some(times) = CLOCK_WRONG.happened(Instant::now()) {
+                    tracing::error!(%says, times, "no event can be accepted: this machine's clock is wrong, and there are no ids for that time");
+                }
                 let date = says.to_string();
                 let year = date.split('-').next().unwrap_or_default();
                 let detail = format!(
@@ -347,7 +354,12 @@ pub(crate) fn render(id: RequestId, mut response: Response) -> Response {
         return response;
     }
     let problem = response.extensions_mut().remove::<Problem>().unwrap_or_else(|| Problem::from_status(status));
-    if status.is_server_error() {
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        // Everybody who comes is told the same: of that the log is full at once, maybe on the very disk that is.
+        if let Some(times) = UNAVAILABLE.happened(Instant::now()) {
+            tracing::warn!(%request_id, status = status.as_u16(), code = problem.code, times, "request failed");
+        }
+    } else if status.is_server_error() {
         tracing::warn!(%request_id, status = status.as_u16(), code = problem.code, "request failed");
     } else {
         tracing::debug!(%request_id, status = status.as_u16(), code = problem.code, "request refused");

@@ -230,6 +230,12 @@ fn tls_hint(detail: &str) -> String {
     if detail.contains("CertificateRequired") {
         return "It asks for a client certificate, and we have none: check the signature instead.".to_owned();
     }
+    if detail.contains("2048 bits") {
+        return "Issue it anew, with ECDSA or an RSA key of 2048 bits or more.".to_owned();
+    }
+    if detail.contains("not for servers") {
+        return "Issue one for servers (serverAuth).".to_owned();
+    }
     if detail.contains("certificate") {
         return "Check the certificate and its chain.".to_owned();
     }

@@ -169,7 +169,8 @@ pub const ANSWER_KEPT_MAX: usize = 16 * 1024;
 /// How many bytes of an answer's body are read before the connection is closed.
 pub const ANSWER_READ_MAX: usize = 64 * 1024;
 
-/// What one request came to, as the transport saw it. There is no error beside it: every failure is an outcome.
+/// What one request came to, as the transport saw it. Every failure is an outcome; what could not even be tried is none
+/// ([`crate::transport::Untried`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// The answer, or why there is none. A status outside 200–599 is [`ErrorCode::BadHttp`].

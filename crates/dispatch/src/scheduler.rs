@@ -223,7 +223,7 @@ impl Scheduler {
             Input::Fact(fact) => self.fact(now, fact),
             Input::Ended(ended) => self.ended(now, *ended),
             Input::Gone { delivery, epoch } => self.gone(now, delivery, epoch),
-            Input::Unread { delivery, epoch } => self.unread(now, delivery, epoch),
+            Input::Unmade { delivery, epoch } => self.unmade(now, delivery, epoch),
             Input::Hold { leases, webhooks } => self.hold(now, &leases, webhooks),
             Input::LookForArrivals => self.want_look(false),
             Input::ManyAccepted => self.want_look(true),

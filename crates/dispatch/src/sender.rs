@@ -18,6 +18,9 @@ use futures_util::FutureExt as _;
 use crate::loader::{Loader, Unread};
 use crate::scheduler::{Ended, Input, Start};
 
+/// For how long an attempt that this machine had nothing left for keeps its slot.
+const UNMADE_HELD_FOR: Duration = Duration::from_millis(250);
+
 /// Makes attempts of deliveries whose events may have to be loaded first.
 pub(crate) struct Sender {
     pub(crate) loader: Loader,
@@ -42,16 +45,23 @@ impl Sender {
             None => self.loader.load(start.webhook.account, delivery.event).await,
         };
         match event {
-            Ok(Some(event)) => Input::Ended(Box::new(self.maker.make(&start, &event).await)),
+            Ok(Some(event)) => match self.maker.make(&start, &event).await {
+                Some(ended) => Input::Ended(Box::new(ended)),
+                None => {
+                    // The slot is held meanwhile, so that what else is due is not tried all at once, to no avail.
+                    tokio::time::sleep(UNMADE_HELD_FOR).await;
+                    Input::Unmade { delivery, epoch: start.epoch }
+                }
+            },
             Ok(None) => Input::Gone { delivery, epoch: start.epoch },
-            Err(Unread) => Input::Unread { delivery, epoch: start.epoch },
+            Err(Unread) => Input::Unmade { delivery, epoch: start.epoch },
         }
     }
 }
 
 impl Maker {
-    /// Makes the attempt, whatever happens meanwhile: its end is an outcome.
-    pub(crate) async fn make(&self, start: &Start, event: &Event) -> Ended {
+    /// Makes the attempt, whatever happens meanwhile: its end is an outcome. `None` if this machine had nothing left to make it with.
+    pub(crate) async fn make(&self, start: &Start, event: &Event) -> Option<Ended> {
         let delivery = start.due.delivery;
         let started_at = self.clock.now();
         self.in_flight.started(delivery, started_at);
@@ -61,14 +71,18 @@ impl Maker {
         let (request, outcome) = match built {
             Ok((outgoing, request)) => {
                 let sent = AssertUnwindSafe(self.transport.send(outgoing)).catch_unwind().await;
-                (request, sent.unwrap_or_else(|_| panicked()))
+                let Ok(outcome) = sent.unwrap_or_else(|_| Ok(panicked())) else {
+                    self.in_flight.ended(delivery);
+                    return None;
+                };
+                (request, outcome)
             }
             Err(_) => (unsent(&self.policy, start, started_at), panicked()),
         };
         if let Some(tracer) = &self.tracer {
             tracer.ended(span(start, event, started_at, &outcome));
         }
-        Ended { delivery, request, started_at, outcome, epoch: start.epoch }
+        Some(Ended { delivery, request, started_at, outcome, epoch: start.epoch })
     }
 }
 

@@ -147,6 +147,10 @@ pub const NOBODY_LISTENS: &str = "the command that listens is not connected";
 /// [`Failure::detail`] of an [`ErrorCode::ConnectionReset`] where it has gone for good.
 pub const LISTENER_LEFT: &str = "the command that listens went away";
 
+/// [`Failure::detail`] of an [`ErrorCode::ConnectTimeout`] of a look for which this machine had no file descriptor or local port
+/// left. An attempt does not end so: it is made later.
+pub const NOT_DIALLED: &str = "nothing was dialled";
+
 /// The receiver's answer, as opaque bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
@@ -165,7 +169,8 @@ pub const ANSWER_KEPT_MAX: usize = 16 * 1024;
 /// How many bytes of an answer's body are read before the connection is closed.
 pub const ANSWER_READ_MAX: usize = 64 * 1024;
 
-/// What one request came to, as the transport saw it. There is no error beside it: every failure is an outcome.
+/// What one request came to, as the transport saw it. Every failure is an outcome; what could not even be tried is none
+/// ([`crate::transport::Untried`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// The answer, or why there is none. A status outside 200–599 is [`ErrorCode::BadHttp`].

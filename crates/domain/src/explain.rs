@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::attempt::{Attempt, ErrorCode, Failure, KEPT_CONNECTION, Reason};
+use crate::attempt::{Attempt, ErrorCode, Failure, KEPT_CONNECTION, NOT_DIALLED, Reason};
 use crate::endpoint_url::EndpointUrl;
 use crate::id::DeliveryId;
 use crate::retry_after::{retry_after, whole_seconds};
@@ -67,6 +67,10 @@ fn of_receiver(case: &Case<'_>) -> (String, String) {
         ErrorCode::ConnectRefused => (
             format!("Nothing accepts connections on {}.", case.peer()),
             "Is the server running? Own machine: `posthaste listen`.".to_owned(),
+        ),
+        ErrorCode::ConnectTimeout if case.failure.detail == NOT_DIALLED => (
+            "Nothing was dialled: this server has no file descriptor or local port left.".to_owned(),
+            "Try again; operator: raise the limit of open files.".to_owned(),
         ),
         ErrorCode::ConnectTimeout => (
             format!("No connection to {} within {}.", case.peer(), span(case.timeout)),
@@ -225,6 +229,12 @@ fn tls_hint(detail: &str) -> String {
     }
     if detail.contains("CertificateRequired") {
         return "It asks for a client certificate, and we have none: check the signature instead.".to_owned();
+    }
+    if detail.contains("2048 bits") {
+        return "Issue it anew, with ECDSA or an RSA key of 2048 bits or more.".to_owned();
+    }
+    if detail.contains("not for servers") {
+        return "Issue one for servers (serverAuth).".to_owned();
     }
     if detail.contains("certificate") {
         return "Check the certificate and its chain.".to_owned();

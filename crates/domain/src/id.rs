@@ -60,6 +60,19 @@ impl EventId {
     }
 }
 
+/// From when on, in microseconds since 1970, no event is accepted: a day before ids end, which is room for timestamps that lead
+/// the clock and for marks that lead them.
+const IDS_END: i64 = (i64::MAX >> EVENT_RESIDUE_BITS) - 86_400_000_000;
+
+impl EventId {
+    /// Whether ids can be given at this instant, and after it. What was given once they cannot would be in the way of all that comes
+    /// after it.
+    #[must_use]
+    pub const fn reach(now: Timestamp) -> bool {
+        now.0 < IDS_END
+    }
+}
+
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::with_capacity(4 + EVENT_DIGITS);

@@ -31,6 +31,7 @@ pub mod replay;
 pub mod retry;
 pub mod retry_after;
 pub mod secret;
+pub mod seldom;
 pub mod session;
 pub mod shard;
 pub mod signature;

@@ -48,6 +48,9 @@ pub enum AcceptError {
     /// It was to be accepted only if its key was answered before, and it was not.
     #[error("nothing was answered under the idempotency key")]
     NotRepeated,
+    /// The clock is beyond what an id can hold: nothing is accepted until it is right again.
+    #[error("this machine's clock says {0}, for which there are no ids")]
+    Clock(Timestamp),
     /// The store cannot take more now.
     #[error(transparent)]
     Store(#[from] StoreError),

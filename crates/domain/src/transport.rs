@@ -26,11 +26,23 @@ pub struct Outgoing {
     pub http2: bool,
 }
 
-/// Sends one request. Never follows a redirect, never retries, never fails: every failure is an [`Outcome`].
+/// A request that could not even be tried: this machine had no file descriptor, memory or local port for a connection. That
+/// says nothing about the receiver.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Untried(
+    /// What the system said.
+    pub String,
+);
+
+/// Sends one request. Never follows a redirect, never retries: every failure of an attempt is an [`Outcome`].
 #[async_trait]
 pub trait Transport: Send + Sync {
     /// Sends `request` and waits for its outcome, at most a little longer than its deadline.
-    async fn send(&self, request: Outgoing) -> Outcome;
+    ///
+    /// # Errors
+    /// [`Untried`]: nothing has left this machine, and no attempt was made.
+    async fn send(&self, request: Outgoing) -> Result<Outcome, Untried>;
 }
 
 /// What a look at a URL found.

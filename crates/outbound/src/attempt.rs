@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use domain::attempt::{Answer, ErrorCode, Failure, Outcome, Timing};
 use domain::endpoint_url::{EndpointUrl, HostName};
-use domain::transport::Outgoing;
+use domain::transport::{Outgoing, Untried};
 use tokio::time::Instant;
 
+use crate::dial::Stop;
 use crate::http1::{Broken, Connection};
 use crate::network::Inner;
 use crate::resolver::Checked;
@@ -66,7 +67,10 @@ impl Progress {
 }
 
 /// Makes the attempt. Never takes noticeably longer than the request's deadline.
-pub(crate) async fn attempt(network: &Inner, request: &Outgoing) -> Outcome {
+///
+/// # Errors
+/// This machine had nothing left to make it with.
+pub(crate) async fn attempt(network: &Inner, request: &Outgoing) -> Result<Outcome, Untried> {
     let started = Instant::now();
     let mut progress = Progress::new(started);
     let ended = tokio::time::timeout_at(started + request.timeout, run(network, request, &mut progress)).await;
@@ -76,10 +80,20 @@ pub(crate) async fn attempt(network: &Inner, request: &Outgoing) -> Outcome {
     let Progress { stage, timing, remote, answer, .. } = progress;
     let result = match (answer, ended) {
         (Some(answer), _) => Ok(answer),
-        (None, Ok(Err(failure))) => Err(failure),
+        (None, Ok(Err(Stop::Failed(failure)))) => Err(failure),
+        (None, Ok(Err(Stop::Untried(untried)))) => {
+            if let Some(times) = network.untried.happened(Instant::now().into_std()) {
+                tracing::error!(
+                    error = %untried, times,
+                    "attempts cannot be made: this machine has nothing left for their connections; they wait and are tried again. \
+                     Raise the limit of open files (LimitNOFILE, ulimit -n), or give the machine more memory or local ports"
+                );
+            }
+            return Err(untried);
+        }
         (None, Ok(Ok(())) | Err(_)) => Err(too_late(stage)),
     };
-    Outcome { result, remote_address: remote, timing, duration: started.elapsed() }
+    Ok(Outcome { result, remote_address: remote, timing, duration: started.elapsed() })
 }
 
 pub(crate) fn too_late(stage: Stage) -> Failure {
@@ -91,13 +105,13 @@ pub(crate) fn too_late(stage: Stage) -> Failure {
     plain(code)
 }
 
-async fn run(network: &Inner, request: &Outgoing, progress: &mut Progress) -> Result<(), Failure> {
+async fn run(network: &Inner, request: &Outgoing, progress: &mut Progress) -> Result<(), Stop> {
     let url = &*request.url;
     let addresses = dialable(network, url, progress).await?;
     let offers_http2 = request.http2 && url.https();
     if offers_http2 && let Some(shared) = network.http2.take(url.origin(), &addresses, Instant::now()) {
         progress.remote = Some(shared.peer);
-        return shared.exchange(request, progress).await;
+        return Ok(shared.exchange(request, progress).await?);
     }
     while let Some(connection) = network.pool.take(url.origin(), &addresses, Instant::now()) {
         match over_http1(network, request, connection, progress).await {
@@ -106,7 +120,7 @@ async fn run(network: &Inner, request: &Outgoing, progress: &mut Progress) -> Re
                 if failure.code == ErrorCode::ConnectionReset {
                     network.pool.closes(url.origin(), Instant::now());
                 }
-                return Err(failure);
+                return Err(failure.into());
             }
             // Another kept one, or a new one: nothing of the request has left this machine.
             Err(Broken::NotSent) => {}
@@ -115,11 +129,11 @@ async fn run(network: &Inner, request: &Outgoing, progress: &mut Progress) -> Re
     let (stream, peer, is_http2) = connect(network, url, &addresses, offers_http2, progress).await?;
     if is_http2 {
         let shared = network.http2.start(url.origin(), stream, peer).await?;
-        return shared.exchange(request, progress).await;
+        return Ok(shared.exchange(request, progress).await?);
     }
     over_http1(network, request, Connection::new(stream, peer), progress).await.map_err(|broken| match broken {
-        Broken::Failed(failure) => failure,
-        Broken::NotSent => plain(ErrorCode::ConnectionReset),
+        Broken::Failed(failure) => failure.into(),
+        Broken::NotSent => plain(ErrorCode::ConnectionReset).into(),
     })
 }
 
@@ -128,18 +142,18 @@ pub(crate) async fn dialable(
     network: &Inner,
     url: &EndpointUrl,
     progress: &mut Progress,
-) -> Result<Arc<[IpAddr]>, Failure> {
+) -> Result<Arc<[IpAddr]>, Stop> {
     match checked(network, url, progress).await? {
         Checked::Dial(addresses) => Ok(addresses),
         Checked::Blocked { address, why } => {
             progress.remote = Some(SocketAddr::new(address, url.port()));
-            Err(Failure { code: ErrorCode::AddressBlocked, detail: format!("{address} ({why})") })
+            Err(Failure { code: ErrorCode::AddressBlocked, detail: format!("{address} ({why})") }.into())
         }
     }
 }
 
 /// The host's addresses, from what is known or by asking; only asking is timed.
-async fn checked(network: &Inner, url: &EndpointUrl, progress: &mut Progress) -> Result<Checked, Failure> {
+async fn checked(network: &Inner, url: &EndpointUrl, progress: &mut Progress) -> Result<Checked, Stop> {
     if let Some(known) = network.resolver.known(url.host(), Instant::now()) {
         return Ok(known);
     }
@@ -171,7 +185,7 @@ pub(crate) async fn connect(
     addresses: &[IpAddr],
     offers_http2: bool,
     progress: &mut Progress,
-) -> Result<(Stream, SocketAddr, bool), Failure> {
+) -> Result<(Stream, SocketAddr, bool), Stop> {
     progress.enter(Stage::Connection);
     let dialled = network.dialler.dial(addresses, url.port(), &mut progress.remote, || network.pool.clear()).await;
     progress.leave();
@@ -179,7 +193,7 @@ pub(crate) async fn connect(
     progress.remote = Some(peer);
     // The address was judged before; what stands at the other end is judged once more.
     if let Some(why) = network.guard.refusal(peer.ip()) {
-        return Err(Failure { code: ErrorCode::AddressBlocked, detail: format!("{} ({why})", peer.ip()) });
+        return Err(Failure { code: ErrorCode::AddressBlocked, detail: format!("{} ({why})", peer.ip()) }.into());
     }
     if !url.https() {
         return Ok((Stream::Plain(tcp), peer, false));

@@ -1,7 +1,7 @@
 //! Sends requests to strangers: resolver, address guard, TLS, connection pool, deadline, capture of the answer.
 //!
 //! It implements [`domain::transport::Transport`] and [`domain::transport::Names`]. Every failure of an attempt is an
-//! [`domain::attempt::Outcome`], so sending has no error type. Nothing here follows a redirect, repeats a request,
+//! [`domain::attempt::Outcome`]; the one error beside it says that no attempt could be made. Nothing here follows a redirect, repeats a request,
 //! reads a proxy from the environment or a name from the hosts file, decompresses or interprets a body.
 //!
 //! An attempt goes through these files: `attempt` (stages and the one deadline) → `resolver` (name to checked addresses,

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use domain::attempt::{ErrorCode, Failure};
+use domain::attempt::ErrorCode;
 use domain::endpoint_url::EndpointUrl;
 use domain::time::Timestamp;
 use domain::transport::{Look, Seen};
 use tokio::time::Instant;
 
 use crate::attempt::{Progress, Stage, connect, dialable, plain, too_late};
+use crate::dial::Stop;
 use crate::http1::{Broken, Connection};
 use crate::network::Inner;
 use crate::stream::Stream;
@@ -23,7 +24,8 @@ pub(crate) async fn look(network: &Inner, url: &EndpointUrl, headers: &[(String,
     let mut certificate_ends_at = None;
     let run = run(network, url, headers, &mut progress, &mut certificate_ends_at);
     let ended = tokio::time::timeout(within, run).await;
-    let result = ended.unwrap_or_else(|_| Err(too_late(progress.stage)));
+    let result = ended.unwrap_or_else(|_| Err(too_late(progress.stage).into()));
+    let result = result.map_err(|stop| stop.failure(ErrorCode::ConnectTimeout));
     Look { remote_address: progress.remote, certificate_ends_at, result }
 }
 
@@ -33,7 +35,7 @@ async fn run(
     headers: &[(String, String)],
     progress: &mut Progress,
     certificate_ends_at: &mut Option<Timestamp>,
-) -> Result<Seen, Failure> {
+) -> Result<Seen, Stop> {
     let addresses = dialable(network, url, progress).await?;
     let (stream, peer, _) = connect(network, url, &addresses, false, progress).await?;
     if let Stream::Tls(_) = &stream {
@@ -41,8 +43,8 @@ async fn run(
     }
     progress.enter(Stage::Answer);
     let head = Connection::new(stream, peer).look(url, headers).await.map_err(|broken| match broken {
-        Broken::Failed(failure) => failure,
-        Broken::NotSent => plain(ErrorCode::ConnectionReset),
+        Broken::Failed(failure) => Stop::Failed(failure),
+        Broken::NotSent => plain(ErrorCode::ConnectionReset).into(),
     })?;
     let location = head.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("location"));
     let location = location.filter(|(_, value)| value.len() <= LOCATION_MAX);

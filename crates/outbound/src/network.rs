@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use domain::address::IpRange;
 use domain::attempt::{ErrorCode, Outcome};
 use domain::endpoint_url::EndpointUrl;
+use domain::seldom::Seldom;
 use domain::time::Timestamp;
-use domain::transport::{Look, Names, Outgoing, Transport};
+use domain::transport::{Look, Names, Outgoing, Transport, Untried};
 use tokio::time::Instant;
 
 use crate::attempt::attempt;
@@ -83,6 +84,8 @@ pub(crate) struct Inner {
     pub(crate) pool: Pool,
     pub(crate) http2: Http2,
     pub(crate) certificate_ends: CertificateEnds,
+    /// Attempts that could not be made.
+    pub(crate) untried: Seldom,
 }
 
 impl Network {
@@ -102,7 +105,16 @@ impl Network {
         let tls = Tls::new(&trust_ca)?;
         let dialler = Dialler::new(&egress);
         let (pool, http2, certificate_ends) = (Pool::new(WAITING_MAX), Http2::default(), CertificateEnds::default());
-        let inner = Arc::new(Inner { guard, resolver, dialler, tls, pool, http2, certificate_ends });
+        let inner = Arc::new(Inner {
+            guard,
+            resolver,
+            dialler,
+            tls,
+            pool,
+            http2,
+            certificate_ends,
+            untried: Seldom::default(),
+        });
         tokio::spawn(keep_swept(Arc::downgrade(&inner)));
         Ok(Self(inner))
     }
@@ -127,7 +139,7 @@ async fn keep_swept(network: Weak<Inner>) {
 
 #[async_trait]
 impl Transport for Network {
-    async fn send(&self, request: Outgoing) -> Outcome {
+    async fn send(&self, request: Outgoing) -> Result<Outcome, Untried> {
         attempt(&self.0, &request).await
     }
 }
@@ -137,7 +149,7 @@ impl Names for Network {
     async fn resolve(&self, name: &str, within: Duration) -> Result<Vec<IpAddr>, ErrorCode> {
         match tokio::time::timeout(within, self.0.resolver.addresses(name)).await {
             Ok(Ok(answer)) => Ok(answer.addresses),
-            Ok(Err(failure)) => Err(failure.code),
+            Ok(Err(stop)) => Err(stop.failure(ErrorCode::DnsFailed).code),
             Err(_) => Err(ErrorCode::DnsTimeout),
         }
     }

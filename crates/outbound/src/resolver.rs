@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use domain::attempt::{ErrorCode, Failure};
 use domain::endpoint_url::HostName;
+use domain::transport::Untried;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ServerOrderingStrategy,
@@ -19,6 +20,7 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::time::Instant;
 
+use crate::dial::{Stop, is_short};
 use crate::guard::Guard;
 
 /// The longest that an answer is kept, whatever its time to live: a receiver that moves is followed within a minute.
@@ -94,7 +96,7 @@ impl Resolver {
     }
 
     /// Asks the name servers for `name`, judges all addresses, and keeps the answer for its TTL.
-    pub(crate) async fn ask(&self, name: &str) -> Result<Checked, Failure> {
+    pub(crate) async fn ask(&self, name: &str) -> Result<Checked, Stop> {
         let now = Instant::now();
         if self.guard.refresh(now) {
             self.kept().clear();
@@ -126,7 +128,7 @@ impl Resolver {
     }
 
     /// All addresses of `name`, IPv4 first, unjudged.
-    pub(crate) async fn addresses(&self, name: &str) -> Result<Answer, Failure> {
+    pub(crate) async fn addresses(&self, name: &str) -> Result<Answer, Stop> {
         if is_localhost(name) {
             return Ok(Answer { addresses: self.guard.localhost(), lifetime: Duration::ZERO });
         }
@@ -138,14 +140,14 @@ impl Resolver {
         let (v4, v6) = match (v4, v6) {
             (Ok(v4), Ok(v6)) => (v4, v6),
             (Ok(some), Err(_)) | (Err(_), Ok(some)) if !some.addresses.is_empty() => (some, Answer::none()),
-            (Err(failure), Ok(_) | Err(_)) | (Ok(_), Err(failure)) => return Err(failure),
+            (Err(stop), Ok(_) | Err(_)) | (Ok(_), Err(stop)) => return Err(stop),
         };
         let lifetime = v4.lifetime.min(v6.lifetime);
         let mut addresses = v4.addresses;
         addresses.extend(v6.addresses);
         if addresses.is_empty() {
             let detail = "no address".to_owned();
-            return Err(Failure { code: ErrorCode::DnsNotFound, detail });
+            return Err(Failure { code: ErrorCode::DnsNotFound, detail }.into());
         }
         Ok(Answer { addresses, lifetime })
     }
@@ -189,12 +191,12 @@ impl Answer {
     }
 }
 
-type Asked = Result<Answer, Failure>;
+type Asked = Result<Answer, Stop>;
 
 /// Waits for both families; for the second one not much longer than for the first, if the first has addresses.
 async fn both(v4: impl Future<Output = Asked>, v6: impl Future<Output = Asked>) -> (Asked, Asked) {
     tokio::pin!(v4, v6);
-    let late = || Err(Failure { code: ErrorCode::DnsTimeout, detail: String::new() });
+    let late = || Err(Failure { code: ErrorCode::DnsTimeout, detail: String::new() }.into());
     let has_addresses = |asked: &Asked| asked.as_ref().is_ok_and(|answer| !answer.addresses.is_empty());
     tokio::select! {
         first = &mut v4 => {
@@ -218,18 +220,19 @@ fn read(asked: &Name, answer: Result<Lookup, NetError>) -> Asked {
             Ok(Answer::none())
         }
         Err(NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code: ResponseCode::NXDomain, .. }))) => {
-            Err(Failure { code: ErrorCode::DnsNotFound, detail: String::new() })
+            Err(Failure { code: ErrorCode::DnsNotFound, detail: String::new() }.into())
         }
         Err(NetError::Dns(
             DnsError::NoRecordsFound(NoRecords { response_code, .. }) | DnsError::ResponseCode(response_code),
         )) => Err(failed(&response_code.to_string())),
-        Err(NetError::Timeout) => Err(Failure { code: ErrorCode::DnsTimeout, detail: String::new() }),
+        Err(NetError::Timeout) => Err(Failure { code: ErrorCode::DnsTimeout, detail: String::new() }.into()),
+        Err(NetError::Io(error)) if is_short(&error) => Err(Stop::Untried(Untried(error.to_string()))),
         Err(error) => Err(failed(&error.to_string())),
     }
 }
 
-fn failed(detail: &str) -> Failure {
-    Failure { code: ErrorCode::DnsFailed, detail: detail.to_owned() }
+fn failed(detail: &str) -> Stop {
+    Failure { code: ErrorCode::DnsFailed, detail: detail.to_owned() }.into()
 }
 
 /// The addresses at the end of the chain of aliases that starts at `asked`. What else an answer holds is not ours.

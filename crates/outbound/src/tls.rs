@@ -171,8 +171,13 @@ fn certificate_failure(fault: &CertificateError) -> Failure {
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library adds kinds; what is no sentence is a name")]
 fn words(fault: &CertificateError) -> String {
     let said = match fault {
-        CertificateError::InvalidPurposeContext { .. } | CertificateError::ExpiredRevocationListContext { .. } => {
-            return fault.to_string();
+        CertificateError::ExpiredRevocationListContext { .. } => return fault.to_string(),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            return "it is not for servers (extended key usage)".to_owned();
+        }
+        // The library takes no shorter keys of RSA, and does not tell them from signatures that are wrong.
+        CertificateError::BadSignature => {
+            return "a signature does not hold, or its RSA key has less than 2048 bits".to_owned();
         }
         CertificateError::Other(OtherError(inside)) => format!("{inside:?}"),
         other => format!("{other:?}"),
@@ -201,14 +206,17 @@ fn instant(time: UnixTime) -> String {
     Timestamp(0).plus(Duration::from_secs(time.as_secs())).to_string()
 }
 
-/// The names of a certificate, as many as fit into a sentence. The library writes `DnsName("a.example.com")`.
+/// The names of a certificate that a server can have, as many as fit into a sentence: no e-mail addresses and the like. The library
+/// writes `DnsName("a.example.com")` and `IpAddress(192.0.2.7)`.
 fn names(presented: &[String]) -> String {
-    let bare = |name: &String| match name.split('"').nth(1) {
-        Some(inside) => inside.to_owned(),
-        None => name.clone(),
+    let bare = |name: &String| {
+        let inside = name.strip_prefix("DnsName(\"").and_then(|rest| rest.strip_suffix("\")"));
+        let inside = inside.or_else(|| name.strip_prefix("IpAddress(").and_then(|rest| rest.strip_suffix(')')));
+        inside.map(str::to_owned)
     };
-    let mut shown: Vec<String> = presented.iter().take(NAMES_SHOWN).map(bare).collect();
-    if presented.len() > NAMES_SHOWN {
+    let mut shown: Vec<String> = presented.iter().filter_map(bare).take(NAMES_SHOWN + 1).collect();
+    if shown.len() > NAMES_SHOWN {
+        shown.truncate(NAMES_SHOWN);
         shown.push("…".to_owned());
     }
     shown.join(", ")
@@ -228,8 +236,9 @@ mod tests {
         }
         let other = |odd| CertificateError::Other(OtherError(Arc::new(odd)));
         for (fault, said) in [
-            (CertificateError::BadSignature, "bad signature"),
-            (CertificateError::InvalidPurpose, "invalid purpose"),
+            (CertificateError::BadSignature, "a signature does not hold, or its RSA key has less than 2048 bits"),
+            (CertificateError::InvalidPurpose, "it is not for servers (extended key usage)"),
+            (CertificateError::BadEncoding, "bad encoding"),
             (other(Odd::TrailingData(7)), "trailing data"),
             (
                 other(Odd::NameConstraintViolation),

@@ -4,7 +4,7 @@
 //! believes what it can see of both. `/readyz`, a figure and the service manager learn of it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dispatch::{Dispatch, Pulse};
@@ -75,13 +75,35 @@ impl Judge {
     }
 }
 
-/// Watches until the process ends.
+/// Watches until the process ends, and tells the service manager in its own time whether all is well: a look that takes long is no
+/// reason to be started again.
 pub(crate) async fn watch(
-    (dispatch, waiting): (Arc<Dispatch>, Arc<dyn Waiting>),
+    asked: (Arc<Dispatch>, Arc<dyn Waiting>),
     kept: Kept,
     clock: Arc<dyn Clock>,
     health: Health,
     manager: ServiceManager,
+) {
+    let well = AtomicBool::new(true);
+    tokio::join!(looks(asked, kept, clock, health, &well), signs(&manager, &well));
+}
+
+/// Gives the service manager its signs of life, for as long as all is well.
+async fn signs(manager: &ServiceManager, well: &AtomicBool) {
+    loop {
+        if well.load(Ordering::Relaxed) {
+            manager.alive();
+        }
+        tokio::time::sleep(manager.sign_every).await;
+    }
+}
+
+async fn looks(
+    (dispatch, waiting): (Arc<Dispatch>, Arc<dyn Waiting>),
+    kept: Kept,
+    clock: Arc<dyn Clock>,
+    health: Health,
+    well: &AtomicBool,
 ) {
     let store = kept.store();
     let mut judge = Judge::default();
@@ -109,9 +131,7 @@ pub(crate) async fn watch(
         }
         before = trouble;
         health.say(trouble);
-        if trouble.is_none() {
-            manager.alive();
-        }
+        well.store(trouble.is_none(), Ordering::Relaxed);
         tokio::time::sleep(LOOKS_EVERY).await;
     }
 }

@@ -12,7 +12,7 @@ use domain::attempt::{ErrorCode, Failure, LISTENER_LEFT, NOBODY_LISTENS, Outcome
 use domain::endpoint_url::{EndpointUrl, LISTEN_SUFFIX};
 use domain::id::WebhookId;
 use domain::shard::{Holdings, Shard};
-use domain::transport::{Outgoing, Transport};
+use domain::transport::{Outgoing, Transport, Untried};
 use domain::webhook::Webhook;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -203,12 +203,12 @@ impl Carrier {
 
 #[async_trait]
 impl Transport for Carrier {
-    async fn send(&self, request: Outgoing) -> Outcome {
+    async fn send(&self, request: Outgoing) -> Result<Outcome, Untried> {
         let url = Arc::clone(&request.url);
         let Some(key) = key(&url) else { return self.network.send(request).await };
         let (start, timeout) = (Instant::now(), request.timeout);
         let (ticket, outcome) = self.put(key, request);
-        match tokio::time::timeout_at(start + timeout, outcome).await {
+        Ok(match tokio::time::timeout_at(start + timeout, outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => failed(ErrorCode::ConnectionReset, LISTENER_LEFT, start),
             Err(_) => {
@@ -220,7 +220,7 @@ impl Transport for Carrier {
                     failed(ErrorCode::ConnectTimeout, NOBODY_LISTENS, start)
                 }
             }
-        }
+        })
     }
 }
 

@@ -1,11 +1,12 @@
 //! Every refusal, as an RFC 9457 problem document: `type`, `title`, `status`, `detail`, `code`, `request_id`, `errors[]`.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use domain::refusal::Refusal;
+use domain::seldom::Seldom;
 use domain::store::{AcceptError, ChangeError, NoSpace, StoreError};
 use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -16,6 +17,13 @@ use crate::app::RequestId;
 use crate::limits::{Left, whole_seconds};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Requests that were answered with 503, each problem alike.
+static UNAVAILABLE: Seldom = Seldom::new();
+/// Requests for which the clock was wrong.
+static CLOCK_WRONG: Seldom = Seldom::new();
+/// The code of what is kept and cannot be read.
+pub(crate) const RECORD_DAMAGED: &str = "record_damaged";
 
 /// A refusal on its way out. It becomes a document in [`render`], where the request's id is given.
 #[derive(Debug, Clone)]
@@ -167,6 +175,16 @@ impl Problem {
         Self { limit: Some(Box::new(left)), ..Self::too_many(code, left.wait, detail) }
     }
 
+    /// Whether it was about something that is kept and cannot be read.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.code == RECORD_DAMAGED
+    }
+
+    /// Whether the answer is to become the document of such a problem.
+    pub(crate) fn tells_damage(response: &Response) -> bool {
+        response.extensions().get::<Self>().is_some_and(Self::is_damage)
+    }
+
     /// 503: cannot be done now.
     pub(crate) fn unavailable(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         let wait = Duration::from_secs(1);
@@ -254,7 +272,7 @@ impl From<StoreError> for Problem {
                 tracing::error!(%what, "a record is damaged");
                 Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,
-                    "record_damaged",
+                    RECORD_DAMAGED,
                     "What is kept here is damaged: its checksum does not fit. The operator's log has the details.",
                 )
             }
@@ -282,6 +300,17 @@ impl From<AcceptError> for Problem {
             AcceptError::OtherRequest => Self::other_request(),
             // Whoever asks for this has a refusal of its own.
             AcceptError::NotRepeated => StoreError::Busy.into(),
+            AcceptError::Clock(says) => {
+                if let Some(times) = CLOCK_WRONG.happened(Instant::now()) {
+                    tracing::error!(%says, times, "no event can be accepted: this machine's clock is wrong, and there are no ids for that time");
+                }
+                let date = says.to_string();
+                let year = date.split('-').next().unwrap_or_default();
+                let detail = format!(
+                    "The server's clock is wrong, it says year {year}: nothing is accepted until the operator sets it right."
+                );
+                Self::unavailable("clock_wrong", detail)
+            }
             AcceptError::Store(error) => error.into(),
         }
     }
@@ -325,7 +354,12 @@ pub(crate) fn render(id: RequestId, mut response: Response) -> Response {
         return response;
     }
     let problem = response.extensions_mut().remove::<Problem>().unwrap_or_else(|| Problem::from_status(status));
-    if status.is_server_error() {
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        // Everybody who comes is told the same: of that the log is full at once, maybe on the very disk that is.
+        if let Some(times) = UNAVAILABLE.happened(Instant::now()) {
+            tracing::warn!(%request_id, status = status.as_u16(), code = problem.code, times, "request failed");
+        }
+    } else if status.is_server_error() {
         tracing::warn!(%request_id, status = status.as_u16(), code = problem.code, "request failed");
     } else {
         tracing::debug!(%request_id, status = status.as_u16(), code = problem.code, "request refused");
@@ -359,4 +393,17 @@ pub(crate) fn render(id: RequestId, mut response: Response) -> Response {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::time::Timestamp;
+
+    #[test]
+    fn a_clock_that_is_wrong_is_named() {
+        let problem = Problem::from(AcceptError::Clock(Timestamp(4_949_064_000_123_456)));
+        assert_eq!((problem.status, problem.code), (StatusCode::SERVICE_UNAVAILABLE, "clock_wrong"));
+        assert!(problem.detail.contains("it says year 2126"), "{}", problem.detail);
+    }
 }

@@ -35,6 +35,9 @@ async fn around(State(api): State<Arc<Api>>, mut request: Request, next: Next) -
     request.extensions_mut().insert(id);
     let response = next.run(request).await;
     api.live.metrics().answered(response.status());
+    if Problem::tells_damage(&response) {
+        api.health.met_damage();
+    }
     problem::render(id, response)
 }
 

@@ -4,11 +4,12 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
+use domain::seldom::Seldom;
 use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -89,6 +90,7 @@ async fn serve_router(
     let slots = Arc::new(Semaphore::new(most));
     let refusals = Arc::new(Semaphore::new(REFUSED_MAX));
     let mut shutdown = std::pin::pin!(shutdown);
+    let unaccepted = Seldom::default();
     loop {
         let refusal = tokio::select! {
             () = &mut shutdown => break,
@@ -117,7 +119,12 @@ async fn serve_router(
                 }
             },
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                if let Some(times) = unaccepted.happened(Instant::now()) {
+                    tracing::warn!(
+                        %error, times,
+                        "a connection could not be accepted; too many open files: raise their limit (LimitNOFILE, ulimit -n)"
+                    );
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

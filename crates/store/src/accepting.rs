@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use domain::directory::Directory;
 use domain::event::{Event, NewEvent, fan_out};
+use domain::id::EventId;
 use domain::store::{AcceptError, Accepted};
+use domain::time::Timestamp;
 
 use crate::rows::idempotency::{Found, Kept};
 use crate::rows::stamps::Stamp;
@@ -18,6 +20,14 @@ pub(crate) fn targets(directory: &Directory, new: &NewEvent) -> Option<Vec<u32>>
             directory.webhook_numbered(number).filter(|webhook| webhook.account == new.account).map(|_| vec![number])
         }
     }
+}
+
+/// Whether the clock is within what ids can hold.
+///
+/// # Errors
+/// [`AcceptError::Clock`].
+pub(crate) fn clock(now: Timestamp) -> Result<(), AcceptError> {
+    if EventId::reach(now) { Ok(()) } else { Err(AcceptError::Clock(now)) }
 }
 
 /// The event as it is kept, under its stamp.

@@ -14,8 +14,8 @@ use domain::webhook::PauseCause;
 use super::{Ended, FAILING_RECORDED_AFTER, GIVEN_UP_AFTER, Known, Output, REMEMBERED_FROM, Ration, Scheduler, Slot};
 use crate::lane::{Job, Lane, keeps_order, overload};
 
-/// How long after its event could not be read an attempt is begun again.
-const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long after an attempt could not be made it is begun again.
+const MADE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long after its end an attempt is heard of here at most.
 const HEARD_OF_WITHIN: Duration = Duration::from_secs(10);
 
@@ -229,9 +229,9 @@ impl Scheduler {
         }
     }
 
-    /// The event of an attempt could not be read, so none was made: it waits where it was, for its turn in the order too, and is tried
+    /// The event of an attempt could not be read, or this machine had nothing left for a connection, so none was made: it waits where it was, for its turn in the order too, and is tried
     /// again in a while.
-    pub(super) fn unread(&mut self, now: Timestamp, delivery: DeliveryId, epoch: Epoch) {
+    pub(super) fn unmade(&mut self, now: Timestamp, delivery: DeliveryId, epoch: Epoch) {
         if !self.waits_for(delivery, epoch) {
             return self.out.push(Output::Dropped(delivery));
         }
@@ -239,7 +239,7 @@ impl Scheduler {
         self.done(lease);
         self.release(due.webhook, slot, now);
         let due = again.unwrap_or(due);
-        let at = now.plus(READ_AGAIN_AFTER);
+        let at = now.plus(MADE_AGAIN_AFTER);
         let ordered = self.lanes.get(&due.webhook).is_some_and(|lane| lane.ordered.is_some()) && keeps_order(&due);
         if cancelled || ordered {
             let then = (!cancelled).then(|| Job::on_disk(Due { due_at: at, ..due }));

@@ -31,8 +31,9 @@ pub enum Input {
         /// [`Start::epoch`].
         epoch: Epoch,
     },
-    /// The event of a delivery that was to be started could not be read: no attempt was made.
-    Unread {
+    /// No attempt was made of a delivery that was to be started: its event could not be read, or this machine had nothing left for
+    /// a connection.
+    Unmade {
         /// The delivery.
         delivery: DeliveryId,
         /// [`Start::epoch`].

@@ -196,6 +196,23 @@ fn certificates() {
         "TLS failed: the peer offers only TLS 1.1.",
         "TLS 1.2 or newer is needed.",
     );
+    for (detail, hint) in [
+        (
+            "the certificate does not hold: a signature does not hold, or its RSA key has less than 2048 bits",
+            "Issue it anew, with ECDSA or an RSA key of 2048 bits or more.",
+        ),
+        (
+            "the certificate does not hold: it is not for servers (extended key usage)",
+            "Issue one for servers (serverAuth).",
+        ),
+    ] {
+        check(&Failed { code: ErrorCode::TlsOther, detail, ..PLAIN }, &format!("TLS failed: {detail}."), hint);
+    }
+    check(
+        &Failed { code: ErrorCode::ConnectTimeout, detail: crate::attempt::NOT_DIALLED, ..PLAIN },
+        "Nothing was dialled: this server has no file descriptor or local port left.",
+        "Try again; operator: raise the limit of open files.",
+    );
     check(
         &Failed { code: ErrorCode::TlsOther, detail: "received fatal alert: CertificateRequired", ..PLAIN },
         "TLS failed: received fatal alert: CertificateRequired.",

@@ -80,6 +80,19 @@ async fn bad_certificates_are_told_apart() {
     check(&root, other, ErrorCode::TlsNameMismatch, "*.acme.com, acme.com").await;
     let common_name = root.sign(&[], |params| params.distinguished_name.push(DnType::CommonName, NAME));
     check(&root, common_name, ErrorCode::TlsNameMismatch, "").await;
+    let mail = root.sign(&[], |params| {
+        let address = "hooks@example.com".try_into().expect("an address");
+        params.subject_alt_names = vec![rcgen::SanType::Rfc822Name(address)];
+    });
+    let (outcome, _) = play(&trusting(&root), acceptor(mail, &[])).await;
+    assert_eq!(failure(&outcome), (ErrorCode::TlsNameMismatch, ""), "it has no name that a server can have");
+    let numbered = root.sign(&["192.0.2.7"], |_| {});
+    let (outcome, _) = play(&trusting(&root), acceptor(numbered, &[])).await;
+    assert_eq!(failure(&outcome), (ErrorCode::TlsNameMismatch, "192.0.2.7"));
+    let client = root.sign(&[NAME], |params| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    });
+    check(&root, client, ErrorCode::TlsOther, "it is not for servers (extended key usage)").await;
     let narrow = Authority::constrained_to("acme.com");
     let words = "does not hold: an authority of its chain may not issue certificates for this name (name constraint)";
     check(&narrow, narrow.sign(&[NAME], |_| {}), ErrorCode::TlsOther, words).await;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -35,6 +35,7 @@ async fn a_full_disk_refuses_what_is_new_until_there_is_space() {
     }
     let mount = data.to_str().expect("a plain path").to_owned();
     let launch = launch.environment("POSTHASTE_TEST_MOUNT", &mount).under(&["unshare", "-rm", "sh", "-c", MOUNTED]);
+    let begun = Instant::now();
     let server = start(launch).await;
     let room = Room::open(&server.api, "default").await;
     let before = room.post("").await;
@@ -58,6 +59,15 @@ async fn a_full_disk_refuses_what_is_new_until_there_is_space() {
         assert!(accepted < 1_000, "the disk is never full");
     };
     let problem = refused.expect(503);
+    for _ in 0..100 {
+        assert_eq!(post().await.status, 503);
+    }
+    let said = server.said();
+    for what in ["the disk is full", "request failed"] {
+        let most = 1 + begun.elapsed().as_secs() as usize / 10;
+        let count = said.matches(what).count();
+        assert!((1..=most).contains(&count), "{what}: {count}, on that same disk");
+    }
     assert_eq!(problem["code"], "disk_full", "{problem}");
     let kept = room.api.get(&room.path("events?limit=100")).await.expect(200);
     assert_eq!(kept["data"].as_array().map(Vec::len), Some(1 + accepted), "reading goes on, and nothing is lost");

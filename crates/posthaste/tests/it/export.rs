@@ -2,12 +2,15 @@
 
 use std::path::Path;
 use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::receiver::{Receiver, Request, Script, Step};
 use crate::room::{Room, start};
 use crate::server::{Launch, PLATFORM_KEY};
 use crate::wait;
@@ -136,4 +139,58 @@ async fn an_interrupted_file_is_gone_on_with_by_the_filter_that_it_was_begun_wit
     };
     assert_eq!(ids(&std::fs::read_to_string(&file).expect("it is there")), ids(&whole));
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "a whole export is one file");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_ends_an_export_and_is_no_lost_connection() {
+    // Each answer has a mark of its own.
+    let count = AtomicUsize::new(1);
+    let answer = move |_: &Request| {
+        let text = format!("a-mark-of-answer-{}", count.fetch_add(1, Ordering::SeqCst));
+        vec![Step::Write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()).into())]
+    };
+    let receiver = Receiver::start(Script::choosing(None, Arc::new(answer))).await;
+    let launch = Launch::embedded().flags("--allow-private 127.0.0.0/8 --allow-http");
+    let server = start(launch).await;
+    let room = Room::open(&server.api, "default").await;
+    room.webhook(&format!("http://{}/", receiver.address)).await;
+    let mut deliveries = Vec::new();
+    for _ in 0..3 {
+        let event = room.post("").await;
+        deliveries.push(room.attempted(&event, 1).await["id"].as_str().expect("an id").to_owned());
+    }
+    // The second attempt has a row of its own; the first ones are in those of their deliveries.
+    let damaged = &deliveries[1];
+    server.api.post(&room.path(&format!("deliveries/{damaged}/replay")), &json!({})).await.expect(202);
+    room.delivery(damaged, 2).await;
+    let launch = server.launch().clone();
+    let ended = tokio::task::spawn_blocking(move || server.terminate()).await.expect("it does not panic");
+    assert!(ended.success(), "{ended}");
+    let database = launch.data().join("posthaste.db");
+    let mut bytes = std::fs::read(&database).expect("it is read");
+    let mark = b"a-mark-of-answer-4";
+    let places: Vec<_> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(mark)).collect();
+    assert!(!places.is_empty(), "the answer lies in the file as it came");
+    places.iter().for_each(|at| bytes[*at] ^= 1);
+    std::fs::write(&database, bytes).expect("it is written");
+
+    let server = start(launch).await;
+    let trouble = async || server.api.get("/v1/system").await.expect(200)["trouble"].clone();
+    assert_eq!(trouble().await, Value::Null);
+    let text = server.api.get(&room.path("deliveries/export?attempts=true")).await;
+    let lines: Vec<Value> = text.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((lines.len(), &lines[0]["id"], &lines[1]["code"]), (2, &json!(deliveries[2]), &json!("record_damaged")));
+    assert!(trouble().await.as_str().is_some_and(|said| said.contains("damaged")), "{}", trouble().await);
+    server.api.get("/readyz").await.expect(200);
+    let rest = server.api.get(&room.path(&format!("deliveries/export?attempts=true&cursor={damaged}"))).await;
+    assert!(rest.text().contains(&deliveries[0]), "it goes on after what is damaged");
+
+    let file = server.launch().folder().join("log.ndjson");
+    let arguments = ["deliveries", "export", "--attempts", "--out", file.to_str().expect("a plain path")];
+    let url = format!("http://{}", server.api.address);
+    let output = posthaste(url, arguments.iter().map(|&word| word.to_owned()).collect()).await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains(damaged) && said.contains("damaged"), "{said}");
+    let written = std::fs::read_to_string(&file).expect("it is there");
+    assert_eq!((written.lines().count(), written.contains(&deliveries[2])), (1, true), "{written}");
 }

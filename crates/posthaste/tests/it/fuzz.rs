@@ -234,7 +234,7 @@ async fn fuzz_answers() {
                 timeout: PATIENCE,
                 http2: false,
             };
-            let outcome = network.send(outgoing).await;
+            let outcome = network.send(outgoing).await.expect("this machine has what it takes");
             answering.abort();
             let fault = match outcome.result {
                 Ok(answer) if !(200..600).contains(&answer.status) => Some(format!("a status of {}", answer.status)),

@@ -8,6 +8,7 @@ mod certificates;
 mod compose;
 mod crash;
 mod database;
+mod descriptors;
 mod disk_full;
 mod dns;
 mod erasing;

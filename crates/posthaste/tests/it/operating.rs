@@ -340,3 +340,10 @@ fn asks(folder: &Path, trusts: &str, arguments: &[&str]) -> (Option<i32>, String
     let done = command.output().expect("the binary runs");
     (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_terminal_ends_it_in_peace() {
+    let server = start(Launch::new()).await;
+    let ended = tokio::task::spawn_blocking(move || server.signal("HUP")).await.expect("it does not panic");
+    assert!(ended.success(), "{ended}");
+}

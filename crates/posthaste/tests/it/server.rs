@@ -270,11 +270,16 @@ impl Server {
     ///
     /// # Panics
     /// When it does not end in time.
-    pub(crate) fn terminate(mut self) -> ExitStatus {
-        let sent = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.pid)]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "SIGTERM can be sent");
+    pub(crate) fn terminate(self) -> ExitStatus {
+        self.signal("TERM")
+    }
+
+    /// As [`Self::terminate`], by another signal.
+    pub(crate) fn signal(mut self, name: &str) -> ExitStatus {
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.pid)]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIG{name} can be sent");
         ended(&mut self.child, END_MAX)
-            .unwrap_or_else(|| panic!("not ended {END_MAX:?} after SIGTERM:\n{}", self.said()))
+            .unwrap_or_else(|| panic!("not ended {END_MAX:?} after SIG{name}:\n{}", self.said()))
     }
 
     /// The largest resident size of the process so far, in bytes; `None` where the system does not tell.

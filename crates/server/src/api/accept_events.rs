@@ -207,7 +207,9 @@ pub(super) fn write_accepted(out: &mut String, accepted: &Accepted, first: &str)
 pub(super) fn refusal(error: AcceptError) -> Problem {
     match error {
         AcceptError::Gone => Problem::account_not_found(),
-        AcceptError::OtherRequest | AcceptError::NotRepeated | AcceptError::Store(_) => error.into(),
+        AcceptError::OtherRequest | AcceptError::NotRepeated | AcceptError::Clock(_) | AcceptError::Store(_) => {
+            error.into()
+        }
     }
 }
 

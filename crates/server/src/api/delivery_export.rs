@@ -14,6 +14,7 @@ use domain::store::DeliveryQuery;
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Uri};
+use serde::Serialize;
 
 use super::deliveries;
 use super::stream::Open;
@@ -22,7 +23,7 @@ use crate::auth::{Caller, InAccount};
 use crate::json;
 use crate::operation::{Operation, text};
 use crate::page;
-use crate::problem::Problem;
+use crate::problem::{Problem, RECORD_DAMAGED};
 
 /// Deliveries that are read at once.
 const PAGE: usize = 100;
@@ -41,7 +42,8 @@ pub(super) fn operations() -> Vec<Operation> {
     .about(
         "Every delivery that the filter means, newest first, one JSON document a line: as in the list, or, with attempts, \
          as by itself. Whatever was accepted before the request is in it. If the connection ends without the end of the \
-         answer, ask again with the last line's id as cursor.",
+         answer, ask again with the last line's id as cursor. Where something that is kept is damaged, the last line is no \
+         delivery but {status, code, detail}, and the export is not whole.",
     );
     vec![
         deliveries::takes_filter(export)
@@ -110,15 +112,24 @@ impl Export {
             }
             query.now = self.api.now();
             query.sending = self.api.in_flight.all();
-            let page = self.api.store.deliveries(query.clone()).await.map_err(io::Error::other)?;
             let mut lines = Vec::new();
+            let page = match self.api.store.deliveries(query.clone()).await.map_err(Problem::from) {
+                Ok(page) => page,
+                Err(problem) => {
+                    self.ends(&mut lines, &problem, None)?;
+                    return Ok(Some((lines.into(), self)));
+                }
+            };
             if self.attempts {
                 for row in &page.rows {
                     match deliveries::detail(&self.api, query.account, row.id).await {
                         Ok(detail) => push(&mut lines, &detail),
                         // It went meanwhile, since its retention has ended.
                         Err(problem) if problem.status().as_u16() == 404 => {}
-                        Err(problem) => return Err(io::Error::other(problem.detail().to_owned())),
+                        Err(problem) => {
+                            self.ends(&mut lines, &problem, Some(row.id))?;
+                            return Ok(Some((lines.into(), self)));
+                        }
                     }
                 }
             } else {
@@ -134,7 +145,35 @@ impl Export {
     }
 }
 
-fn push(lines: &mut Vec<u8>, row: &impl serde::Serialize) {
+impl Export {
+    /// The export ends before its end: of damage its last line tells, since asking again would end there again.
+    ///
+    /// # Errors
+    /// What passes, by which the answer is cut off.
+    fn ends(&self, lines: &mut Vec<u8>, problem: &Problem, at: Option<DeliveryId>) -> Result<(), io::Error> {
+        if !problem.is_damage() {
+            return Err(io::Error::other(problem.detail().to_owned()));
+        }
+        self.api.health.met_damage();
+        let what = match at {
+            Some(id) => format!("what is kept of {id} is damaged. cursor={id} goes on after it."),
+            None => "what is kept here is damaged.".to_owned(),
+        };
+        let detail = format!("The export ends before its end: {what} The operator's log has the details.");
+        push(lines, &Broken { status: problem.status().as_u16(), code: RECORD_DAMAGED, detail });
+        Ok(())
+    }
+}
+
+/// The last line of an export that damage has ended.
+#[derive(Serialize)]
+struct Broken {
+    status: u16,
+    code: &'static str,
+    detail: String,
+}
+
+fn push(lines: &mut Vec<u8>, row: &impl Serialize) {
     lines.extend_from_slice(&json::write(row));
     lines.push(b'\n');
 }

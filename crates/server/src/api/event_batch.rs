@@ -235,7 +235,9 @@ async fn accept_all(
     }
     match accepted.first() {
         // A store that takes nothing now answers for the batch as a whole, with its Retry-After.
-        Some(Err(AcceptError::Store(error))) if accepted.iter().all(Result::is_err) => Err(error.clone().into()),
+        Some(Err(error @ (AcceptError::Store(_) | AcceptError::Clock(_)))) if accepted.iter().all(Result::is_err) => {
+            Err(error.clone().into())
+        }
         Some(_) | None => Ok(accepted),
     }
 }

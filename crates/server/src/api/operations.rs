@@ -68,7 +68,7 @@ struct System<'a> {
     webhooks_failing: usize,
     /// Those that have failed for longest: each holds one slot at most. 50 of them.
     failing: Vec<FailingWebhook>,
-    /// What is wrong with sending, if anything is.
+    /// What is wrong with sending, or with what is kept, if anything is.
     trouble: Option<&'static str>,
     /// Bytes that may still be written where the data is; null if the system does not tell.
     disk_free_bytes: Option<u64>,
@@ -221,7 +221,7 @@ async fn system(State(api): State<Arc<Api>>, _platform: Caller) -> Result<Respon
     Ok(json::ok(&System {
         version: &api.version,
         failing: failing(&directory),
-        trouble: api.health.trouble(),
+        trouble: api.health.trouble().or_else(|| api.health.damage()),
         disk_free_bytes: free,
         disk_bytes: total,
         store_bytes: store,

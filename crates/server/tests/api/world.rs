@@ -21,7 +21,7 @@ use domain::key::hash_key;
 use domain::policy::Policy;
 use domain::store::{EventQuery, Store as _};
 use domain::time::{Clock, Timestamp};
-use domain::transport::{Look, Names, Outgoing, Seen, Transport};
+use domain::transport::{Look, Names, Outgoing, Seen, Transport, Untried};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -104,7 +104,7 @@ struct NoNetwork;
 
 #[async_trait]
 impl Transport for NoNetwork {
-    async fn send(&self, request: Outgoing) -> Outcome {
+    async fn send(&self, request: Outgoing) -> Result<Outcome, Untried> {
         unreachable!("nothing is sent to {}", request.url)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::delivery::DeliveryStatus;
 use domain::event::NewEvent;
@@ -144,4 +145,21 @@ pub async fn what_memory_should_not_hold_waits_on_disk(subject: &mut dyn Subject
     assert_eq!(world.list(account, "status=delivered", 2).await.len(), 5);
     world.restart().await;
     assert_eq!(world.opened.known.len(), 1, "only the webhook is left to be told");
+}
+
+/// A clock beyond what ids can hold accepts nothing, and leaves nothing behind: once it is right again, so is everything.
+pub async fn a_clock_beyond_all_ids_accepts_nothing(subject: &mut dyn Subject) {
+    let mut world = World::new(subject).await;
+    let account = world.account();
+    world.new_webhook(account, "wh_all", &["*"]).await;
+    let before = world.accept(event(account)).await;
+    let ahead = Duration::from_secs(100 * 365 * 86_400);
+    world.pass(ahead);
+    let refused = world.store().accept(vec![event(account), event(account)]).await;
+    assert_eq!(refused, vec![Err(AcceptError::Clock(world.now())); 2]);
+    world.clock.step(-(ahead.as_micros() as i64));
+    let after = world.accept(event(account)).await;
+    assert!(after.timestamp.since(before.timestamp) < Duration::from_secs(1), "{after:?}");
+    world.restart().await;
+    world.accept(event(account)).await;
 }

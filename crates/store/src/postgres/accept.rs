@@ -108,6 +108,9 @@ impl Engine {
                 }
             }
         }
+        if accepting::clock(now).is_err() {
+            return Ok(());
+        }
         // Keys only grow: the clock may have been set back, or come to a new day while a batch is made.
         let key = self.stamps.next_key().max(domain::id::EventId::first_at(now.0.max(0)).0);
         let today = super::partitions::Day::of(domain::id::EventId(key));
@@ -156,6 +159,10 @@ impl Engine {
                 answers.push(Err(AcceptError::Gone));
                 continue;
             };
+            if let Err(error) = accepting::clock(now) {
+                answers.push(Err(error));
+                continue;
+            }
             let stamp = self.take_in(now, new, targets, &directory, &mut written)?;
             let deliveries = written.rows.events.last().map_or(0, |(event, _)| event.targets.len());
             if let Some(key) = &new.idempotency {

@@ -67,6 +67,10 @@ impl Engine {
                 answers.push(Err(AcceptError::Gone));
                 continue;
             };
+            if let Err(error) = accepting::clock(now) {
+                answers.push(Err(error));
+                continue;
+            }
             if let Some(why) = shrinking.refuses(new.account) {
                 answers.push(Err(StoreError::NoSpace(why).into()));
                 continue;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use domain::audit::By;
 use domain::delivery::Settlement;
 use domain::event::NewEvent;
+use domain::seldom::Seldom;
 use domain::store::{AcceptError, Change, ChangeError, Changed, Fact, Keep, NoSpace, StoreError};
 use domain::time::Clock;
 use domain::webhook::Held;
@@ -68,6 +69,8 @@ pub(super) struct Writer {
     pub(super) checkpoints: Checkpoints,
     pub(super) retention: Retention,
     ballast: Ballast,
+    /// Transactions for which the disk was full.
+    full: Seldom,
     /// Pauses that end by cancelling, and have not come to it.
     resuming: VecDeque<Resuming>,
     /// When age is looked at next.
@@ -98,8 +101,8 @@ impl Writer {
         retention: Retention,
     ) -> Self {
         let ballast = Ballast::take(engine.dir(), engine.limits.ballast);
-        let (resuming, aged_at) = (VecDeque::new(), Instant::now());
-        Self { engine, clock, facts, figures, checkpoints, retention, ballast, resuming, aged_at }
+        let (full, resuming, aged_at) = (Seldom::new(), VecDeque::new(), Instant::now());
+        Self { engine, clock, facts, figures, checkpoints, retention, ballast, full, resuming, aged_at }
     }
 
     /// Writes until it is told to stop, or the disk fails: then the reason is returned.
@@ -160,7 +163,7 @@ impl Writer {
                 Ok(Batch::default())
             }
             Err(error @ (StoreError::Busy | StoreError::Away(_) | StoreError::Unanswered | StoreError::NoSpace(_))) => {
-                tracing::error!("the disk is full: nothing is accepted until there is space");
+                self.tell_full();
                 self.engine.rollback()?;
                 self.ballast.give_up();
                 self.figures.blocked.store(!batch.settlements.is_empty(), Ordering::Relaxed);
@@ -174,6 +177,13 @@ impl Writer {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Says that the disk is full, now and then: the log may be on it.
+    fn tell_full(&self) {
+        if let Some(times) = self.full.happened(Instant::now()) {
+            tracing::error!(times, "the disk is full: nothing is accepted until there is space");
         }
     }
 
@@ -302,7 +312,11 @@ impl Writer {
                 | StoreError::NoSpace(_)
                 | StoreError::Damaged(_)),
             ) => {
-                tracing::warn!(%error, "a step apart could not be made; it is tried again");
+                if matches!(error, StoreError::NoSpace(_)) {
+                    self.tell_full();
+                } else {
+                    tracing::warn!(%error, "a step apart could not be made; it is tried again");
+                }
                 self.engine.rollback().map_err(|error| error.to_string())?;
                 if matches!(error, StoreError::NoSpace(_)) {
                     self.ballast.give_up();

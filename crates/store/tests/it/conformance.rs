@@ -147,6 +147,7 @@ macro_rules! behaviours {
 behaviours! {
     accepting::an_event_goes_to_whom_it_is_for,
     accepting::a_test_goes_to_its_webhook_alone,
+    accepting::a_clock_beyond_all_ids_accepts_nothing,
     accepting::an_idempotency_key_acts_once,
     accepting::timestamps_are_unique,
     accepting::what_memory_should_not_hold_waits_on_disk,

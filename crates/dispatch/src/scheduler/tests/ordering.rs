@@ -297,7 +297,7 @@ fn an_event_that_could_not_be_read_keeps_its_turn() {
         assert_eq!((start.due.delivery.event, start.number()), (first, 1));
         assert!(bench.starts.is_empty());
         let (delivery, epoch) = (start.due.delivery, start.epoch);
-        bench.take(Input::Unread { delivery, epoch });
+        bench.take(Input::Unmade { delivery, epoch });
         assert!(bench.starts.is_empty(), "not at once, and nothing in its place");
         assert!(bench.now.since(before) <= Duration::from_secs(1));
     }
@@ -318,7 +318,7 @@ fn without_an_order_it_is_tried_again_too_unless_it_was_cancelled() {
     let starts = [0; 2].map(|_| bench.next_start().expect("an attempt"));
     bench.take(Input::Fact(Fact::Cancelled { delivery: DeliveryId { event: cancelled, place: 0 }, webhook: 1 }));
     for start in &starts {
-        bench.take(Input::Unread { delivery: start.due.delivery, epoch: start.epoch });
+        bench.take(Input::Unmade { delivery: start.due.delivery, epoch: start.epoch });
     }
     let before = bench.now;
     let start = bench.next_start().expect("it is tried again");

@@ -45,6 +45,26 @@ struct Row {
     id: String,
 }
 
+/// The last line of an export that the server cannot make to its end; a delivery looks otherwise.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "all three, and no other, tell it from a delivery")]
+struct Broken {
+    status: u16,
+    code: String,
+    detail: String,
+}
+
+/// The lines that are deliveries, and the one after them that is none.
+fn broken(text: &[u8]) -> (&[u8], Option<Broken>) {
+    let before = text.strip_suffix(b"\n").unwrap_or(text).iter().rposition(|byte| *byte == b'\n');
+    let (lines, last) = text.split_at(before.map_or(0, |at| at + 1));
+    match serde_json::from_slice(last) {
+        Ok(broken) => (lines, Some(broken)),
+        Err(_) => (text, None),
+    }
+}
+
 /// Exports.
 pub(crate) async fn run(session: &Session<'_>, pairs: &[(String, String)], how: &How) -> Ended {
     let Session { console, client, account, .. } = session;
@@ -59,7 +79,16 @@ pub(crate) async fn run(session: &Session<'_>, pairs: &[(String, String)], how: 
             match lines.next().await {
                 Ok(Some(text)) => {
                     tries = 0;
-                    bar.inc(out.take(session, &text)?);
+                    let (text, broken) = broken(&text);
+                    if !text.is_empty() {
+                        bar.inc(out.take(session, text)?);
+                    }
+                    if let Some(Broken { detail, .. }) = broken {
+                        bar.abandon();
+                        return Err(Stop::failure(format!(
+                            "Look into the server's log, or restore a backup: {detail}"
+                        )));
+                    }
                     if console.closed() {
                         return Ok(Exit::Ok);
                     }

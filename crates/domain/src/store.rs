@@ -67,6 +67,10 @@ pub enum StoreError {
     /// space again.
     #[error("{0}")]
     NoSpace(NoSpace),
+    /// The database refuses whatever is to be written: a right or a table is missing. Nothing is accepted or recorded until somebody has mended
+    /// that. The text says what, for the operator.
+    #[error("the database refuses what is written: {0}")]
+    Refused(String),
     /// The store is stopping, or has stopped after a fault of the disk.
     #[error("the store has stopped: {0}")]
     Stopped(String),

@@ -100,7 +100,11 @@ pub(crate) async fn watch(
         }
         let commits = kept.figures().commit_durations.snapshot().count;
         let figures = kept.figures();
-        let waits = away || figures.away.load(Ordering::Relaxed) || figures.blocked.load(Ordering::Relaxed);
+        // An end that cannot be recorded leaves its delivery due, and a start anew would send it again.
+        let waits = away
+            || figures.away.load(Ordering::Relaxed)
+            || figures.blocked.load(Ordering::Relaxed)
+            || figures.set_aside.load(Ordering::Relaxed) > 0;
         let trouble = judge.look(Seen { now, pulse, oldest_due, commits, waits });
         match (before, trouble) {
             (None, Some(why)) => tracing::error!(why, "sending has stopped"),

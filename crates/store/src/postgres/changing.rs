@@ -64,6 +64,7 @@ impl Writer {
                 | Fault::NotPermitted(_)
                 | Fault::NoDatabase(_)
                 | Fault::NotLetIn(_)
+                | Fault::Unfit(_)
                 | Fault::Refused(_) => {
                     tracing::error!(fault = %error, "a change could not be made");
                     return Err(error.into());

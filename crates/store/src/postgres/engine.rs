@@ -397,6 +397,7 @@ fn not_inserted(fault: Fault) -> Fault {
         | Fault::NotPermitted(_)
         | Fault::NoDatabase(_)
         | Fault::NotLetIn(_)
+        | Fault::Unfit(_)
         | Fault::Refused(_) => fault,
     }
 }

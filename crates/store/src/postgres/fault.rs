@@ -92,6 +92,8 @@ pub(super) enum Fault {
     NoDatabase(String),
     /// The role may not connect.
     NotLetIn(String),
+    /// The tables are not as they have to be: a day's is missing, or somebody has changed one.
+    Unfit(String),
     /// The server has refused, and would again.
     Refused(String),
 }
@@ -107,16 +109,21 @@ impl Fault {
         matches!(self, Self::Lost(_))
     }
 
-    /// Whether nothing can be written for now, whatever it is: it can be once somebody has made room, or given the right.
+    /// Whether nothing can be written for now, whatever it is: it can be once somebody has made room, given the right, or mended the tables.
     pub(super) const fn is_for_all(&self) -> bool {
-        matches!(self, Self::Full | Self::NotPermitted(_) | Self::NoDatabase(_) | Self::NotLetIn(_))
+        matches!(self, Self::Full | Self::NotPermitted(_) | Self::NoDatabase(_) | Self::NotLetIn(_) | Self::Unfit(_))
+    }
+
+    /// Whether the database refuses whatever is written, and not for want of space.
+    pub(super) const fn is_refusal(&self) -> bool {
+        self.is_for_all() && !matches!(self, Self::Full)
     }
 
     /// The same as [`OpenError`].
     pub(super) fn at_open(self) -> OpenError {
         match self {
             Self::Damaged(what) => OpenError::Damaged(what),
-            Self::Lost(what) | Self::Conflict(what) | Self::Taken(what) | Self::Refused(what) => {
+            Self::Lost(what) | Self::Conflict(what) | Self::Taken(what) | Self::Unfit(what) | Self::Refused(what) => {
                 OpenError::Unusable(what)
             }
             Self::NotPermitted(what) => OpenError::NotPermitted(what),
@@ -136,6 +143,7 @@ impl std::fmt::Display for Fault {
             | Self::NotPermitted(what)
             | Self::NoDatabase(what)
             | Self::NotLetIn(what)
+            | Self::Unfit(what)
             | Self::Refused(what) => f.write_str(what),
             Self::Damaged(what) => write!(f, "damaged record: {what}"),
             Self::Stale => f.write_str("another node has changed it meanwhile"),
@@ -184,7 +192,11 @@ impl From<tokio_postgres::Error> for Fault {
             SqlState::INSUFFICIENT_PRIVILEGE | SqlState::INVALID_SCHEMA_NAME => Self::NotPermitted(said(&error)),
             SqlState::INVALID_CATALOG_NAME => Self::NoDatabase(said(&error)),
             SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => Self::NotLetIn(said(&error)),
+            // What has no table to go to has met no constraint that anybody has named.
+            SqlState::CHECK_VIOLATION if refused.constraint().is_none() => Self::Unfit(said(&error)),
             SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => Self::Damaged(said(&error)),
+            // Statements are the same for every row: what is wrong with one is the table's.
+            _ if code.code().starts_with("42") => Self::Unfit(said(&error)),
             _ => Self::Refused(said(&error)),
         }
     }
@@ -210,9 +222,10 @@ impl From<Fault> for StoreError {
             Fault::Lost(why) => Self::Away(why),
             Fault::Conflict(_) | Fault::Stale => Self::Busy,
             Fault::Taken(what) => Self::Stopped(format!("it is taken: {what}")),
-            Fault::NotPermitted(what) | Fault::NoDatabase(what) | Fault::NotLetIn(what) | Fault::Refused(what) => {
-                Self::Stopped(what)
+            Fault::NotPermitted(what) | Fault::NoDatabase(what) | Fault::NotLetIn(what) | Fault::Unfit(what) => {
+                Self::Refused(what)
             }
+            Fault::Refused(what) => Self::Stopped(what),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod accept;
 mod accounts;
 mod address;
+mod apart;
 mod audit;
 mod bench;
 mod cancelling;

@@ -88,6 +88,7 @@ impl From<Fault> for Unmoved {
             | Fault::NotPermitted(_)
             | Fault::NoDatabase(_)
             | Fault::NotLetIn(_)
+            | Fault::Unfit(_)
             | Fault::Refused(_) => Self::Open(fault.at_open()),
         }
     }

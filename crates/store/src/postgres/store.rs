@@ -265,6 +265,9 @@ impl Store for PostgresStore {
         if self.figures.away.load(Ordering::Relaxed) {
             return Err(StoreError::Away("nothing can be written to the database".to_owned()));
         }
+        if let Some(refusal) = self.figures.refusal() {
+            return Err(StoreError::Refused(refusal));
+        }
         self.oldest_due(Timestamp(0), HashSet::new()).await.map(drop)
     }
 }

@@ -295,7 +295,13 @@ impl Writer {
                 Ok(Some(done))
             }
             Err(StoreError::Stopped(why)) => Err(why),
-            Err(error @ (StoreError::Busy | StoreError::Away(_) | StoreError::NoSpace(_) | StoreError::Damaged(_))) => {
+            Err(
+                error @ (StoreError::Busy
+                | StoreError::Away(_)
+                | StoreError::Refused(_)
+                | StoreError::NoSpace(_)
+                | StoreError::Damaged(_)),
+            ) => {
                 tracing::warn!(%error, "a step apart could not be made; it is tried again");
                 self.engine.rollback().map_err(|error| error.to_string())?;
                 if matches!(error, StoreError::NoSpace(_)) {

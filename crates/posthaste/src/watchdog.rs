@@ -90,7 +90,7 @@ pub(crate) async fn watch(
         let now = clock.now();
         let pulse = tokio::time::timeout(ANSWERS_WITHIN, dispatch.pulse()).await.ok().flatten();
         let asked = tokio::time::timeout(ANSWERS_WITHIN, oldest_due(&*store, &*waiting, now)).await;
-        let away = matches!(asked, Ok(Err(StoreError::Away(_))));
+        let away = matches!(asked, Ok(Err(StoreError::Away(_) | StoreError::Crowded(_))));
         let oldest_due = asked.map_err(|_| ()).and_then(|answer| answer.map_err(|_| ()));
         if let Ok(oldest_due) = oldest_due {
             dispatch.gauges().oldest_due.store(oldest_due.map_or(0, |at| at.0), Ordering::Relaxed);

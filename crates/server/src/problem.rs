@@ -240,6 +240,10 @@ impl From<StoreError> for Problem {
                 "database_away",
                 "The database cannot be reached: nothing is accepted or changed until it is back. The node's log says why.",
             ),
+            StoreError::Crowded(_) => Self::unavailable(
+                "database_connections",
+                "The database has too few connections for this node, and what needs a further one waits: nothing may be sent, or nothing accepted. The node's log says which limit to raise.",
+            ),
             StoreError::Refused(_) => Self::unavailable(
                 "database_refuses",
                 "The database refuses what has to be written: a right or a table is missing. What was accepted is kept, and goes on once that is mended. The node's log says what.",

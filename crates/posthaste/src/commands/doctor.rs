@@ -123,6 +123,9 @@ async fn database(address: &Address, key: Option<&[u8; 32]>) -> Result<String, S
     let hosts = address.hosts();
     let found = found.map_err(|error| format!("{hosts}: {error}"))?;
     clocks_agree(SystemClock.now(), found.time).map_err(|said| format!("{hosts}: {said}"))?;
+    if let Some(short) = found.short {
+        return Err(format!("{hosts}: {short}"));
+    }
     let encrypted = if found.encrypted { "encrypted" } else { "not encrypted" };
     let holds = match (found.layout, key) {
         (None | Some(0), Some(_)) => "it is empty: tables will be made at the first start".to_owned(),

@@ -55,7 +55,7 @@ impl Writer {
             let started = Instant::now();
             match self.transact(&mut one).await {
                 Ok((_, facts)) => self.committed(started, facts),
-                Err(Fault::Lost(_)) => {
+                Err(Fault::Lost(_) | Fault::Crowded(_)) => {
                     left.again = true;
                     left.settlements.push(settlement);
                 }

@@ -59,6 +59,7 @@ impl Writer {
                 Fault::Taken(constraint) if constraint == audit::KEY => {}
                 Fault::Taken(_) => return Err(ChangeError::Exists),
                 Fault::Lost(_)
+                | Fault::Crowded(_)
                 | Fault::Damaged(_)
                 | Fault::Full
                 | Fault::NotPermitted(_)

@@ -11,6 +11,7 @@ use tokio_postgres::{AsyncMessage, Client, Row, Statement};
 
 use super::address::Address;
 use super::fault::Fault;
+use super::lack::Lack;
 use super::tls::Tls;
 
 /// A statement's parameter.
@@ -96,6 +97,11 @@ impl Connector {
         ))
         .await?;
         Ok(link)
+    }
+
+    /// What connections are lacking: the same for all that were made for one address.
+    pub(super) fn lack(&self) -> &Lack {
+        self.address.hosts.lack()
     }
 
     /// Calls `hear` with what is said on a channel, until the connection is lost.

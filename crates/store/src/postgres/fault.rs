@@ -4,6 +4,7 @@ use domain::store::{AcceptError, ChangeError, NoSpace, StoreError};
 use domain::vault::Unopened;
 use tokio_postgres::error::SqlState;
 
+use super::lack::NEEDED;
 use crate::rows::damaged::Damaged;
 
 /// The store could not be opened. Nothing was changed.
@@ -76,6 +77,8 @@ pub enum OpenError {
 pub(super) enum Fault {
     /// The connection is gone, or the server cannot serve now: what was under way may have been committed, or not.
     Lost(String),
+    /// The server has no further connection for this node.
+    Crowded(String),
     /// Another transaction was in the way: nothing was changed, and it can be tried again.
     Conflict(String),
     /// Something of this name is there already: the constraint's.
@@ -106,7 +109,7 @@ impl Fault {
 
     /// Whether the connection is of no further use.
     pub(super) const fn is_lost(&self) -> bool {
-        matches!(self, Self::Lost(_))
+        matches!(self, Self::Lost(_) | Self::Crowded(_))
     }
 
     /// Whether nothing can be written for now, whatever it is: it can be once somebody has made room, given the right, or mended the tables.
@@ -126,6 +129,10 @@ impl Fault {
             Self::Lost(what) | Self::Conflict(what) | Self::Taken(what) | Self::Unfit(what) | Self::Refused(what) => {
                 OpenError::Unusable(what)
             }
+            Self::Crowded(what) => OpenError::Unusable(format!(
+                "{what}: a node needs up to {NEEDED} connections: raise the CONNECTION LIMIT of its role or its database, or the server's \
+                 max_connections, or end who else has them"
+            )),
             Self::NotPermitted(what) => OpenError::NotPermitted(what),
             Self::NoDatabase(what) => OpenError::NoDatabase(what),
             Self::NotLetIn(what) => OpenError::NotLetIn(what),
@@ -138,7 +145,8 @@ impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Lost(what) => write!(f, "the database cannot be reached: {what}"),
-            Self::Conflict(what)
+            Self::Crowded(what)
+            | Self::Conflict(what)
             | Self::Taken(what)
             | Self::NotPermitted(what)
             | Self::NoDatabase(what)
@@ -171,13 +179,12 @@ impl From<tokio_postgres::Error> for Fault {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(refused) = error.as_db_error() else { return Self::Lost(said(&error)) };
         let code = refused.code();
-        // What a server says that starts, stops, was cut off from its standby's promotion or has no connection left.
+        // What a server says that starts, stops, or was cut off from its standby's promotion.
         let away = [
             SqlState::ADMIN_SHUTDOWN,
             SqlState::CRASH_SHUTDOWN,
             SqlState::CANNOT_CONNECT_NOW,
             SqlState::READ_ONLY_SQL_TRANSACTION,
-            SqlState::TOO_MANY_CONNECTIONS,
         ];
         if away.contains(code) || code.code().starts_with("08") {
             return Self::Lost(said(&error));
@@ -186,6 +193,7 @@ impl From<tokio_postgres::Error> for Fault {
             return Self::Conflict(said(&error));
         }
         match *code {
+            SqlState::TOO_MANY_CONNECTIONS => Self::Crowded(said(&error)),
             SqlState::UNIQUE_VIOLATION => Self::Taken(refused.constraint().unwrap_or_default().to_owned()),
             SqlState::DISK_FULL => Self::Full,
             // No schema that tables could be made in is one that the role may not use, or none at all.
@@ -220,6 +228,7 @@ impl From<Fault> for StoreError {
             Fault::Damaged(what) => Self::Damaged(what),
             Fault::Full => Self::NoSpace(NoSpace::Disk),
             Fault::Lost(why) => Self::Away(why),
+            Fault::Crowded(why) => Self::Crowded(why),
             Fault::Conflict(_) | Fault::Stale => Self::Busy,
             Fault::Taken(what) => Self::Stopped(format!("it is taken: {what}")),
             Fault::NotPermitted(what) | Fault::NoDatabase(what) | Fault::NotLetIn(what) | Fault::Unfit(what) => {

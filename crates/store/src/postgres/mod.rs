@@ -32,6 +32,7 @@ mod hot;
 mod idempotency;
 mod in_memory;
 mod keys;
+mod lack;
 mod leases;
 mod limits;
 mod list;

@@ -79,7 +79,7 @@ pub(crate) enum Unmoved {
 impl From<Fault> for Unmoved {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Lost(what) => Self::Unreachable(what),
+            Fault::Lost(what) | Fault::Crowded(what) => Self::Unreachable(what),
             Fault::Conflict(_)
             | Fault::Taken(_)
             | Fault::Damaged(_)

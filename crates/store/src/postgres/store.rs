@@ -261,6 +261,9 @@ impl Store for PostgresStore {
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
+        if let Some(said) = self.readers.lacks() {
+            return Err(StoreError::Crowded(said));
+        }
         // It may be read from though nothing can be written to it.
         if self.figures.away.load(Ordering::Relaxed) {
             return Err(StoreError::Away("nothing can be written to the database".to_owned()));

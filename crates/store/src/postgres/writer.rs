@@ -20,7 +20,7 @@ use super::apart::SetAside;
 use super::changing::Resuming;
 use super::engine::Engine;
 use super::fault::{Fault, OpenError};
-use super::feed;
+use super::{feed, lack};
 use crate::batch::{Answered, Batch};
 use crate::figures::Figures;
 
@@ -249,7 +249,7 @@ impl Writer {
             match last {
                 Fault::Stale => self.poll().await,
                 Fault::Conflict(_) => {}
-                Fault::Lost(_) => {
+                Fault::Lost(_) | Fault::Crowded(_) => {
                     batch.again = true;
                     return Err(last);
                 }
@@ -302,11 +302,17 @@ impl Writer {
         self.figures.away.load(Ordering::Relaxed)
     }
 
+    /// What it means that there is no connection.
+    fn away(&self, why: String) -> Fault {
+        self.engine.lack().of(lack::Whose::Writer).map_or(Fault::Lost(why), Fault::Crowded)
+    }
+
     pub(super) async fn connect(&mut self) -> Result<(), Fault> {
         if self.is_away() && Instant::now() < self.reconnect_at {
-            return Err(Fault::Lost("it was away a moment ago".to_owned()));
+            return Err(self.away("it was away a moment ago".to_owned()));
         }
         let connected = self.engine.connect(self.clock.now()).await;
+        self.engine.lack().note(lack::Whose::Writer, &connected);
         match connected {
             Ok(()) => {
                 if self.is_away() {
@@ -320,7 +326,7 @@ impl Writer {
             }
             Err(fault) => {
                 self.lose(&fault);
-                Err(Fault::Lost(fault.to_string()))
+                Err(self.away(fault.to_string()))
             }
         }
     }

@@ -72,9 +72,11 @@ impl Fault {
         match StoreError::from(self) {
             StoreError::Damaged(what) => OpenError::Damaged { file, what },
             StoreError::Stopped(what) => OpenError::Unusable { file, what },
-            error @ (StoreError::Busy | StoreError::Away(_) | StoreError::Refused(_) | StoreError::NoSpace(_)) => {
-                OpenError::Unusable { file, what: error.to_string() }
-            }
+            error @ (StoreError::Busy
+            | StoreError::Away(_)
+            | StoreError::Crowded(_)
+            | StoreError::Refused(_)
+            | StoreError::NoSpace(_)) => OpenError::Unusable { file, what: error.to_string() },
         }
     }
 }

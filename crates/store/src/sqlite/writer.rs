@@ -298,6 +298,7 @@ impl Writer {
             Err(
                 error @ (StoreError::Busy
                 | StoreError::Away(_)
+                | StoreError::Crowded(_)
                 | StoreError::Refused(_)
                 | StoreError::NoSpace(_)
                 | StoreError::Damaged(_)),

@@ -1,6 +1,7 @@
 //! The store on PostgreSQL: what holds for it besides the suite.
 
 mod chronicle;
+mod crowded;
 mod layouts;
 mod leases;
 mod nodes;

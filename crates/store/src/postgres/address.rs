@@ -1,5 +1,6 @@
 //! Where the database is: the text that libpq's programs take too, with what the driver does not know of it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,8 +49,13 @@ impl Address {
         }
         let (rest, query) = text.split_once('?').unwrap_or((text, ""));
         let (mut kept, mut certificate, mut roots) = (Vec::new(), Certificate::Any, None);
-        let mut encrypted = false;
+        let (mut encrypted, mut met) = (false, BTreeSet::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let option = pair.split_once('=').map_or(pair, |(option, _)| option);
+            if !met.insert(option) {
+                // Which of both was meant, nobody knows: the last one may undo what the first one asks for.
+                return Err(BadAddress(format!("it gives {option} twice: leave one of them out")));
+            }
             match pair.split_once('=') {
                 // With libpq these two differ in whether the name is compared: here it always is.
                 Some(("sslmode", "verify-full" | "verify-ca")) => {
@@ -162,6 +168,20 @@ mod tests {
             ["sslrootcert=/ca", "sslmode=prefer&sslrootcert=/ca", "sslmode=allow", "sslrootcert=%zz&sslmode=require"]
         {
             assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_given_twice_is_refused() {
+        for (query, option) in [
+            ("sslmode=verify-full&sslrootcert=/ca&sslmode=disable", "sslmode"),
+            ("sslmode=require&sslmode=require", "sslmode"),
+            ("sslrootcert=system&sslmode=require&sslrootcert=/ca", "sslrootcert"),
+            ("options=-c%20a=b&options=-c%20c=d", "options"),
+        ] {
+            let said =
+                Address::parse(&format!("postgres://ph@db/ph?{query}")).expect_err("it is given twice").to_string();
+            assert!(said.contains(&format!("gives {option} twice")), "{said}");
         }
     }
 

@@ -108,7 +108,8 @@ impl Connector {
     pub(super) async fn listen(&self, channel: &str, hear: impl Fn(&str)) -> Result<(), Fault> {
         let (client, mut connection, host) = Box::pin(self.address.hosts.connect(&self.tls, false)).await?;
         let listening = async {
-            let listen = format!("LISTEN {channel}");
+            // It is idle for as long as nobody says anything.
+            let listen = format!("SET idle_session_timeout = 0; LISTEN {channel}");
             self.answered(host, pin!(client.batch_execute(&listen))).await?;
             loop {
                 tokio::time::sleep(LISTENED_FOR).await;

@@ -1,0 +1,44 @@
+//! Connecting: what servers and roles are set up with, and what keeps a node out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use domain::cluster::{Beat, Cluster as _, Report};
+use domain::shard::{Holdings, Terms};
+use store::conformance::cluster::Cluster;
+use store::postgres::{Address, Identity, Leases, migrate};
+
+use super::support::eventually;
+
+/// A role whose idle sessions end is heard through one connection all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_listens_is_not_idle() {
+    const HOLD: &str = "SELECT pid FROM pg_stat_activity WHERE query LIKE '%LISTEN posthaste%' AND pid <> pg_backend_pid() ORDER BY pid";
+    let cluster = Cluster::start(&["idle_session_timeout = '300ms'"]);
+    let database = cluster.database();
+    let address = Address::parse(&database).expect("an address");
+    migrate(&address, domain::time::Timestamp(1_795_464_000_123_456)).await.expect("it is made");
+    let heard = Arc::<AtomicUsize>::default();
+    let node = |id, heard: &Arc<AtomicUsize>| {
+        let identity = Identity { id, name: format!("node-{id}"), version: "1".to_owned() };
+        let terms = Terms::for_deadline(std::time::Duration::from_secs(5));
+        let heard = Arc::clone(heard);
+        let hear = move |_| {
+            heard.fetch_add(1, Ordering::Relaxed);
+        };
+        Leases::new(&address, identity, terms, Holdings::default(), hear).expect("leases")
+    };
+    let (_one, other) = (node(1, &heard), node(2, &Arc::default()));
+    let listening = || cluster.run_sql("postgres", HOLD);
+    let first = eventually(async || Some(listening()).filter(|pids| pids.lines().count() == 2)).await;
+    // Until others that are as idle have been ended.
+    for _ in 0..3 {
+        let (_idle, ends) =
+            tokio_postgres::connect(&database, tokio_postgres::NoTls).await.expect("it is connected to");
+        assert!(ends.await.is_err(), "the server ends it");
+    }
+    assert_eq!(listening(), first, "the connections are those of before");
+    let beat = Beat { number: 1, want: 1, patient: false, release: Vec::new(), leaving: false };
+    other.beat(beat, Report::default()).await.expect("it beats");
+    eventually(async || (heard.load(Ordering::Relaxed) > 0).then_some(())).await;
+}

@@ -6,9 +6,34 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use domain::cluster::{Beat, Cluster as _, Report};
 use domain::shard::{Holdings, Terms};
 use store::conformance::cluster::Cluster;
-use store::postgres::{Address, Identity, Leases, migrate};
+use store::postgres::{Address, Identity, Leases, look, migrate};
 
 use super::support::eventually;
+
+/// A certificate of version 1, as `openssl req -new | openssl x509 -req -signkey` makes it, and its key: for these tests alone.
+const VERSION_1: &str = include_str!("../../fixtures/certificate_v1.pem");
+
+/// Encrypted, whoever's certificate it is: also where nobody could check it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_version_1_is_anyones() {
+    let cluster = Cluster::start(&[]);
+    let database = cluster.database();
+    cluster.write("server.pem", VERSION_1);
+    for line in ["ssl = on", "ssl_cert_file = 'server.pem'", "ssl_key_file = 'server.pem'"] {
+        cluster.run_sql("postgres", &format!("ALTER SYSTEM SET {line}"));
+    }
+    for versions in ["TLSv1.3", "TLSv1.2"] {
+        cluster.run_sql("postgres", &format!("ALTER SYSTEM SET ssl_max_protocol_version = '{versions}'"));
+        cluster.crash();
+        for mode in ["prefer", "require"] {
+            let address = Address::parse(&format!("{database}?sslmode={mode}")).expect("an address");
+            let found = look(&address, None).await.expect("it is connected to");
+            assert!(found.encrypted, "{mode} with {versions}");
+        }
+        let checked = Address::parse(&format!("{database}?sslmode=verify-full")).expect("an address");
+        assert!(look(&checked, None).await.is_err(), "whoever asks whose it is does not take it");
+    }
+}
 
 /// A role whose idle sessions end is heard through one connection all the same.
 #[tokio::test(flavor = "multi_thread")]

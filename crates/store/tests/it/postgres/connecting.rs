@@ -67,3 +67,16 @@ async fn who_listens_is_not_idle() {
     other.beat(beat, Report::default()).await.expect("it beats");
     eventually(async || (heard.load(Ordering::Relaxed) > 0).then_some(())).await;
 }
+
+/// A search_path that leads nowhere is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_is_not_there_is_named() {
+    let database = Cluster::shared().database();
+    let address = format!("{database}?options=-csearch_path%3Dnowhere%2Celsewhere");
+    let address = Address::parse(&address).expect("an address");
+    let now = domain::time::Timestamp(1_795_464_000_123_456);
+    for refused in [look(&address, None).await.err(), migrate(&address, now).await.err()] {
+        let said = refused.expect("it is refused").to_string();
+        assert!(said.contains("no schema of its search_path (nowhere,elsewhere) exists"), "{said}");
+    }
+}

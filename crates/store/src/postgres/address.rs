@@ -70,6 +70,14 @@ impl Address {
                     let known = "disable, prefer, require or verify-full";
                     return Err(BadAddress(format!("sslmode is {known}, and not {other}")));
                 }
+                Some((option @ ("sslcert" | "sslkey" | "sslpassword" | "sslcertmode"), _)) => {
+                    let way = "let the role in by a password (scram-sha-256) in the server's pg_hba.conf";
+                    return Err(BadAddress(format!("{option}: client certificates are not supported: {way}")));
+                }
+                Some(("channel_binding", "require")) => {
+                    let way = "sslmode=verify-full with sslrootcert says whose server it is";
+                    return Err(BadAddress(format!("channel_binding=require is not supported: {way}")));
+                }
                 // libpq's word for those of the system.
                 Some(("sslrootcert", "system")) => certificate = Certificate::Checked,
                 Some(("sslrootcert", file)) => {
@@ -169,6 +177,15 @@ mod tests {
         {
             assert!(read(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_not_supported_says_what_to_do_instead() {
+        for (query, way) in [("sslcert=/c&sslkey=/k", "by a password"), ("channel_binding=require", "verify-full")] {
+            let said = Address::parse(&format!("postgres://ph@db/ph?{query}")).expect_err("it is none").to_string();
+            assert!(said.contains("not supported") && said.contains(way), "{said}");
+        }
+        assert!(Address::parse("postgres://ph@db/ph?channel_binding=prefer").is_ok());
     }
 
     #[test]

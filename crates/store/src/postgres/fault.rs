@@ -175,9 +175,22 @@ fn said(error: &tokio_postgres::Error) -> String {
     text
 }
 
+/// What the driver finds out by itself, by its words: it has no others for what somebody has to set up otherwise.
+fn unsaid(what: String) -> Fault {
+    if what.ends_with("password missing") {
+        let none = "the server asks for a password, and the address has none (postgres://role:password@host/database)";
+        return Fault::NotLetIn(none.to_owned());
+    }
+    if what.ends_with("server does not support TLS") {
+        let way = "set ssl = on there, with a certificate, or leave sslmode out where nobody can listen on the way";
+        return Fault::Lost(format!("{what}: {way}"));
+    }
+    Fault::Lost(what)
+}
+
 impl From<tokio_postgres::Error> for Fault {
     fn from(error: tokio_postgres::Error) -> Self {
-        let Some(refused) = error.as_db_error() else { return Self::Lost(said(&error)) };
+        let Some(refused) = error.as_db_error() else { return unsaid(said(&error)) };
         let code = refused.code();
         // What a server says that starts, stops, or was cut off from its standby's promotion.
         let away = [
@@ -199,6 +212,10 @@ impl From<tokio_postgres::Error> for Fault {
             // No schema that tables could be made in is one that the role may not use, or none at all.
             SqlState::INSUFFICIENT_PRIVILEGE | SqlState::INVALID_SCHEMA_NAME => Self::NotPermitted(said(&error)),
             SqlState::INVALID_CATALOG_NAME => Self::NoDatabase(said(&error)),
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION if refused.message().contains("client certificate") => {
+                let way = "posthaste has none to show: let the role in by a password (scram-sha-256) in the server's pg_hba.conf";
+                Self::Refused(format!("{}: {way}", said(&error)))
+            }
             SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => Self::NotLetIn(said(&error)),
             // What has no table to go to has met no constraint that anybody has named.
             SqlState::CHECK_VIOLATION if refused.constraint().is_none() => Self::Unfit(said(&error)),

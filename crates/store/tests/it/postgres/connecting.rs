@@ -80,3 +80,37 @@ async fn a_schema_that_is_not_there_is_named() {
         assert!(said.contains("no schema of its search_path (nowhere,elsewhere) exists"), "{said}");
     }
 }
+
+/// What keeps a node out is told with the way in.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_a_node_out_says_what_to_do() {
+    let cluster = Cluster::start(&[]);
+    let database = cluster.database();
+    let refused = async |address: &str| {
+        let address = Address::parse(address).expect("an address");
+        look(&address, None).await.expect_err("it is refused").to_string()
+    };
+    let said = refused(&format!("{database}?sslmode=require")).await;
+    assert!(said.contains("does not support TLS: set ssl = on there"), "{said}");
+    cluster.run_sql("postgres", "CREATE ROLE guarded LOGIN PASSWORD 'it is'; CREATE ROLE few LOGIN CONNECTION LIMIT 0");
+    cluster.write("server.pem", VERSION_1);
+    for line in
+        ["ssl = on", "ssl_cert_file = 'server.pem'", "ssl_key_file = 'server.pem'", "ssl_ca_file = 'server.pem'"]
+    {
+        cluster.run_sql("postgres", &format!("ALTER SYSTEM SET {line}"));
+    }
+    cluster.write(
+        "pg_hba.conf",
+        "hostssl all guarded 127.0.0.1/32 scram-sha-256\nhostssl all certified 127.0.0.1/32 cert\nhost all all 127.0.0.1/32 trust\n",
+    );
+    cluster.crash();
+    cluster.run_sql("postgres", "CREATE ROLE certified LOGIN");
+    let of = |role: &str| database.replace("posthaste@", &format!("{role}@"));
+    let said = refused(&of("guarded")).await;
+    assert!(said.contains("asks for a password") && said.contains("role:password@"), "{said}");
+    let said = refused(&of("certified")).await;
+    assert!(said.contains("client certificate") && said.contains("by a password"), "{said}");
+    assert!(!said.contains("with its password"), "{said}");
+    let said = refused(&of("few")).await;
+    assert!(said.contains("too many connections for role") && said.contains("CONNECTION LIMIT"), "{said}");
+}

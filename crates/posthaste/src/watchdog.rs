@@ -35,7 +35,8 @@ struct Seen {
     oldest_due: Result<Option<Timestamp>, ()>,
     /// Transactions that were committed so far.
     commits: u64,
-    /// Whether the store is known to wait for something that no start anew would mend: a database that is away, or a disk that is full.
+    /// Whether the store is known to wait for something that no start anew would mend: a database that is away, a disk that is full, or an end
+    /// of an attempt that is refused.
     waits: bool,
 }
 

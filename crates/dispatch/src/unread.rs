@@ -2,10 +2,10 @@
 
 use domain::store::StoreError;
 
-/// Says that something could not be read, or done. Of a database that is away its store has said so once already: each thing that waits for it
-/// is no news.
+/// Says that something could not be read, or done. Of a database that is away, or has no connection left, its store has said so already: each
+/// thing that waits for it is no news.
 pub(crate) fn say(error: &StoreError, what: &str) {
-    if matches!(error, StoreError::Away(_)) {
+    if matches!(error, StoreError::Away(_) | StoreError::Crowded(_)) {
         tracing::debug!(%error, "{what}");
     } else {
         tracing::error!(%error, "{what}");

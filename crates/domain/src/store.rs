@@ -73,6 +73,14 @@ pub enum StoreError {
     /// space again.
     #[error("{0}")]
     NoSpace(NoSpace),
+    /// The database has no further connection for this node, and something that it cannot do without one waits. The text says why, for the
+    /// operator.
+    #[error("the database has no connection left: {0}")]
+    Crowded(String),
+    /// The database refuses whatever is to be written: a right or a table is missing. Nothing is accepted or recorded until somebody has mended
+    /// that. The text says what, for the operator.
+    #[error("the database refuses what is written: {0}")]
+    Refused(String),
     /// The store is stopping, or has stopped after a fault of the disk.
     #[error("the store has stopped: {0}")]
     Stopped(String),

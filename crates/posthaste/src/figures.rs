@@ -110,6 +110,11 @@ impl Collector for Store {
             count(&store.connections_lost),
         )?;
         out.gauge(
+            "store_set_aside_ends",
+            "Ends of attempts that the database refuses to record while it records others: their deliveries wait",
+            size(&store.set_aside),
+        )?;
+        out.gauge(
             "store_timestamp_lead_seconds",
             "By how much the latest event's timestamp led the clock: over 5, the clock was set back",
             count(&store.timestamp_lead_ms) / 1e3,

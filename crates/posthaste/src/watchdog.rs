@@ -35,7 +35,8 @@ struct Seen {
     oldest_due: Result<Option<Timestamp>, ()>,
     /// Transactions that were committed so far.
     commits: u64,
-    /// Whether the store is known to wait for something that no start anew would mend: a database that is away, or a disk that is full.
+    /// Whether the store is known to wait for something that no start anew would mend: a database that is away, a disk that is full, or an end
+    /// of an attempt that is refused.
     waits: bool,
 }
 
@@ -112,7 +113,7 @@ async fn looks(
         let now = clock.now();
         let pulse = tokio::time::timeout(ANSWERS_WITHIN, dispatch.pulse()).await.ok().flatten();
         let asked = tokio::time::timeout(ANSWERS_WITHIN, oldest_due(&*store, &*waiting, now)).await;
-        let away = matches!(asked, Ok(Err(StoreError::Away(_))));
+        let away = matches!(asked, Ok(Err(StoreError::Away(_) | StoreError::Crowded(_))));
         let oldest_due = asked.map_err(|_| ()).and_then(|answer| answer.map_err(|_| ()));
         if let Ok(oldest_due) = oldest_due {
             dispatch.gauges().oldest_due.store(oldest_due.map_or(0, |at| at.0), Ordering::Relaxed);
@@ -122,7 +123,11 @@ async fn looks(
         }
         let commits = kept.figures().commit_durations.snapshot().count;
         let figures = kept.figures();
-        let waits = away || figures.away.load(Ordering::Relaxed) || figures.blocked.load(Ordering::Relaxed);
+        // An end that cannot be recorded leaves its delivery due, and a start anew would send it again.
+        let waits = away
+            || figures.away.load(Ordering::Relaxed)
+            || figures.blocked.load(Ordering::Relaxed)
+            || figures.set_aside.load(Ordering::Relaxed) > 0;
         let trouble = judge.look(Seen { now, pulse, oldest_due, commits, waits });
         match (before, trouble) {
             (None, Some(why)) => tracing::error!(why, "sending has stopped"),

@@ -263,6 +263,14 @@ impl From<StoreError> for Problem {
                 "The database takes its time, perhaps for a standby: this may be done yet, or not. Ask again with the same Idempotency-Key, \
                  or look first.",
             ),
+            StoreError::Crowded(_) => Self::unavailable(
+                "database_connections",
+                "The database has too few connections for this node, and what needs a further one waits: nothing may be sent, or nothing accepted. The node's log says which limit to raise.",
+            ),
+            StoreError::Refused(_) => Self::unavailable(
+                "database_refuses",
+                "The database refuses what has to be written: a right or a table is missing. What was accepted is kept, and goes on once that is mended. The node's log says what.",
+            ),
             StoreError::NoSpace(why) => Self::no_space(why),
             StoreError::Stopped(why) => {
                 tracing::error!(%why, "the store has stopped");

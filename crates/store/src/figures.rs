@@ -1,6 +1,7 @@
 //! Figures of a store's writer.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use domain::histogram::Histogram;
 
@@ -25,10 +26,34 @@ pub struct Figures {
     pub timestamp_lead_ms: AtomicU64,
     /// The size of the tables of a database that is elsewhere, in bytes, as of the last minute.
     pub table_bytes: AtomicU64,
-    /// Whether ends of attempts wait to be written, since there is no space, or no right to.
+    /// Whether ends of attempts wait to be written, since there is no space, no right to, or no table.
     pub blocked: AtomicBool,
+    /// Ends of attempts that cannot be written, each for itself, and are tried again now and then.
+    pub set_aside: AtomicUsize,
+    /// What the database says that refuses all of them, and not for want of space.
+    refusal: Mutex<Option<String>>,
     /// Whether a database that is elsewhere is away.
     pub away: AtomicBool,
     /// How often it was lost.
     pub connections_lost: AtomicU64,
+}
+
+impl Figures {
+    /// Ends of attempts wait: with what the database says, where it refuses whatever is written.
+    pub(crate) fn block(&self, refusal: Option<String>) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+        self.blocked.store(true, Ordering::Relaxed);
+    }
+
+    /// They wait no longer.
+    pub(crate) fn unblock(&self) {
+        if self.blocked.swap(false, Ordering::Relaxed) {
+            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    /// What the database says that refuses whatever is written.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }

@@ -85,11 +85,16 @@ fn say(Finding { name, found }: &Finding, session: &Session<'_>) {
         Err(said) => (false, said),
     };
     if session.console.json() {
-        session.console.value(&json!({"check": name, "ok": ok, "found": said}));
+        session.console.value(&json!({"check": name, "ok": ok, "found": on_one_line(said)}));
     } else {
         let icon = if ok { session.console.tone(Tone::Ok, "✓") } else { session.console.tone(Tone::Bad, "✕") };
-        session.console.line(&format!("{icon} {name:<10} {}", visible(said)));
+        session.console.line(&format!("{icon} {name:<10} {}", visible(&on_one_line(said))));
     }
+}
+
+/// What was said over several lines, each a sentence of its own, on the one line of a finding.
+fn on_one_line(said: &str) -> String {
+    said.split('\n').map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 /// The server, and what the key opens there. Whoever asks about a directory or a database and names no server is not told that
@@ -124,6 +129,9 @@ async fn database(address: &Address, key: Option<&[u8; 32]>) -> Result<String, S
     let hosts = address.hosts();
     let found = found.map_err(|error| format!("{hosts}: {error}"))?;
     clocks_agree(SystemClock.now(), found.time).map_err(|said| format!("{hosts}: {said}"))?;
+    if let Some(short) = found.short {
+        return Err(format!("{hosts}: {short}"));
+    }
     let encrypted = if found.encrypted { "encrypted" } else { "not encrypted" };
     let holds = match (found.layout, key) {
         (None | Some(0), Some(_)) => "it is empty: what a store needs will be made at the first start".to_owned(),
@@ -165,4 +173,17 @@ async fn of_settings(settings: Settings) -> Vec<Finding> {
         Err(error) => findings.push(Finding::bad("data", error.to_string())),
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_is_on_one_line() {
+        let said = "it answers, and is not ready: It waits.\n  The server's log has more under request id req_1.";
+        let one = "it answers, and is not ready: It waits. The server's log has more under request id req_1.";
+        assert_eq!(visible(&on_one_line(said)), one);
+        assert_eq!(on_one_line("as it is"), "as it is");
+    }
 }

@@ -1,5 +1,6 @@
 //! Where the database is: the text that libpq's programs take too, with what the driver does not know of it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,8 +49,13 @@ impl Address {
         }
         let (rest, query) = text.split_once('?').unwrap_or((text, ""));
         let (mut kept, mut certificate, mut roots) = (Vec::new(), Certificate::Any, None);
-        let mut encrypted = false;
+        let (mut encrypted, mut met) = (false, BTreeSet::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let option = pair.split_once('=').map_or(pair, |(option, _)| option);
+            if !met.insert(option) {
+                // Which of both was meant, nobody knows: the last one may undo what the first one asks for.
+                return Err(BadAddress(format!("it gives {option} twice: leave one of them out")));
+            }
             match pair.split_once('=') {
                 // With libpq these two differ in whether the name is compared: here it always is.
                 Some(("sslmode", "verify-full" | "verify-ca")) => {
@@ -63,6 +69,14 @@ impl Address {
                 Some(("sslmode", other)) => {
                     let known = "disable, prefer, require or verify-full";
                     return Err(BadAddress(format!("sslmode is {known}, and not {other}")));
+                }
+                Some((option @ ("sslcert" | "sslkey" | "sslpassword" | "sslcertmode"), _)) => {
+                    let way = "let the role in by a password (scram-sha-256) in the server's pg_hba.conf";
+                    return Err(BadAddress(format!("{option}: client certificates are not supported: {way}")));
+                }
+                Some(("channel_binding", "require")) => {
+                    let way = "sslmode=verify-full with sslrootcert says whose server it is";
+                    return Err(BadAddress(format!("channel_binding=require is not supported: {way}")));
                 }
                 // libpq's word for those of the system.
                 Some(("sslrootcert", "system")) => certificate = Certificate::Checked,
@@ -168,6 +182,29 @@ mod tests {
             ["sslrootcert=/ca", "sslmode=prefer&sslrootcert=/ca", "sslmode=allow", "sslrootcert=%zz&sslmode=require"]
         {
             assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_supported_says_what_to_do_instead() {
+        for (query, way) in [("sslcert=/c&sslkey=/k", "by a password"), ("channel_binding=require", "verify-full")] {
+            let said = Address::parse(&format!("postgres://ph@db/ph?{query}")).expect_err("it is none").to_string();
+            assert!(said.contains("not supported") && said.contains(way), "{said}");
+        }
+        assert!(Address::parse("postgres://ph@db/ph?channel_binding=prefer").is_ok());
+    }
+
+    #[test]
+    fn what_is_given_twice_is_refused() {
+        for (query, option) in [
+            ("sslmode=verify-full&sslrootcert=/ca&sslmode=disable", "sslmode"),
+            ("sslmode=require&sslmode=require", "sslmode"),
+            ("sslrootcert=system&sslmode=require&sslrootcert=/ca", "sslrootcert"),
+            ("options=-c%20a=b&options=-c%20c=d", "options"),
+        ] {
+            let said =
+                Address::parse(&format!("postgres://ph@db/ph?{query}")).expect_err("it is given twice").to_string();
+            assert!(said.contains(&format!("gives {option} twice")), "{said}");
         }
     }
 

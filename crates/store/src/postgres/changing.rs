@@ -59,12 +59,14 @@ impl Writer {
                 Fault::Taken(constraint) if constraint == audit::KEY => {}
                 Fault::Taken(_) => return Err(ChangeError::Exists),
                 Fault::Lost(_)
+                | Fault::Crowded(_)
                 | Fault::Damaged(_)
                 | Fault::Full
                 | Fault::NotPermitted(_)
                 | Fault::NoDatabase(_)
                 | Fault::NotLetIn(_)
                 | Fault::NoTls(_)
+                | Fault::Unfit(_)
                 | Fault::Refused(_) => {
                     tracing::error!(fault = %error, "a change could not be made");
                     return Err(error.into());

@@ -11,6 +11,7 @@ use tokio_postgres::{AsyncMessage, Client, Row, Statement};
 
 use super::address::Address;
 use super::fault::Fault;
+use super::lack::Lack;
 use super::tls::Tls;
 
 /// A statement's parameter.
@@ -98,11 +99,17 @@ impl Connector {
         Ok(link)
     }
 
+    /// What connections are lacking: the same for all that were made for one address.
+    pub(super) fn lack(&self) -> &Lack {
+        self.address.hosts.lack()
+    }
+
     /// Calls `hear` with what is said on a channel, until the connection is lost.
     pub(super) async fn listen(&self, channel: &str, hear: impl Fn(&str)) -> Result<(), Fault> {
         let (client, mut connection, host) = Box::pin(self.address.hosts.connect(&self.tls, false)).await?;
         let listening = async {
-            let listen = format!("LISTEN {channel}");
+            // It is idle for as long as nobody says anything.
+            let listen = format!("SET idle_session_timeout = 0; LISTEN {channel}");
             self.answered(host, pin!(client.batch_execute(&listen))).await?;
             loop {
                 tokio::time::sleep(LISTENED_FOR).await;

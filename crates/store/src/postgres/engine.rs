@@ -27,6 +27,7 @@ use super::fault::Fault;
 use super::feed::{self, Feed, Told};
 use super::figures::{Counted, Key, Totals};
 use super::in_memory::InMemory;
+use super::lack::Lack;
 use super::limits::Limits;
 use super::partitions::{Day, Partitions};
 use super::replays::ReplayRow;
@@ -125,6 +126,11 @@ impl Engine {
     /// The connection.
     pub(super) fn link(&self) -> Result<Arc<Link>, Fault> {
         self.link.clone().ok_or_else(|| Fault::Lost("there is no connection".to_owned()))
+    }
+
+    /// What connections are lacking.
+    pub(super) fn lack(&self) -> &Lack {
+        self.connector.lack()
     }
 
     /// Connects, unless there is a connection: then everything that depends on it is made anew.
@@ -392,12 +398,14 @@ fn not_inserted(fault: Fault) -> Fault {
         Fault::Conflict(_)
         | Fault::Stale
         | Fault::Lost(_)
+        | Fault::Crowded(_)
         | Fault::Damaged(_)
         | Fault::Full
         | Fault::NotPermitted(_)
         | Fault::NoDatabase(_)
         | Fault::NotLetIn(_)
         | Fault::NoTls(_)
+        | Fault::Unfit(_)
         | Fault::Refused(_) => fault,
     }
 }

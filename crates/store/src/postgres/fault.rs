@@ -4,6 +4,7 @@ use domain::store::{AcceptError, ChangeError, NoSpace, StoreError};
 use domain::vault::Unopened;
 use tokio_postgres::error::SqlState;
 
+use super::lack::NEEDED;
 use super::tls;
 use crate::rows::damaged::Damaged;
 
@@ -80,6 +81,8 @@ pub enum OpenError {
 pub(super) enum Fault {
     /// The connection is gone, or the server cannot serve now: what was under way may have been committed, or not.
     Lost(String),
+    /// The server has no further connection for this node.
+    Crowded(String),
     /// Another transaction was in the way: nothing was changed, and it can be tried again.
     Conflict(String),
     /// Something of this name is there already: the constraint's.
@@ -98,6 +101,8 @@ pub(super) enum Fault {
     NotLetIn(String),
     /// There is no connection, since TLS with the server came to nothing; and how to mend that.
     NoTls(String),
+    /// The tables are not as they have to be: a day's is missing, or somebody has changed one.
+    Unfit(String),
     /// The server has refused, and would again.
     Refused(String),
 }
@@ -110,21 +115,30 @@ impl Fault {
 
     /// Whether the connection is of no further use.
     pub(super) const fn is_lost(&self) -> bool {
-        matches!(self, Self::Lost(_) | Self::NoTls(_))
+        matches!(self, Self::Lost(_) | Self::NoTls(_) | Self::Crowded(_))
     }
 
-    /// Whether nothing can be written for now, whatever it is: it can be once somebody has made room, or given the right.
+    /// Whether nothing can be written for now, whatever it is: it can be once somebody has made room, given the right, or mended the tables.
     pub(super) const fn is_for_all(&self) -> bool {
-        matches!(self, Self::Full | Self::NotPermitted(_) | Self::NoDatabase(_) | Self::NotLetIn(_))
+        matches!(self, Self::Full | Self::NotPermitted(_) | Self::NoDatabase(_) | Self::NotLetIn(_) | Self::Unfit(_))
+    }
+
+    /// Whether the database refuses whatever is written, and not for want of space.
+    pub(super) const fn is_refusal(&self) -> bool {
+        self.is_for_all() && !matches!(self, Self::Full)
     }
 
     /// The same as [`OpenError`].
     pub(super) fn at_open(self) -> OpenError {
         match self {
             Self::Damaged(what) => OpenError::Damaged(what),
-            Self::Lost(what) | Self::Conflict(what) | Self::Taken(what) | Self::Refused(what) => {
+            Self::Lost(what) | Self::Conflict(what) | Self::Taken(what) | Self::Unfit(what) | Self::Refused(what) => {
                 OpenError::Unusable(what)
             }
+            Self::Crowded(what) => OpenError::Unusable(format!(
+                "{what}: a node needs up to {NEEDED} connections: raise the CONNECTION LIMIT of its role or its database, or the server's \
+                 max_connections, or end who else has them"
+            )),
             Self::NotPermitted(what) => OpenError::NotPermitted(what),
             Self::NoDatabase(what) => OpenError::NoDatabase(what),
             Self::NotLetIn(what) => OpenError::NotLetIn(what),
@@ -138,11 +152,13 @@ impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Lost(what) | Self::NoTls(what) => write!(f, "the database cannot be reached: {what}"),
-            Self::Conflict(what)
+            Self::Crowded(what)
+            | Self::Conflict(what)
             | Self::Taken(what)
             | Self::NotPermitted(what)
             | Self::NoDatabase(what)
             | Self::NotLetIn(what)
+            | Self::Unfit(what)
             | Self::Refused(what) => f.write_str(what),
             Self::Damaged(what) => write!(f, "damaged record: {what}"),
             Self::Stale => f.write_str("another node has changed it meanwhile"),
@@ -166,22 +182,30 @@ fn said(error: &tokio_postgres::Error) -> String {
     text
 }
 
+/// What the driver finds out by itself, by its words: it has no others for what somebody has to set up otherwise.
+fn unsaid(what: String) -> Fault {
+    if what.ends_with("password missing") {
+        let none = "the server asks for a password, and the address has none (postgres://role:password@host/database)";
+        return Fault::NotLetIn(none.to_owned());
+    }
+    Fault::Lost(what)
+}
+
 impl From<tokio_postgres::Error> for Fault {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(refused) = error.as_db_error() else {
             return match tls::mend(&error) {
                 Some(mend) => Self::NoTls(format!("{}: {mend}", said(&error))),
-                None => Self::Lost(said(&error)),
+                None => unsaid(said(&error)),
             };
         };
         let code = refused.code();
-        // What a server says that starts, stops, was cut off from its standby's promotion or has no connection left.
+        // What a server says that starts, stops, or was cut off from its standby's promotion.
         let away = [
             SqlState::ADMIN_SHUTDOWN,
             SqlState::CRASH_SHUTDOWN,
             SqlState::CANNOT_CONNECT_NOW,
             SqlState::READ_ONLY_SQL_TRANSACTION,
-            SqlState::TOO_MANY_CONNECTIONS,
         ];
         if away.contains(code) || code.code().starts_with("08") {
             return Self::Lost(said(&error));
@@ -190,13 +214,22 @@ impl From<tokio_postgres::Error> for Fault {
             return Self::Conflict(said(&error));
         }
         match *code {
+            SqlState::TOO_MANY_CONNECTIONS => Self::Crowded(said(&error)),
             SqlState::UNIQUE_VIOLATION => Self::Taken(refused.constraint().unwrap_or_default().to_owned()),
             SqlState::DISK_FULL => Self::Full,
             // No schema that tables could be made in is one that the role may not use, or none at all.
             SqlState::INSUFFICIENT_PRIVILEGE | SqlState::INVALID_SCHEMA_NAME => Self::NotPermitted(said(&error)),
             SqlState::INVALID_CATALOG_NAME => Self::NoDatabase(said(&error)),
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION if refused.message().contains("client certificate") => {
+                let way = "posthaste has none to show: let the role in by a password (scram-sha-256) in the server's pg_hba.conf";
+                Self::Refused(format!("{}: {way}", said(&error)))
+            }
             SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => Self::NotLetIn(said(&error)),
+            // What has no table to go to has met no constraint that anybody has named.
+            SqlState::CHECK_VIOLATION if refused.constraint().is_none() => Self::Unfit(said(&error)),
             SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => Self::Damaged(said(&error)),
+            // Statements are the same for every row: what is wrong with one is the table's.
+            _ if code.code().starts_with("42") => Self::Unfit(said(&error)),
             _ => Self::Refused(said(&error)),
         }
     }
@@ -220,11 +253,13 @@ impl From<Fault> for StoreError {
             Fault::Damaged(what) => Self::Damaged(what),
             Fault::Full => Self::NoSpace(NoSpace::Disk),
             Fault::Lost(why) | Fault::NoTls(why) => Self::Away(why),
+            Fault::Crowded(why) => Self::Crowded(why),
             Fault::Conflict(_) | Fault::Stale => Self::Busy,
             Fault::Taken(what) => Self::Stopped(format!("it is taken: {what}")),
-            Fault::NotPermitted(what) | Fault::NoDatabase(what) | Fault::NotLetIn(what) | Fault::Refused(what) => {
-                Self::Stopped(what)
+            Fault::NotPermitted(what) | Fault::NoDatabase(what) | Fault::NotLetIn(what) | Fault::Unfit(what) => {
+                Self::Refused(what)
             }
+            Fault::Refused(what) => Self::Stopped(what),
         }
     }
 }

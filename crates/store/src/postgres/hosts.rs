@@ -12,6 +12,7 @@ use tokio_postgres::{Client, Config, Connection, Socket};
 
 use super::address::{BadAddress, CONNECT_WITHIN};
 use super::fault::Fault;
+use super::lack::Lack;
 
 /// Where servers listen, unless they are told otherwise.
 const PORT: u16 = 5432;
@@ -26,6 +27,8 @@ pub(super) struct Hosts {
     configs: Vec<Config>,
     /// The one that was connected to last, or the next one where that one is silent.
     first: AtomicUsize,
+    /// Connections that could not be made, since there were too many.
+    lack: Lack,
 }
 
 impl Hosts {
@@ -55,7 +58,7 @@ impl Hosts {
         };
         let first =
             if all.get_load_balance_hosts() == LoadBalanceHosts::Random { fastrand::usize(..count.max(1)) } else { 0 };
-        Ok(Self { configs: (0..count).map(one).collect(), first: AtomicUsize::new(first) })
+        Ok(Self { configs: (0..count).map(one).collect(), first: AtomicUsize::new(first), lack: Lack::default() })
     }
 
     /// What holds for each of them.
@@ -99,13 +102,17 @@ impl Hosts {
             }
         }
         // A server that refuses says more than others that are not there.
-        Err(refused.unwrap_or_else(|| match &lost[..] {
+        let fault = refused.unwrap_or_else(|| match &lost[..] {
             [(_, why)] => Fault::Lost(why.clone()),
             all => {
                 let each = |(place, why): &(usize, String)| format!("{}: {why}", self.name(*place));
                 Fault::Lost(all.iter().map(each).collect::<Vec<_>>().join("; "))
             }
-        }))
+        });
+        if let Fault::Crowded(said) = &fault {
+            self.lack.met(said);
+        }
+        Err(fault)
     }
 
     /// Whether the host of this place answers somebody new. One that does not is not the first to be tried any more.
@@ -126,6 +133,11 @@ impl Hosts {
             let _ = self.first.compare_exchange(place, next, Ordering::Relaxed, Ordering::Relaxed);
         }
         answers
+    }
+
+    /// What connections to them are lacking.
+    pub(super) const fn lack(&self) -> &Lack {
+        &self.lack
     }
 
     /// How long a server that lives may take to answer.

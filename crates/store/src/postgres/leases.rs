@@ -20,6 +20,7 @@ use super::address::Address;
 use super::connection::{Connector, Link, Purpose};
 use super::fault::{Fault, OpenError};
 use super::hints::Hints;
+use super::lack;
 
 /// For how long a beat may take: then it has failed, and the next one goes through another connection.
 const WITHIN: Duration = Duration::from_secs(3);
@@ -75,7 +76,9 @@ impl Leases {
         if let Some(link) = link.as_ref().filter(|link| !link.is_closed()) {
             return Ok(Arc::clone(link));
         }
-        let fresh = Arc::new(self.connector.connect(Purpose::Write).await?);
+        let made = self.connector.connect(Purpose::Write).await;
+        self.connector.lack().note(lack::Whose::Leases, &made);
+        let fresh = Arc::new(made?);
         let within = WITHIN.as_millis();
         fresh.batch(&format!("SET statement_timeout = {within}; SET lock_timeout = {within}")).await?;
         *link = Some(Arc::clone(&fresh));

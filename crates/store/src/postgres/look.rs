@@ -7,7 +7,7 @@ use super::address::Address;
 use super::connection::{Connector, Link, Purpose};
 use super::fault::{Fault, OpenError};
 use super::open::KEY_CHECK;
-use super::{marks, moving, schema};
+use super::{lack, marks, moving, schema};
 use crate::rows::first::opens;
 
 /// What was found.
@@ -21,6 +21,8 @@ pub struct Found {
     pub layout: Option<i32>,
     /// How many nodes live.
     pub nodes: i64,
+    /// What keeps a node from having all connections that it needs, and the way out.
+    pub short: Option<String>,
     /// Its time.
     pub time: Timestamp,
 }
@@ -73,5 +75,6 @@ pub async fn look(address: &Address, vault: Option<&Vault>) -> Result<Found, Ope
         let sql = "SELECT count(*) FROM nodes WHERE until > now() AND NOT leaving";
         nodes = link.row(sql, &[]).await.map_err(Fault::at_open)?.map_or(0, |row| row.get(0));
     }
-    Ok(Found { version, encrypted, layout, nodes, time: time_of(&link).await? })
+    let short = lack::limits(&link).await.map_err(Fault::at_open)?;
+    Ok(Found { version, encrypted, layout, nodes, short, time: time_of(&link).await? })
 }

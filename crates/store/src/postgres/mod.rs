@@ -8,6 +8,7 @@
 mod accept;
 mod accounts;
 mod address;
+mod apart;
 mod audit;
 mod bench;
 mod cancelling;
@@ -31,6 +32,7 @@ mod hot;
 mod idempotency;
 mod in_memory;
 mod keys;
+mod lack;
 mod leases;
 mod limits;
 mod list;

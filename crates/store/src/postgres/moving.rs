@@ -79,7 +79,7 @@ pub(crate) enum Unmoved {
 impl From<Fault> for Unmoved {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Lost(what) => Self::Unreachable(what),
+            Fault::Lost(what) | Fault::Crowded(what) => Self::Unreachable(what),
             Fault::Conflict(_)
             | Fault::Taken(_)
             | Fault::Damaged(_)
@@ -89,6 +89,7 @@ impl From<Fault> for Unmoved {
             | Fault::NoDatabase(_)
             | Fault::NotLetIn(_)
             | Fault::NoTls(_)
+            | Fault::Unfit(_)
             | Fault::Refused(_) => Self::Open(fault.at_open()),
         }
     }

@@ -7,7 +7,7 @@ use super::connection::{Connector, Link, Purpose};
 use super::engine::Chance;
 use super::fault::{Fault, OpenError};
 use super::schema::LOCK;
-use super::{accounts, directory, marks, moving};
+use super::{accounts, directory, lack, marks, moving};
 use crate::rows::first::{first_account, opens, seal_key_check};
 
 /// The mark of the text by which the key is known again.
@@ -28,6 +28,9 @@ pub(super) async fn first(
     now: Timestamp,
 ) -> Result<(), OpenError> {
     let link = connector.connect(Purpose::Write).await.map_err(Fault::at_open)?;
+    if let Some(short) = lack::limits(&link).await.map_err(Fault::at_open)? {
+        tracing::warn!("{short}; until then some of its work may wait");
+    }
     let made = make(&link, vault, chance, now).await;
     if made.is_err() {
         // The first fault is the one to tell of.

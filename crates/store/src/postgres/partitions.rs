@@ -75,15 +75,21 @@ impl Partitions {
         Ok(())
     }
 
+    /// Knows of no day any more that its tables are there: somebody may have taken some away.
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+
     /// Whether the tables of a day are known to be there.
     pub(super) fn has(&self, day: Day) -> bool {
         self.0.contains(&day)
     }
 }
 
-/// A table is made apart and then attached, so that nobody who reads or writes the others has to wait.
+/// Makes those of a day's tables that are missing. A table is made apart and then attached, so that nobody who reads or writes the others
+/// has to wait.
 async fn make(link: &Link, day: Day) -> Result<(), Fault> {
-    if there(link, &format!("events_{}", day.0)).await? {
+    if all_there(link, day).await? {
         return Ok(());
     }
     link.batch(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})")).await?;
@@ -105,6 +111,31 @@ async fn make(link: &Link, day: Day) -> Result<(), Fault> {
         }
     }
     link.batch("COMMIT").await
+}
+
+/// Whether all tables of a day are there.
+async fn all_there(link: &Link, day: Day) -> Result<bool, Fault> {
+    let names: Vec<String> = DAILY.iter().map(|table| format!("{table}_{}", day.0)).collect();
+    let sql = "SELECT count(*) FROM pg_class
+               WHERE relname = ANY ($1::text[]) AND relnamespace = current_schema()::text::regnamespace";
+    Ok(link.row(sql, &[&names]).await?.is_some_and(|row| row.get::<_, i64>(0) == DAILY.len() as i64))
+}
+
+/// The days of which some tables are there and others are missing, oldest first: a node does not leave them so, a restored or repaired
+/// database may have them so.
+pub(super) async fn incomplete(link: &Link) -> Result<Vec<Day>, Fault> {
+    let rows = link
+        .rows(
+            "SELECT day.number FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
+             CROSS JOIN LATERAL (SELECT substring(child.relname FROM 8)::bigint AS number) AS day
+             WHERE inhparent = to_regclass('events') AND child.relname ~ '^events_[0-9]+$'
+               AND (SELECT count(*) FROM unnest($1::text[]) AS kind
+                    WHERE to_regclass(kind || '_' || day.number) IS NULL) > 0
+             ORDER BY 1",
+            &[&DAILY.as_slice()],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| Day(row.get(0))).collect())
 }
 
 /// Whether there is a table of this name: as committed now, not as this connection remembers it.

@@ -6,6 +6,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::connection::{Connector, Link, Purpose};
 use super::fault::Fault;
+use super::lack::Lack;
 
 /// Connections that are used by one after the other.
 pub(super) struct Pool {
@@ -18,6 +19,11 @@ pub(super) struct Pool {
 impl Pool {
     pub(super) fn new(connector: Connector, purpose: Purpose, size: usize) -> Self {
         Self { connector, purpose, idle: Mutex::default(), permits: Semaphore::new(size) }
+    }
+
+    /// What connections are lacking.
+    pub(super) fn lack(&self) -> &Lack {
+        self.connector.lack()
     }
 
     /// A connection, for as long as it is held.

@@ -45,6 +45,11 @@ impl Readers {
         Self { pool: Pool::new(connector, Purpose::Read, size), sending, writing, shared }
     }
 
+    /// What the server has said of a connection that is missing, without which a node cannot work.
+    pub(super) fn lacks(&self) -> Option<String> {
+        self.pool.lack().any()
+    }
+
     /// A connection that reads.
     pub(super) async fn take(&self) -> Result<Lent<'_>, Fault> {
         self.pool.take().await

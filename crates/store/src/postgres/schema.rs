@@ -51,7 +51,12 @@ pub(super) async fn bring_up(link: &Link) -> Result<(), OpenError> {
 /// [`OpenError`]: what is wrong with them.
 pub(super) async fn fits(link: &Link) -> Result<String, OpenError> {
     let sql = "SELECT current_setting('server_version_num')::integer, current_setting('server_version'),
-                      current_setting('server_encoding'), current_setting('transaction_read_only') = 'on'";
+                      current_setting('server_encoding'), current_setting('transaction_read_only') = 'on',
+                      current_schema() IS NULL AND NOT EXISTS (
+                          SELECT FROM pg_namespace, unnest(string_to_array(current_setting('search_path'), ',')) AS named
+                          WHERE nspname = CASE trim(named, ' \"') WHEN '$user' THEN session_user::text
+                                                                 ELSE trim(named, ' \"') END),
+                      current_setting('search_path')";
     let found = link.row(sql, &[]).await.map_err(Fault::at_open)?;
     let row = found.ok_or_else(|| OpenError::Unusable("the server does not say what it is".to_owned()))?;
     let (version, encoding): (String, String) = (row.get(1), row.get(2));
@@ -63,6 +68,12 @@ pub(super) async fn fits(link: &Link) -> Result<String, OpenError> {
     }
     if row.get(3) {
         return Err(OpenError::ReadOnly);
+    }
+    if row.get(4) {
+        let path: String = row.get(5);
+        return Err(OpenError::Unusable(format!(
+            "no schema of its search_path ({path}) exists: CREATE SCHEMA makes one, or name another by the address's options"
+        )));
     }
     Ok(version)
 }

@@ -270,9 +270,15 @@ impl Store for PostgresStore {
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
+        if let Some(said) = self.readers.lacks() {
+            return Err(StoreError::Crowded(said));
+        }
         // It may be read from though nothing can be written to it.
         if self.figures.away.load(Ordering::Relaxed) {
             return Err(StoreError::Away("nothing can be written to the database".to_owned()));
+        }
+        if let Some(refusal) = self.figures.refusal() {
+            return Err(StoreError::Refused(refusal));
         }
         self.oldest_due(Timestamp(0), HashSet::new()).await.map(drop)
     }

@@ -9,7 +9,7 @@ use domain::time::{Clock, Timestamp};
 
 use super::connection::{Connector, Link, Purpose};
 use super::fault::Fault;
-use super::partitions::{Day, Partitions};
+use super::partitions::{self, Day, Partitions};
 use super::retain::{Passes, erase, retain};
 use super::schema::LOCK;
 use super::shared::Shared;
@@ -91,7 +91,12 @@ impl Upkeep {
     }
 
     async fn work(&self, link: &Link, come: &mut Come) -> Result<bool, Fault> {
-        Partitions::default().make(link, Day::at(self.clock.now())).await?;
+        let mut made = Partitions::default();
+        made.make(link, Day::at(self.clock.now())).await?;
+        for day in partitions::incomplete(link).await? {
+            tracing::warn!(day = day.0, "tables of a day were missing, and are made");
+            made.make_one(link, day).await?;
+        }
         // What follows erases.
         let now = self.clock.trusted();
         let mut more = feed::prune(link, AT_ONCE).await? == AT_ONCE as u64;

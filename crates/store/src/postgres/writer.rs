@@ -16,10 +16,11 @@ use domain::time::Clock;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
+use super::apart::SetAside;
 use super::changing::Resuming;
 use super::engine::Engine;
 use super::fault::{Fault, OpenError};
-use super::feed;
+use super::{feed, lack};
 use crate::batch::{Answered, Batch};
 use crate::figures::Figures;
 
@@ -29,9 +30,6 @@ pub(super) const ATTEMPTS: usize = 20;
 const RECONNECT: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 /// The stack of the writer's thread: a build without optimisation has each step of its work there several times.
 const STACK: usize = 4 << 20;
-/// How long after ends of attempts could not be recorded they are tried again, and how often that is told.
-const RETRY: Duration = Duration::from_millis(250);
-const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// How often what deleted webhooks have left is looked for.
 const CANCEL_EVERY: Duration = Duration::from_secs(1);
 
@@ -91,8 +89,8 @@ pub(super) async fn start(
 pub(super) struct Writer {
     pub(super) engine: Engine,
     pub(super) clock: Arc<dyn Clock>,
-    facts: FactsHook,
-    figures: Arc<Figures>,
+    pub(super) facts: FactsHook,
+    pub(super) figures: Arc<Figures>,
     pub(super) resuming: VecDeque<Resuming>,
     /// When others' changes are looked for next, and what deleted webhooks have left.
     poll_at: Instant,
@@ -101,9 +99,11 @@ pub(super) struct Writer {
     reconnect_at: Instant,
     patience: Duration,
     /// When ends of attempts that could not be recorded are tried again.
-    retry_at: Instant,
+    pub(super) retry_at: Instant,
+    /// Ends of attempts that the database refuses to record, each for itself.
+    pub(super) set_aside: Vec<SetAside>,
     /// When it was said last that a transaction could not be made.
-    told_at: Option<Instant>,
+    pub(super) told_at: Option<Instant>,
 }
 
 impl Writer {
@@ -120,6 +120,7 @@ impl Writer {
             reconnect_at: now,
             patience: RECONNECT[0],
             retry_at: now,
+            set_aside: Vec::new(),
             told_at: None,
         }
     }
@@ -164,6 +165,9 @@ impl Writer {
             }
             if !self.resuming.is_empty() {
                 Box::pin(self.resume()).await;
+            }
+            if self.is_aside_due() {
+                Box::pin(self.try_aside()).await;
             }
             if Instant::now() >= self.poll_at || self.is_away() {
                 Box::pin(self.upkeep()).await;
@@ -228,91 +232,7 @@ impl Writer {
         }
     }
 
-    /// Writes each request's events, and each end of an attempt, in a transaction of its own.
-    async fn write_apart(&mut self, batch: Batch) -> Batch {
-        let mut events = batch.events.into_iter();
-        for (number, answer) in batch.accepts {
-            let accepts = vec![(number, answer)];
-            let mut one = Batch { events: events.by_ref().take(number).collect(), accepts, ..Batch::default() };
-            let started = Instant::now();
-            match self.transact(&mut one).await {
-                Ok((answers, facts)) => {
-                    self.committed(started, facts);
-                    for (_, answer) in one.accepts {
-                        let _ = answer.send(answers.clone());
-                    }
-                }
-                Err(fault) => {
-                    self.give_up(one, fault);
-                }
-            }
-        }
-        let mut left = Batch { settles: batch.settles, again: batch.again, ..Batch::default() };
-        let mut settlements = batch.settlements.into_iter();
-        while let Some(settlement) = settlements.next() {
-            let mut one = Batch { settlements: vec![Arc::clone(&settlement)], again: left.again, ..Batch::default() };
-            let started = Instant::now();
-            match self.transact(&mut one).await {
-                Ok((_, facts)) => self.committed(started, facts),
-                Err(Fault::Lost(_) | Fault::NoTls(_)) => {
-                    left.again = true;
-                    left.settlements.push(settlement);
-                }
-                // What was sent is known here alone: it would be sent again.
-                Err(fault) if fault.is_for_all() => {
-                    self.put_off(&fault);
-                    left.settlements.push(settlement);
-                    left.settlements.extend(settlements);
-                    break;
-                }
-                Err(fault @ (Fault::Conflict(_) | Fault::Stale)) => {
-                    self.put_off(&fault);
-                    left.settlements.push(settlement);
-                }
-                // One bad row must not keep the others from being recorded, now and after every restart.
-                Err(fault) => {
-                    tracing::error!(delivery = %settlement.delivery, %fault, "an attempt's end could not be recorded");
-                    (self.facts)(vec![Fact::Settled(settlement)], Whose::Ours);
-                }
-            }
-        }
-        if left.settlements.is_empty() {
-            for answer in left.settles.drain(..) {
-                let _ = answer.send(Ok(()));
-            }
-        }
-        left
-    }
-
-    /// Refuses the events of a batch; gives back the ends of attempts, which are tried again.
-    fn give_up(&mut self, batch: Batch, fault: Fault) -> Batch {
-        if fault.is_lost() {
-            // The next connection is waited for.
-        } else if batch.settlements.is_empty() {
-            self.tell(&fault);
-        } else {
-            self.put_off(&fault);
-        }
-        self.figures.refused_events.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
-        batch.refuse_events(&fault.into())
-    }
-
-    /// Ends of attempts could not be recorded, and are kept: they are tried again in a while.
-    fn put_off(&mut self, fault: &Fault) {
-        self.tell(fault);
-        self.retry_at = Instant::now() + RETRY;
-        self.figures.blocked.store(true, Ordering::Relaxed);
-    }
-
-    /// Says that a transaction could not be made, now and then.
-    fn tell(&mut self, fault: &Fault) {
-        if self.told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
-            tracing::error!(%fault, "a transaction could not be made; ends of attempts wait until one can");
-            self.told_at = Some(Instant::now());
-        }
-    }
-
-    async fn transact(&mut self, batch: &mut Batch) -> Result<(Answered, Vec<Fact>), Fault> {
+    pub(super) async fn transact(&mut self, batch: &mut Batch) -> Result<(Answered, Vec<Fact>), Fault> {
         let mut last = Fault::Conflict("others were in the way".to_owned());
         for _ in 0..ATTEMPTS {
             self.connect().await?;
@@ -329,7 +249,7 @@ impl Writer {
             match last {
                 Fault::Stale => self.poll().await,
                 Fault::Conflict(_) => {}
-                Fault::Lost(_) | Fault::NoTls(_) => {
+                Fault::Lost(_) | Fault::NoTls(_) | Fault::Crowded(_) => {
                     batch.again = true;
                     return Err(last);
                 }
@@ -339,6 +259,7 @@ impl Writer {
                 | Fault::NotPermitted(_)
                 | Fault::NoDatabase(_)
                 | Fault::NotLetIn(_)
+                | Fault::Unfit(_)
                 | Fault::Refused(_) => {
                     return Err(last);
                 }
@@ -358,6 +279,10 @@ impl Writer {
         if fault.is_lost() {
             self.lose(fault);
         } else {
+            if matches!(fault, Fault::Unfit(_)) {
+                // It may be a day's tables that are missing: they are looked for again.
+                self.engine.partitions.forget();
+            }
             self.engine.rollback().await;
         }
     }
@@ -377,11 +302,17 @@ impl Writer {
         self.figures.away.load(Ordering::Relaxed)
     }
 
+    /// What it means that there is no connection.
+    fn away(&self, why: String) -> Fault {
+        self.engine.lack().of(lack::Whose::Writer).map_or(Fault::Lost(why), Fault::Crowded)
+    }
+
     pub(super) async fn connect(&mut self) -> Result<(), Fault> {
         if self.is_away() && Instant::now() < self.reconnect_at {
-            return Err(Fault::Lost("it was away a moment ago".to_owned()));
+            return Err(self.away("it was away a moment ago".to_owned()));
         }
         let connected = self.engine.connect(self.clock.now()).await;
+        self.engine.lack().note(lack::Whose::Writer, &connected);
         match connected {
             Ok(()) => {
                 if self.is_away() {
@@ -395,7 +326,7 @@ impl Writer {
             }
             Err(fault) => {
                 self.lose(&fault);
-                Err(Fault::Lost(fault.to_string()))
+                Err(self.away(fault.to_string()))
             }
         }
     }
@@ -456,7 +387,9 @@ impl Writer {
     }
 
     pub(super) fn committed(&mut self, started: Instant, facts: Vec<Fact>) {
-        self.figures.blocked.store(Instant::now() < self.retry_at, Ordering::Relaxed);
+        if Instant::now() >= self.retry_at {
+            self.figures.unblock();
+        }
         self.figures.commits.fetch_add(1, Ordering::Relaxed);
         self.figures.commit_durations.observe(started.elapsed());
         self.figures.fresh.store(self.engine.memory.len(), Ordering::Relaxed);

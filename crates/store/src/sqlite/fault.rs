@@ -77,9 +77,12 @@ impl Fault {
         match StoreError::from(self) {
             StoreError::Damaged(what) => OpenError::Damaged { file, what },
             StoreError::Stopped(what) => OpenError::Unusable { file, what },
-            error @ (StoreError::Busy | StoreError::Away(_) | StoreError::Unanswered | StoreError::NoSpace(_)) => {
-                OpenError::Unusable { file, what: error.to_string() }
-            }
+            error @ (StoreError::Busy
+            | StoreError::Away(_)
+            | StoreError::Unanswered
+            | StoreError::Crowded(_)
+            | StoreError::Refused(_)
+            | StoreError::NoSpace(_)) => OpenError::Unusable { file, what: error.to_string() },
         }
     }
 }

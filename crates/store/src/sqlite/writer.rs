@@ -309,6 +309,8 @@ impl Writer {
                 error @ (StoreError::Busy
                 | StoreError::Away(_)
                 | StoreError::Unanswered
+                | StoreError::Crowded(_)
+                | StoreError::Refused(_)
                 | StoreError::NoSpace(_)
                 | StoreError::Damaged(_)),
             ) => {

@@ -1,6 +1,8 @@
 //! The store on PostgreSQL: what holds for it besides the suite.
 
 mod chronicle;
+mod connecting;
+mod crowded;
 mod layouts;
 mod leases;
 mod nodes;

@@ -321,3 +321,89 @@ async fn an_end_whose_commit_is_unknown_is_recorded_once() {
     assert_eq!(cluster.run_sql(&name, "SELECT count(*) FROM attempts"), "0");
     node.store.stop().await;
 }
+
+/// A day's table is missing, and no node can make it yet: what was sent is kept, nothing is told by which it would be sent again,
+/// and the store says that it is not ready. Once a node looks, the table is made, and each end is recorded once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_missing_is_made_and_ends_wait_for_it() {
+    let cluster = Cluster::start(&[]);
+    let clock = ManualClock::default();
+    let database = cluster.database();
+    let name = database.rsplit('/').next().expect("a name").to_owned();
+    let node = Arc::new(Node::start(&database, &clock).await);
+    node.new_webhook("wh_one").await;
+    for _ in 0..5 {
+        node.accept().await;
+    }
+    let due = node.store.due(None, Timestamp(i64::MAX), 100).await.expect("it is read");
+    assert!(!node.told.take().is_empty(), "what was accepted");
+    // No node makes it for a while.
+    let day = node.now().0.div_euclid(86_400_000_000);
+    let (table, no_making) = (
+        format!("deliveries_{day}"),
+        "CREATE FUNCTION no_making() RETURNS event_trigger LANGUAGE plpgsql AS
+        'BEGIN RAISE EXCEPTION ''not now'' USING ERRCODE = ''42501''; END';
+        CREATE EVENT TRIGGER no_making ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION no_making()",
+    );
+    tokio::task::block_in_place(|| {
+        cluster.run_sql(&name, no_making);
+        cluster.run_sql(&name, &format!("ALTER TABLE deliveries DETACH PARTITION {table}; DROP TABLE {table}"));
+    });
+    let ends: Vec<_> = due.iter().map(|due| settlement(*due, node.now(), Next::Delivered)).collect();
+    let settling = tokio::spawn({
+        let (node, ends) = (Arc::clone(&node), ends);
+        async move { node.store.settle(ends).await }
+    });
+    let blocked = || node.store.figures().blocked.load(Ordering::Relaxed);
+    eventually(async || blocked().then_some(())).await;
+    let ready = node.store.ready().await;
+    assert!(matches!(ready, Err(StoreError::Refused(_))), "{ready:?}");
+    assert!(!settling.is_finished(), "the ends wait");
+    assert_eq!(node.told.take().len(), 0, "and nothing is told of them, by which they would be sent again");
+    tokio::task::block_in_place(|| cluster.run_sql(&name, "DROP EVENT TRIGGER no_making"));
+    assert_eq!(settling.await.expect("it does not panic"), Ok(()));
+    assert_eq!(cluster.run_sql(&name, "SELECT count(*), sum(attempts_made) FROM deliveries"), "5|5");
+    assert_eq!(cluster.run_sql(&name, &format!("SELECT count(*) FROM {table}")), "5");
+    eventually(async || (node.store.ready().await == Ok(())).then_some(())).await;
+    // Of a day that is over too, where something may still wait.
+    clock.step(5 * 86_400_000_000);
+    tokio::task::block_in_place(|| cluster.run_sql(&name, &format!("DROP TABLE attempts_{day}")));
+    let there = format!("SELECT count(*) FROM pg_inherits WHERE inhrelid = to_regclass('attempts_{day}')");
+    eventually(async || (cluster.run_sql(&name, &there) == "1").then_some(())).await;
+    node.store.stop().await;
+}
+
+/// The database refuses one end of an attempt for good: the others are recorded, and that one is told to nobody, so that it is not sent over and
+/// over. Once it is taken it is recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_is_refused_is_set_aside() {
+    let cluster = Cluster::start(&[]);
+    let clock = ManualClock::default();
+    let database = cluster.database();
+    let name = database.rsplit('/').next().expect("a name").to_owned();
+    let node = Arc::new(Node::start(&database, &clock).await);
+    node.new_webhook("wh_one").await;
+    for _ in 0..5 {
+        node.accept().await;
+    }
+    let due = node.store.due(None, Timestamp(i64::MAX), 100).await.expect("it is read");
+    assert!(!node.told.take().is_empty(), "what was accepted");
+    let bad = due[2].delivery.event.0;
+    let refuse = format!(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF NEW.event = {bad} THEN RAISE EXCEPTION ''not this one''; END IF; RETURN NEW; END';
+         CREATE TRIGGER refuse BEFORE INSERT ON deliveries FOR EACH ROW EXECUTE FUNCTION refuse()"
+    );
+    tokio::task::block_in_place(|| cluster.run_sql(&name, &refuse));
+    let ends = due.iter().map(|due| settlement(*due, node.now(), Next::Delivered)).collect();
+    assert_eq!(node.store.settle(ends).await, Ok(()), "others do not wait for it");
+    assert_eq!(cluster.run_sql(&name, "SELECT count(*) FROM deliveries"), "4");
+    assert_eq!(node.told.take().len(), 4, "of that one nothing is told");
+    assert_eq!(node.store.figures().set_aside.load(Ordering::Relaxed), 1);
+    assert_eq!(node.store.ready().await, Ok(()));
+    tokio::task::block_in_place(|| cluster.run_sql(&name, "DROP TRIGGER refuse ON deliveries"));
+    eventually(async || (!node.told.take().is_empty()).then_some(())).await;
+    assert_eq!(cluster.run_sql(&name, "SELECT count(*), sum(attempts_made) FROM deliveries"), "5|5");
+    eventually(async || (node.store.figures().set_aside.load(Ordering::Relaxed) == 0).then_some(())).await;
+    node.store.stop().await;
+}

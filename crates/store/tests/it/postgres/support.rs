@@ -49,6 +49,7 @@ pub(crate) struct Node {
     pub(crate) told: Told,
     pub(crate) clock: ManualClock,
     pub(crate) account: u32,
+    pub(crate) address: Address,
 }
 
 impl Node {
@@ -71,8 +72,9 @@ impl Node {
         static FILL: AtomicU8 = AtomicU8::new(1);
         let (directory, told) = (SharedDirectory::default(), Told::default());
         let hook = told.clone();
+        let address = Address::parse(database).expect("an address");
         let mut settings = Settings {
-            address: Address::parse(database).expect("an address"),
+            address: address.clone(),
             vault: Vault::new(&[7; 32]),
             directory: directory.clone(),
             holdings: None,
@@ -86,7 +88,7 @@ impl Node {
         other(&mut settings);
         let (store, _) = PostgresStore::open(settings).await.expect("it opens");
         let account = directory.read().account(&"default".parse().expect("an id")).expect("it is there").number;
-        Self { store, directory, told, clock: clock.clone(), account }
+        Self { store, directory, told, clock: clock.clone(), account, address }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -1,0 +1,138 @@
+//! Too few connections: what a node needs, whether it may have it, and what is said once it has not.
+//!
+//! Whichever connection cannot be made, it is said here: what waits for one says nothing of its own.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::connection::Link;
+use super::fault::Fault;
+
+/// How many connections a node makes at most: see `docs/scale.md`.
+pub(super) const NEEDED: i64 = 18;
+/// How often it is said that one could not be made.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// Whose connection a node cannot work without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Whose {
+    /// What is written goes through it.
+    Writer,
+    /// Leases are taken and renewed through it: without them nothing is sent.
+    Leases,
+}
+
+/// What connections to an address are lacking.
+#[derive(Debug, Default)]
+pub(super) struct Lack {
+    told_at: Mutex<Option<Instant>>,
+    missing: Mutex<BTreeMap<Whose, String>>,
+}
+
+impl Lack {
+    /// A connection could not be made, since there are too many. Says so, unless it has a moment ago; whether it has said it now.
+    pub(super) fn met(&self, said: &str) -> bool {
+        let mut told_at = locked(&self.told_at);
+        if told_at.is_some_and(|at| at.elapsed() < TOLD_EVERY) {
+            return false;
+        }
+        *told_at = Some(Instant::now());
+        tracing::warn!(
+            %said,
+            "a connection to the database could not be made, and what needs it waits: a node needs up to {NEEDED}; raise the CONNECTION \
+             LIMIT of its role or its database, or the server's max_connections"
+        );
+        true
+    }
+
+    /// How the making of a connection has ended that a node cannot work without. Any other fault than the lack of connections says
+    /// nothing about that.
+    pub(super) fn note<T>(&self, whose: Whose, made: &Result<T, Fault>) {
+        match made {
+            Ok(_) => drop(locked(&self.missing).remove(&whose)),
+            Err(Fault::Crowded(said)) => drop(locked(&self.missing).insert(whose, said.clone())),
+            Err(
+                Fault::Lost(_)
+                | Fault::NoTls(_)
+                | Fault::Conflict(_)
+                | Fault::Taken(_)
+                | Fault::Damaged(_)
+                | Fault::Stale
+                | Fault::Full
+                | Fault::NotPermitted(_)
+                | Fault::NoDatabase(_)
+                | Fault::NotLetIn(_)
+                | Fault::Unfit(_)
+                | Fault::Refused(_),
+            ) => {}
+        }
+    }
+
+    /// What the server has said of the connection that is missing, if it is this one.
+    pub(super) fn of(&self, whose: Whose) -> Option<String> {
+        locked(&self.missing).get(&whose).cloned()
+    }
+
+    /// The same of any without which a node cannot work.
+    pub(super) fn any(&self) -> Option<String> {
+        locked(&self.missing).values().next().cloned()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What keeps a node from having all connections that it needs, by the limits of its role, its database and the server; `None` if nothing
+/// does. How many of them others have is not looked at.
+pub(super) async fn limits(link: &Link) -> Result<Option<String>, Fault> {
+    // Limits of roles and databases do not hold for superusers, and what is reserved is for them.
+    let sql = "SELECT role.rolname::text, base.datname::text, NOT role.rolsuper, role.rolconnlimit, base.datconnlimit,
+                      current_setting('max_connections')::integer,
+                      current_setting('superuser_reserved_connections')::integer
+                          + coalesce(current_setting('reserved_connections', true)::integer, 0)
+               FROM pg_roles AS role, pg_database AS base
+               WHERE role.rolname = session_user AND base.datname = current_database()";
+    let Some(row) = link.row(sql, &[]).await? else { return Ok(None) };
+    let (role, base, is_bound): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
+    let number = |place: usize| i64::from(row.get::<_, i32>(place));
+    let lacks = |number: i64| is_bound && (0..NEEDED).contains(&number);
+    let server = number(5) - if is_bound { number(6) } else { 0 };
+    let needs = format!("and a node needs up to {NEEDED}");
+    Ok(if lacks(number(3)) {
+        Some(format!(
+            "the role {role} may have {} connections at a time, {needs}: ALTER ROLE … CONNECTION LIMIT raises that",
+            number(3)
+        ))
+    } else if lacks(number(4)) {
+        Some(format!(
+            "the database {base} may have {} connections at a time, {needs}: ALTER DATABASE … CONNECTION LIMIT raises that",
+            number(4)
+        ))
+    } else if server < NEEDED {
+        Some(format!("the server has {server} connections for all, {needs}: raise its max_connections"))
+    } else {
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lacking_is_said_once_in_a_while_and_known_until_it_is_there() {
+        let lack = Lack::default();
+        assert!(lack.met("too many connections"));
+        assert!(!lack.met("too many connections"), "it was said a moment ago");
+        let crowded = || Err::<(), _>(Fault::Crowded("too many connections".to_owned()));
+        lack.note(Whose::Leases, &crowded());
+        lack.note(Whose::Writer, &Err::<(), _>(Fault::Lost("it is gone".to_owned())));
+        assert_eq!((lack.of(Whose::Writer), lack.any().as_deref()), (None, Some("too many connections")));
+        lack.note(Whose::Writer, &Ok(()));
+        assert!(lack.of(Whose::Leases).is_some(), "one is no other");
+        lack.note(Whose::Leases, &Ok(()));
+        assert_eq!(lack.any(), None);
+    }
+}

@@ -172,6 +172,13 @@ fn fill(
         if store::sqlite::opens_with(part, &Vault::new(&found.key)).ok().flatten() != Some(true) {
             return Err(Stop::failure("The encryption key is not that of the store: nothing was made."));
         }
+        // What SQLite has made beside the copy to read it is no part of it.
+        for end in ["-wal", "-shm"] {
+            match std::fs::remove_file(part.join(format!("{DATABASE}{end}"))) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(part, &error)),
+                Ok(()) | Err(_) => {}
+            }
+        }
         let text = encryption_key::text(&found.key);
         private_file::create(&part.join(KEY), text.as_bytes()).map_err(|error| failed(part, &error))?;
         files.push(manifest::file(part, KEY, progress)?);
@@ -248,7 +255,7 @@ fn say_made(console: &Console, to: &Path, made: &Manifest) {
     }
     if !made.has_key() {
         console.complain(
-            "The encryption key is NOT in the backup: without it nothing can be restored. Keep a copy of it in another place.",
+            "The encryption key is NOT in the backup: without it nothing that is restored can be read. Keep a copy of it in another place.",
         );
     }
 }

@@ -122,7 +122,7 @@ pub(crate) fn particulars(replay: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     let reason = text(&replay["status_reason"], "sentence");
     if !reason.is_empty() {
-        lines.push(format!("{reason} Since {}.", instant(&replay["status_reason"], "since")));
+        lines.push(format!("{}, since {}.", reason.trim_end_matches('.'), instant(&replay["status_reason"], "since")));
     }
     if !replay["waits_for"].is_null() {
         lines.push(format!("It waits for {}: one goes at a time for each webhook.", text(replay, "waits_for")));
@@ -160,7 +160,7 @@ mod tests {
         });
         assert_eq!((sent(&replay), settled(&replay)), (20, 22));
         let lines = particulars(&replay);
-        assert!(lines[0].starts_with("Paused by key ops: lunch Since 20"), "{lines:?}");
+        assert!(lines[0].starts_with("Paused by key ops: lunch, since 20"), "{lines:?}");
         assert_eq!(
             lines[1..],
             [

@@ -92,6 +92,11 @@ async fn what_was_acknowledged_before_a_backup_is_delivered_from_it() {
     let made = run(folder.clone(), words(&format!("--json backup --data {data} --to {backup} --with-key"))).await;
     assert!(made.status.success(), "{}", said(&made));
     let printed: Value = serde_json::from_slice(&made.stdout).expect("one JSON document");
+    let mut files = std::fs::read_dir(folder.join("backup")).expect("it is there");
+    assert!(
+        files.all(|file| !text(&file.expect("a file").path()).contains(".db-")),
+        "nothing but what the manifest names"
+    );
     assert!(printed["manifest"]["rows"]["events"].as_u64().expect("a number") as usize >= before.len());
     assert!(so_far().len() > before.len(), "events were accepted while the backup was made");
     let again = run(folder.clone(), words(&format!("backup --data {data} --to {backup}"))).await;

@@ -141,6 +141,27 @@ async fn an_interrupted_file_is_gone_on_with_by_the_filter_that_it_was_begun_wit
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "a whole export is one file");
 }
 
+/// A server that is away for a moment is no reason to end, once there is something to go on from.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_waits_for_a_server_that_went_away_and_says_how_to_go_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = folder.path().join("log.ndjson").to_str().expect("a plain path").to_owned();
+    let running = tokio::spawn(posthaste(url, ["deliveries", "export", "--out", &name].map(str::to_owned).to_vec()));
+    let (mut asked, _) = listener.accept().await.expect("it asks");
+    // Nobody listens there any more.
+    drop(listener);
+    let _its_first_bytes = asked.read(&mut [0; 1_024]).await.expect("a request");
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"id\":\"dlv_1\"}\n";
+    asked.write_all(answer).await.expect("it listens");
+    drop(asked);
+    let output = running.await.expect("no panic");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(6) && said.contains("Go on with --resume"), "{said}");
+    assert_eq!(std::fs::read_to_string(&name).expect("it is there"), "{\"id\":\"dlv_1\"}\n");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_ends_an_export_and_is_no_lost_connection() {
     // Each answer has a mark of its own.

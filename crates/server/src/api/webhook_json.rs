@@ -96,7 +96,7 @@ pub(crate) struct StatusReason {
     /// `person` or `us`.
     #[schema(example = "us")]
     by: &'static str,
-    /// `key`, `gone` or `all_failed`.
+    /// `key`, `gone`, `all_failed` or `nobody_listens`.
     #[schema(example = "gone")]
     cause: &'static str,
     /// The name of the key that paused it.

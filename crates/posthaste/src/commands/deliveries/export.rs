@@ -74,9 +74,18 @@ pub(crate) async fn run(session: &Session<'_>, pairs: &[(String, String)], how: 
     loop {
         let mut asked = out.begun.query();
         asked.extend(out.last.clone().map(|id| ("cursor".to_owned(), id)));
-        let mut lines = client.lines(&query(&["accounts", account, "deliveries", "export"], &asked)).await?;
+        let mut lines = match client.lines(&query(&["accounts", account, "deliveries", "export"], &asked)).await {
+            Ok(lines) => Ok(lines),
+            // What has begun goes on over a restart of the server.
+            Err(stop) if stop.exit == Exit::Unreachable && out.last.is_some() => Err(Lost(stop.said)),
+            Err(stop) => return Err(stop),
+        };
         let lost = loop {
-            match lines.next().await {
+            let next = match &mut lines {
+                Ok(lines) => lines.next().await,
+                Err(Lost(why)) => Err(Lost(std::mem::take(why))),
+            };
+            match next {
                 Ok(Some(text)) => {
                     tries = 0;
                     let (text, broken) = broken(&text);

@@ -7,11 +7,15 @@ use std::path::Path;
 use crate::settings::BadSetting;
 
 /// What posthaste keeps in a data directory. Nothing else is removed, whatever `--data` names.
-const FILES: [&str; 7] = [
+const FILES: [&str; 11] = [
     "posthaste.db",
     "posthaste.db-wal",
     "posthaste.db-shm",
+    "ballast",
+    store::sqlite::UNFINISHED,
     "encryption.key",
+    "encryption.key.new",
+    "encryption.key.old",
     "client.toml",
     "inbox-ca.pem",
     "inbox-ca.key",
@@ -52,7 +56,7 @@ mod tests {
     fn removes_its_own_files_only_and_only_when_nobody_uses_them() {
         let directory = tempfile::tempdir().expect("a directory");
         let data = directory.path();
-        for name in ["posthaste.db", "encryption.key", "lock", "thesis.txt"] {
+        for name in ["posthaste.db", "ballast", "encryption.key", "lock", "thesis.txt"] {
             std::fs::write(data.join(name), "x").expect("a file");
         }
         let held = File::open(data.join("lock")).expect("the lock");
@@ -63,6 +67,7 @@ mod tests {
         empty(data).expect("it is free now");
         assert!(!data.join("posthaste.db").exists() && !data.join("encryption.key").exists());
         assert!(data.join("thesis.txt").exists());
+        store::sqlite::whole(data).expect("a store can be made where none seems to be lost");
         empty(&data.join("not there")).expect("nothing to do");
     }
 }

@@ -229,8 +229,8 @@ impl Scheduler {
         }
     }
 
-    /// The event of an attempt could not be read, or this machine had nothing left for a connection, so none was made: it waits where it was, for its turn in the order too, and is tried
-    /// again in a while.
+    /// The event of an attempt could not be read, or this machine had nothing left for a connection, so none was made: it waits where it
+    /// was, for its turn in the order too, and is tried again in a while.
     pub(super) fn unmade(&mut self, now: Timestamp, delivery: DeliveryId, epoch: Epoch) {
         if !self.waits_for(delivery, epoch) {
             return self.out.push(Output::Dropped(delivery));

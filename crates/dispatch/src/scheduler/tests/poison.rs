@@ -1,6 +1,5 @@
-//! A delivery whose handling panics: a failed attempt that is recorded and tried again, and a slot that is free. And one for
-//! which this machine had nothing left: no attempt at all. And one for
-//! which this machine had nothing left: no attempt at all.
+//! A delivery whose handling panics: a failed attempt that is recorded and tried again, and a slot that is free. And one for which
+//! this machine had nothing left: no attempt at all.
 
 use std::sync::{Arc, Mutex};
 

@@ -77,17 +77,22 @@ pub(crate) async fn run(options: &Options, session: &Session<'_>) -> Ended {
 fn table(events: &[Value]) -> Table {
     let mut table = Table::new(&["ACCEPTED", "EVENT", "DELIVERIES", "BYTES", "ID", ""]);
     for event in events {
-        let mark = if event["test"] == true { "test" } else { "" };
         table.row(vec![
             instant(event, "timestamp").into(),
             text(event, "event").into(),
             number(event, "delivery_count").unwrap_or(0).to_string().into(),
             number(event, "size").unwrap_or(0).to_string().into(),
             text(event, "id").into(),
-            mark.into(),
+            marks(event).into(),
         ]);
     }
     table
+}
+
+/// What an event is marked with: a test, or accepted though its data break the schema.
+fn marks(event: &Value) -> String {
+    let marks: Vec<_> = ["test", "flagged"].into_iter().filter(|mark| event[*mark] == true).collect();
+    marks.join(", ")
 }
 
 async fn show(session: &Session<'_>, answer: &Answer) -> Result<(), Stop> {
@@ -107,4 +112,18 @@ async fn show(session: &Session<'_>, answer: &Answer) -> Result<(), Stop> {
     let names = webhooks::names(session).await?;
     delivery::table(deliveries, &names, SystemClock.now()).print(console, &nothing);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_shown_with_its_marks() {
+        assert_eq!(marks(&json!({"test": false, "flagged": true})), "flagged");
+        assert_eq!(marks(&json!({"test": true, "flagged": true})), "test, flagged");
+        assert_eq!(marks(&json!({"test": false, "flagged": false})), "");
+    }
 }

@@ -169,15 +169,8 @@ fn fill(
     })?;
     let mut files = vec![manifest::file(part, DATABASE, progress)?];
     if let Some(found) = key {
-        if store::sqlite::opens_with(part, &Vault::new(&found.key)).ok().flatten() != Some(true) {
+        if store::sqlite::copy_opens_with(&database, &Vault::new(&found.key)).ok().flatten() != Some(true) {
             return Err(Stop::failure("The encryption key is not that of the store: nothing was made."));
-        }
-        // What SQLite has made beside the copy to read it is no part of it.
-        for end in ["-wal", "-shm"] {
-            match std::fs::remove_file(part.join(format!("{DATABASE}{end}"))) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(part, &error)),
-                Ok(()) | Err(_) => {}
-            }
         }
         let text = encryption_key::text(&found.key);
         private_file::create(&part.join(KEY), text.as_bytes()).map_err(|error| failed(part, &error))?;

@@ -11,9 +11,8 @@ use super::fault::Fault;
 use super::writer::Writer;
 use crate::batch::Batch;
 
-/// How long after ends of attempts could not be recorded they are tried again, and how often that is told.
+/// How long after ends of attempts could not be recorded they are tried again.
 const RETRY: Duration = Duration::from_millis(250);
-const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// How long after the database has refused one end of an attempt it is tried again, at first and at most.
 const ASIDE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
@@ -55,7 +54,7 @@ impl Writer {
             let started = Instant::now();
             match self.transact(&mut one).await {
                 Ok((_, facts)) => self.committed(started, facts),
-                Err(Fault::Lost(_) | Fault::NoTls(_) | Fault::Crowded(_)) => {
+                Err(fault) if fault.is_lost() => {
                     left.again = true;
                     left.settlements.push(settlement);
                 }
@@ -145,14 +144,14 @@ impl Writer {
 
     /// Says that a transaction could not be made, now and then.
     fn tell(&mut self, fault: &Fault) {
-        if self.is_time_to_tell() {
+        if self.untold.happened(Instant::now()).is_some() {
             tracing::error!(%fault, "a transaction could not be made; ends of attempts wait until one can");
         }
     }
 
     /// Says that an end of an attempt could not be recorded, now and then.
     fn tell_aside(&mut self, settlement: &Settlement, fault: &Fault) {
-        if self.is_time_to_tell() {
+        if self.untold.happened(Instant::now()).is_some() {
             tracing::error!(
                 delivery = %settlement.delivery,
                 others = self.set_aside.len(),
@@ -160,13 +159,5 @@ impl Writer {
                 "an attempt's end could not be recorded: its delivery waits until it can"
             );
         }
-    }
-
-    fn is_time_to_tell(&mut self) -> bool {
-        let is_time = self.told_at.is_none_or(|at| at.elapsed() >= TOLD_EVERY);
-        if is_time {
-            self.told_at = Some(Instant::now());
-        }
-        is_time
     }
 }

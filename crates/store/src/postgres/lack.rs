@@ -4,15 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use domain::seldom::Seldom;
 
 use super::connection::Link;
 use super::fault::Fault;
 
 /// How many connections a node makes at most: see `docs/scale.md`.
 pub(super) const NEEDED: i64 = 18;
-/// How often it is said that one could not be made.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Whose connection a node cannot work without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,18 +26,16 @@ pub(super) enum Whose {
 /// What connections to an address are lacking.
 #[derive(Debug, Default)]
 pub(super) struct Lack {
-    told_at: Mutex<Option<Instant>>,
+    untold: Seldom,
     missing: Mutex<BTreeMap<Whose, String>>,
 }
 
 impl Lack {
     /// A connection could not be made, since there are too many. Says so, unless it has a moment ago; whether it has said it now.
     pub(super) fn met(&self, said: &str) -> bool {
-        let mut told_at = locked(&self.told_at);
-        if told_at.is_some_and(|at| at.elapsed() < TOLD_EVERY) {
+        if self.untold.happened(Instant::now()).is_none() {
             return false;
         }
-        *told_at = Some(Instant::now());
         tracing::warn!(
             %said,
             "a connection to the database could not be made, and what needs it waits: a node needs up to {NEEDED}; raise the CONNECTION \
@@ -49,39 +47,26 @@ impl Lack {
     /// How the making of a connection has ended that a node cannot work without. Any other fault than the lack of connections says
     /// nothing about that.
     pub(super) fn note<T>(&self, whose: Whose, made: &Result<T, Fault>) {
-        match made {
-            Ok(_) => drop(locked(&self.missing).remove(&whose)),
-            Err(Fault::Crowded(said)) => drop(locked(&self.missing).insert(whose, said.clone())),
-            Err(
-                Fault::Lost(_)
-                | Fault::NoTls(_)
-                | Fault::Conflict(_)
-                | Fault::Taken(_)
-                | Fault::Damaged(_)
-                | Fault::Stale
-                | Fault::Full
-                | Fault::NotPermitted(_)
-                | Fault::NoDatabase(_)
-                | Fault::NotLetIn(_)
-                | Fault::Unfit(_)
-                | Fault::Refused(_),
-            ) => {}
+        if made.is_ok() {
+            self.missing().remove(&whose);
+        } else if let Err(Fault::Crowded(said)) = made {
+            self.missing().insert(whose, said.clone());
         }
     }
 
     /// What the server has said of the connection that is missing, if it is this one.
     pub(super) fn of(&self, whose: Whose) -> Option<String> {
-        locked(&self.missing).get(&whose).cloned()
+        self.missing().get(&whose).cloned()
     }
 
     /// The same of any without which a node cannot work.
     pub(super) fn any(&self) -> Option<String> {
-        locked(&self.missing).values().next().cloned()
+        self.missing().values().next().cloned()
     }
-}
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    fn missing(&self) -> MutexGuard<'_, BTreeMap<Whose, String>> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What keeps a node from having all connections that it needs, by the limits of its role, its database and the server; `None` if nothing

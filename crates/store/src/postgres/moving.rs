@@ -78,19 +78,10 @@ pub(crate) enum Unmoved {
 
 impl From<Fault> for Unmoved {
     fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Lost(what) | Fault::Crowded(what) => Self::Unreachable(what),
-            Fault::Conflict(_)
-            | Fault::Taken(_)
-            | Fault::Damaged(_)
-            | Fault::Stale
-            | Fault::Full
-            | Fault::NotPermitted(_)
-            | Fault::NoDatabase(_)
-            | Fault::NotLetIn(_)
-            | Fault::NoTls(_)
-            | Fault::Unfit(_)
-            | Fault::Refused(_) => Self::Open(fault.at_open()),
+        if let Fault::Lost(what) | Fault::Crowded(what) = fault {
+            Self::Unreachable(what)
+        } else {
+            Self::Open(fault.at_open())
         }
     }
 }

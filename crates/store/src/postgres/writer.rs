@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use domain::audit::By;
 use domain::delivery::Settlement;
 use domain::event::NewEvent;
+use domain::seldom::Seldom;
 use domain::store::{Change, ChangeError, Changed, Fact, Keep, StoreError};
 use domain::time::Clock;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -102,8 +103,8 @@ pub(super) struct Writer {
     pub(super) retry_at: Instant,
     /// Ends of attempts that the database refuses to record, each for itself.
     pub(super) set_aside: Vec<SetAside>,
-    /// When it was said last that a transaction could not be made.
-    pub(super) told_at: Option<Instant>,
+    /// Transactions that could not be made.
+    pub(super) untold: Seldom,
 }
 
 impl Writer {
@@ -121,7 +122,7 @@ impl Writer {
             patience: RECONNECT[0],
             retry_at: now,
             set_aside: Vec::new(),
-            told_at: None,
+            untold: Seldom::new(),
         }
     }
 
@@ -246,23 +247,12 @@ impl Writer {
                 Err(fault) => fault,
             };
             self.undo(&last).await;
-            match last {
-                Fault::Stale => self.poll().await,
-                Fault::Conflict(_) => {}
-                Fault::Lost(_) | Fault::NoTls(_) | Fault::Crowded(_) => {
-                    batch.again = true;
-                    return Err(last);
-                }
-                Fault::Taken(_)
-                | Fault::Damaged(_)
-                | Fault::Full
-                | Fault::NotPermitted(_)
-                | Fault::NoDatabase(_)
-                | Fault::NotLetIn(_)
-                | Fault::Unfit(_)
-                | Fault::Refused(_) => {
-                    return Err(last);
-                }
+            if !matches!(last, Fault::Stale | Fault::Conflict(_)) {
+                batch.again |= last.is_lost();
+                return Err(last);
+            }
+            if matches!(last, Fault::Stale) {
+                self.poll().await;
             }
         }
         Err(last)

@@ -11,6 +11,7 @@ use domain::vault::Vault;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
+use super::check::open_unchanging;
 use super::fault::{Fault, OpenError};
 use super::recover::opens;
 use super::{data_dir, marks, schema};
@@ -69,8 +70,20 @@ pub fn opens_with(dir: &Path, vault: &Vault) -> Result<Option<bool>, OpenError> 
     if std::fs::metadata(&file).map_or(true, |found| found.len() == 0) {
         return Ok(None);
     }
-    let at_open = |fault: Fault| fault.at_open(file.clone());
-    let conn = schema::open_reader(&file).map_err(|error| at_open(error.into()))?;
+    made_with(&file, schema::open_reader(&file), vault)
+}
+
+/// The same of a copy that nobody writes to, such as a backup's: nothing is left beside it.
+///
+/// # Errors
+/// As [`opens_with`].
+pub fn copy_opens_with(copy: &Path, vault: &Vault) -> Result<Option<bool>, OpenError> {
+    made_with(copy, open_unchanging(copy), vault)
+}
+
+fn made_with(file: &Path, conn: rusqlite::Result<Connection>, vault: &Vault) -> Result<Option<bool>, OpenError> {
+    let at_open = |fault: Fault| fault.at_open(file.to_owned());
+    let conn = conn.map_err(|error| at_open(error.into()))?;
     if schema::version(&conn).map_err(|error| at_open(error.into()))? < 1 {
         return Ok(None);
     }

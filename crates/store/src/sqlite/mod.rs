@@ -62,7 +62,7 @@ mod tests;
 
 use crate::rows::{checksum, search, stamps, view};
 
-pub use backup::{copy, opens_with};
+pub use backup::{copy, copy_opens_with, opens_with};
 pub use cancelling::HeldUntil;
 pub use check::{Checked, check, check_file};
 pub use data_dir::{DATABASE, UNFINISHED, whole};

@@ -74,37 +74,32 @@ pub(crate) async fn run(session: &Session<'_>, pairs: &[(String, String)], how: 
     loop {
         let mut asked = out.begun.query();
         asked.extend(out.last.clone().map(|id| ("cursor".to_owned(), id)));
-        let mut lines = match client.lines(&query(&["accounts", account, "deliveries", "export"], &asked)).await {
-            Ok(lines) => Ok(lines),
-            // What has begun goes on over a restart of the server.
-            Err(stop) if stop.exit == Exit::Unreachable && out.last.is_some() => Err(Lost(stop.said)),
-            Err(stop) => return Err(stop),
-        };
-        let lost = loop {
-            let next = match &mut lines {
-                Ok(lines) => lines.next().await,
-                Err(Lost(why)) => Err(Lost(std::mem::take(why))),
-            };
-            match next {
-                Ok(Some(text)) => {
-                    tries = 0;
-                    let (text, broken) = broken(&text);
-                    if !text.is_empty() {
-                        bar.inc(out.take(session, text)?);
+        let lost = match client.lines(&query(&["accounts", account, "deliveries", "export"], &asked)).await {
+            Ok(mut lines) => loop {
+                match lines.next().await {
+                    Ok(Some(text)) => {
+                        tries = 0;
+                        let (text, broken) = broken(&text);
+                        if !text.is_empty() {
+                            bar.inc(out.take(session, text)?);
+                        }
+                        if let Some(Broken { detail, .. }) = broken {
+                            bar.abandon();
+                            return Err(Stop::failure(format!(
+                                "Look into the server's log, or restore a backup: {detail}"
+                            )));
+                        }
+                        if console.closed() {
+                            return Ok(Exit::Ok);
+                        }
                     }
-                    if let Some(Broken { detail, .. }) = broken {
-                        bar.abandon();
-                        return Err(Stop::failure(format!(
-                            "Look into the server's log, or restore a backup: {detail}"
-                        )));
-                    }
-                    if console.closed() {
-                        return Ok(Exit::Ok);
-                    }
+                    Ok(None) => break None,
+                    Err(Lost(why)) => break Some(why),
                 }
-                Ok(None) => break None,
-                Err(Lost(why)) => break Some(why),
-            }
+            },
+            // What has begun goes on over a restart of the server.
+            Err(stop) if stop.exit == Exit::Unreachable && out.last.is_some() => Some(stop.said),
+            Err(stop) => return Err(stop),
         };
         let Some(why) = lost else { break };
         tries += 1;

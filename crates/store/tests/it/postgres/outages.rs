@@ -16,6 +16,20 @@ use super::support::{Node, eventually, retry, settlement};
 /// After how long what was refused is posted again.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// A node that has told of five deliveries, which are due; and the name of its database.
+async fn with_five_due(cluster: &Cluster, clock: &ManualClock) -> (String, Arc<Node>, Vec<Due>) {
+    let database = cluster.database();
+    let name = database.rsplit('/').next().expect("a name").to_owned();
+    let node = Arc::new(Node::start(&database, clock).await);
+    node.new_webhook("wh_one").await;
+    for _ in 0..5 {
+        node.accept().await;
+    }
+    let due = node.store.due(None, Timestamp(i64::MAX), 100).await.expect("it is read");
+    assert!(!node.told.take().is_empty(), "what was accepted");
+    (name, node, due)
+}
+
 /// A crash of the server under load loses nothing that was acknowledged; the store goes on by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_of_the_server_loses_nothing() {
@@ -183,20 +197,12 @@ async fn whoever_waits_for_a_standby_is_told_so() {
 async fn ends_wait_for_space() {
     let cluster = Cluster::start(&[]);
     let clock = ManualClock::default();
-    let database = cluster.database();
-    let name = database.rsplit('/').next().expect("a name").to_owned();
-    let node = Arc::new(Node::start(&database, &clock).await);
-    node.new_webhook("wh_one").await;
-    for _ in 0..5 {
-        node.accept().await;
-    }
-    let due = node.store.due(None, Timestamp(i64::MAX), 100).await.expect("it is read");
+    let (name, node, due) = with_five_due(&cluster, &clock).await;
     let full = "CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS
                     'BEGIN RAISE EXCEPTION ''No space left on device'' USING ERRCODE = ''53100''; END';
                 CREATE TRIGGER no_space BEFORE INSERT ON deliveries FOR EACH ROW EXECUTE FUNCTION no_space();
                 CREATE TRIGGER no_space BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION no_space()";
     tokio::task::block_in_place(|| cluster.run_sql(&name, full));
-    assert!(!node.told.take().is_empty(), "what was accepted");
     let ends = |due: &[Due]| due.iter().map(|due| settlement(*due, node.now(), Next::Delivered)).collect::<Vec<_>>();
     let settling = [ends(&due[..4]), ends(&due[4..])].map(|ends| {
         let node = Arc::clone(&node);
@@ -328,15 +334,7 @@ async fn an_end_whose_commit_is_unknown_is_recorded_once() {
 async fn a_table_that_is_missing_is_made_and_ends_wait_for_it() {
     let cluster = Cluster::start(&[]);
     let clock = ManualClock::default();
-    let database = cluster.database();
-    let name = database.rsplit('/').next().expect("a name").to_owned();
-    let node = Arc::new(Node::start(&database, &clock).await);
-    node.new_webhook("wh_one").await;
-    for _ in 0..5 {
-        node.accept().await;
-    }
-    let due = node.store.due(None, Timestamp(i64::MAX), 100).await.expect("it is read");
-    assert!(!node.told.take().is_empty(), "what was accepted");
+    let (name, node, due) = with_five_due(&cluster, &clock).await;
     // No node makes it for a while.
     let day = node.now().0.div_euclid(86_400_000_000);
     let (table, no_making) = (
@@ -379,15 +377,7 @@ async fn a_table_that_is_missing_is_made_and_ends_wait_for_it() {
 async fn an_end_that_is_refused_is_set_aside() {
     let cluster = Cluster::start(&[]);
     let clock = ManualClock::default();
-    let database = cluster.database();
-    let name = database.rsplit('/').next().expect("a name").to_owned();
-    let node = Arc::new(Node::start(&database, &clock).await);
-    node.new_webhook("wh_one").await;
-    for _ in 0..5 {
-        node.accept().await;
-    }
-    let due = node.store.due(None, Timestamp(i64::MAX), 100).await.expect("it is read");
-    assert!(!node.told.take().is_empty(), "what was accepted");
+    let (name, node, due) = with_five_due(&cluster, &clock).await;
     let bad = due[2].delivery.event.0;
     let refuse = format!(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS

@@ -28,10 +28,8 @@ pub(super) async fn play(stage: &Stage, row: &Row) -> Seen {
     let url = format!("https://{}.example.com:{}/", room.account, receiver.port());
     let secrets = json!({"secret": secret(), "headers": {"X-Canary": VALUE}});
     let webhook = room.try_webhook(&url, secrets).await.expect(201);
-    let event = room.post("").await;
-    let delivery = room.attempted(&event, 1).await;
-    let came = receiver.requests().iter().any(|request| request.header("X-Canary") == Some(VALUE));
-    assert!(came, "the canary is sent, so that it could turn up");
+    let (delivery, request) = sent(&room, &receiver).await;
+    assert_eq!(request.header("X-Canary"), Some(VALUE), "the canary is sent, so that it could turn up");
     let path = room.path(&format!("webhooks/{}", webhook["id"].as_str().expect("an id")));
     let texts = match row.id.as_str() {
         "T100" => {
@@ -86,27 +84,27 @@ async fn old_secret(stage: &Stage, row: &Row) -> Seen {
     let old = SigningSecret::parse(webhook["secret"].as_str().expect("a secret")).expect("a secret");
     let rotated = room.api.post(&format!("{path}/rotate"), &json!({"overlap": "30s"})).await.expect(200);
     let new = SigningSecret::parse(rotated["secret"].as_str().expect("a secret")).expect("a secret");
-    let during = sent(&room, &receiver).await;
+    let (_, during) = sent(&room, &receiver).await;
     wait::until("the end of the overlap", Duration::from_secs(90), async || {
         let shown: Value = room.api.get(&path).await.expect(200);
         shown["previous"].is_null().then_some(())
     })
     .await;
-    let after = sent(&room, &receiver).await;
+    let (_, after) = sent(&room, &receiver).await;
     let mut seen = Seen::default();
     seen.must(signed(&during, &old) && count(&during) == 2, "during the overlap not as the page's verify has it");
     seen.must(signed(&after, &new), "after the overlap not signed with the new secret");
     seen.check("absent", !signed(&after, &old) && count(&after) == 1, "the old secret still signs")
 }
 
-/// The request of another event. On a busy machine an attempt may run out of time before it is sent; then another is taken.
-async fn sent(room: &Room, receiver: &crate::receiver::Receiver) -> Request {
+/// The delivery of another event, and its request. On a busy machine an attempt may run out of time before it is sent; then another is taken.
+async fn sent(room: &Room, receiver: &crate::receiver::Receiver) -> (Value, Request) {
     for _ in 0..5 {
         let event = room.post("").await;
         let delivery = room.attempted(&event, 1).await;
         let of_it = |request: &Request| request.header("webhook-id") == delivery["id"].as_str();
         if let Some(request) = receiver.requests_where(of_it).pop() {
-            return request;
+            return (delivery, request);
         }
     }
     panic!("nothing is sent")

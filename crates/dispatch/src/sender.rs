@@ -64,7 +64,7 @@ impl Maker {
     pub(crate) async fn make(&self, start: &Start, event: &Event) -> Option<Ended> {
         let delivery = start.due.delivery;
         let started_at = self.clock.now();
-        self.in_flight.started(delivery, started_at);
+        self.in_flight.started(delivery, start.due.attempts_made.saturating_add(1));
         // A panic while handling a delivery is a failed attempt of that delivery, never a lost slot.
         let built =
             std::panic::catch_unwind(AssertUnwindSafe(|| build_request(&self.policy, start, event, started_at)));

@@ -4,20 +4,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::id::DeliveryId;
-use crate::time::Timestamp;
 
-/// The deliveries in flight, each with the start of its attempt. Bounded by the dispatcher's slots.
+/// A delivery in flight, and the number of the attempt that is being made.
+pub type Flight = (DeliveryId, u16);
+
+/// The deliveries in flight, each with the number of its attempt: one that is recorded already is no longer in flight, whatever stands
+/// here until the recorder comes to it. Bounded by the dispatcher's slots.
 #[derive(Debug, Clone, Default)]
-pub struct InFlight(Arc<Mutex<HashMap<DeliveryId, Timestamp>>>);
+pub struct InFlight(Arc<Mutex<HashMap<DeliveryId, u16>>>);
 
 impl InFlight {
-    fn map(&self) -> MutexGuard<'_, HashMap<DeliveryId, Timestamp>> {
+    fn map(&self) -> MutexGuard<'_, HashMap<DeliveryId, u16>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An attempt starts.
-    pub fn started(&self, delivery: DeliveryId, at: Timestamp) {
-        self.map().insert(delivery, at);
+    pub fn started(&self, delivery: DeliveryId, number: u16) {
+        self.map().insert(delivery, number);
     }
 
     /// An attempt has ended, and is recorded.
@@ -25,16 +28,16 @@ impl InFlight {
         self.map().remove(&delivery);
     }
 
-    /// Since when the delivery is being sent, if it is.
+    /// Whether a delivery of which so many attempts are recorded is being sent.
     #[must_use]
-    pub fn since(&self, delivery: DeliveryId) -> Option<Timestamp> {
-        self.map().get(&delivery).copied()
+    pub fn has(&self, delivery: DeliveryId, attempts_made: u16) -> bool {
+        self.map().get(&delivery).is_some_and(|number| *number > attempts_made)
     }
 
     /// All deliveries in flight, by id.
     #[must_use]
-    pub fn all(&self) -> Vec<DeliveryId> {
-        let mut all: Vec<_> = self.map().keys().copied().collect();
+    pub fn all(&self) -> Vec<Flight> {
+        let mut all: Vec<_> = self.map().iter().map(|(delivery, number)| (*delivery, *number)).collect();
         all.sort_unstable();
         all
     }

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::attempt::ErrorCode;
 use crate::delivery::Delivery;
 use crate::filter::DeliveryFilter;
-use crate::id::{DeliveryId, ReplayId};
+use crate::id::ReplayId;
+use crate::in_flight::Flight;
 use crate::time::Timestamp;
 
 /// How many replays of an account may be unfinished at once.
@@ -33,7 +34,7 @@ pub struct Scope {
     /// The time by which `held` and `pending` are told apart.
     pub now: Timestamp,
     /// The deliveries in flight: they are `sending`.
-    pub sending: Vec<DeliveryId>,
+    pub sending: Vec<Flight>,
 }
 
 /// What a replay would cover.

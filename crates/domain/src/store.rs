@@ -16,6 +16,7 @@ use crate::event::{Event, Idempotency, NewEvent};
 use crate::event_filter::EventPattern;
 use crate::filter::DeliveryFilter;
 use crate::id::{AuditId, DeliveryId, EventId, KeyId, ReplayId, SessionId, WebhookId};
+use crate::in_flight::Flight;
 use crate::key::{Account, ApiKey};
 use crate::replay::{Coverage, Replay, ReplayChange, Scope};
 use crate::session::Session;
@@ -320,7 +321,7 @@ pub struct DeliveryQuery {
     /// The time by which `held` and `pending` are told apart.
     pub now: Timestamp,
     /// The deliveries in flight: they are `sending`.
-    pub sending: Vec<DeliveryId>,
+    pub sending: Vec<Flight>,
     /// For how long the store looks at most; [`PATIENCE`] where nobody waits.
     pub patience: Duration,
 }

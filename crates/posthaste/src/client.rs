@@ -12,7 +12,7 @@ pub(crate) mod sse;
 use std::time::Duration;
 
 use domain::attempt::ErrorCode;
-use http::header::ETAG;
+use http::header::{CONTENT_TYPE, ETAG};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -26,6 +26,9 @@ use connect::NotConnected;
 
 /// For how long an answer may take before a command gives up.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// What a stream of events is, and an answer of lines.
+const EVENTS: &str = "text/event-stream";
+const LINES: &str = "application/x-ndjson";
 
 /// A server, and the key to it.
 #[derive(Clone)]
@@ -162,7 +165,7 @@ impl Client {
     /// # Errors
     /// As [`Self::send`].
     pub(crate) async fn stream(&self, method: Method, path: &str, sending: Sending) -> Result<sse::Events, Stop> {
-        self.open(method, path, sending.with("accept", "text/event-stream")).await.map(sse::Events::new)
+        self.open(method, path, sending.with("accept", EVENTS), EVENTS).await.map(sse::Events::new)
     }
 
     /// `GET path`, for an answer of as many lines as there are.
@@ -170,16 +173,18 @@ impl Client {
     /// # Errors
     /// As [`Self::send`].
     pub(crate) async fn lines(&self, path: &str) -> Result<lines::Lines, Stop> {
-        self.open(Method::GET, path, Sending::default()).await.map(lines::Lines::new)
+        self.open(Method::GET, path, Sending::default(), LINES).await.map(lines::Lines::new)
     }
 
-    /// Sends a request, and waits for the answer's head.
-    async fn open(&self, method: Method, path: &str, sending: Sending) -> Result<Incoming, Stop> {
+    /// Sends a request, and waits for the answer's head: a success is of the given type.
+    async fn open(&self, method: Method, path: &str, sending: Sending, kind: &str) -> Result<Incoming, Stop> {
         let opening = self.start(method, path, sending);
         let Ok(response) = tokio::time::timeout(ANSWER_WITHIN, opening).await else { return Err(self.late()) };
         let (head, body) = response?.into_parts();
         if head.status.is_success() {
-            return Ok(body);
+            // A page of something else at this address would be an answer that ends at once, again and again.
+            let told = head.headers.get(CONTENT_TYPE).and_then(|told| told.to_str().ok()).unwrap_or("no type");
+            return if told.starts_with(kind) { Ok(body) } else { Err(self.foreign(told)) };
         }
         let body = body.collect().await.map_err(|error| self.lost(&error.to_string()))?.to_bytes();
         let wait = head.headers.get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
@@ -231,6 +236,13 @@ impl Client {
         }
         let secure = if self.base.scheme() == "http" { "; it may want https://" } else { "" };
         let said = format!("Mend the URL: what answers at {} does not speak HTTP ({error}){secure}.", self.base);
+        Stop::new(Exit::Unreachable, said).lasting()
+    }
+
+    /// What answers is something else.
+    fn foreign(&self, told: &str) -> Stop {
+        let said =
+            format!("Check the URL: what answers at {} with {told} is not posthaste, or a proxy before it.", self.base);
         Stop::new(Exit::Unreachable, said).lasting()
     }
 

@@ -232,6 +232,8 @@ fn refused_by_database(address: &Address, error: &postgres::OpenError) -> Stop {
         | postgres::OpenError::Encoding(_)
         | postgres::OpenError::ReadOnly
         | postgres::OpenError::NotPermitted(_)
+        | postgres::OpenError::NotOwned { .. }
+        | postgres::OpenError::Elsewhere { .. }
         | postgres::OpenError::NoDatabase(_)
         | postgres::OpenError::NotLetIn(_)
         | postgres::OpenError::NoTls(_)

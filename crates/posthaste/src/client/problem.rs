@@ -45,7 +45,7 @@ const WORDS: [(&str, &str); 4] = [
 
 /// What is not there, or is there already, by the route that was asked for it, and what shows what there is.
 fn found_or_missing(path: &str, code: &str) -> Option<String> {
-    let path = path.strip_prefix("/v1/")?.split('?').next()?;
+    let (path, query) = path.strip_prefix("/v1/").map(|path| path.split_once('?').unwrap_or((path, "")))?;
     // A part reads like the name of a field in a query.
     let plain = |part: &str| form_urlencoded::parse(part.as_bytes()).next().map(|(name, _)| name.into_owned());
     let parts: Vec<String> = path.split('/').filter_map(plain).collect();
@@ -68,6 +68,13 @@ fn found_or_missing(path: &str, code: &str) -> Option<String> {
         ("not_found", ["keys", id, ..]) => {
             format!(
                 "There is no key {id} of the platform: `posthaste keys list --platform` shows those that there are."
+            )
+        }
+        // The stream itself is there: what it was asked about is not.
+        ("not_found", ["accounts", account, "stream"]) => {
+            let (_, id) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "webhook")?;
+            format!(
+                "There is no webhook {id} in account {account}, or no longer: `posthaste webhooks list` shows what there is."
             )
         }
         ("not_found", ["accounts", account, kind, id, ..]) => {
@@ -153,6 +160,11 @@ mod tests {
                 "no webhook Demo inbox in account a, or no longer",
             ),
             ("/v1/accounts/a/deliveries/dlv_1?x=y", "not_found", "no delivery dlv_1 in account a"),
+            (
+                "/v1/accounts/a/stream?types=attempt&webhook=wh_1",
+                "not_found",
+                "no webhook wh_1 in account a, or no longer",
+            ),
             ("/v1/accounts/a/replays/rpl_1", "not_found", "`posthaste replay list` shows"),
             ("/v1/accounts/a/webhooks/wh_1", "account_not_found", "no account a: `posthaste accounts list`"),
             ("/v1/accounts", "exists", "an account with this id already: name another id"),

@@ -17,6 +17,7 @@ use crate::cli::Session;
 use crate::client::Sending;
 use crate::client::known::Server;
 use crate::client::path::path;
+use crate::client::patience::Patience;
 use crate::client::sse::{Event, Events};
 use crate::commands::tail::{self, follow};
 use crate::exit::{Ended, Exit, Stop};
@@ -102,6 +103,7 @@ impl<'a> Listening<'a> {
         let mut again = AGAIN.0;
         // Until when the first connection is tried, once it was refused in a way that may pass; and whether that was said.
         let mut until = (None, false);
+        let mut patience = Patience::new();
         loop {
             match self.connect().await {
                 Ok(streams) => {
@@ -116,10 +118,15 @@ impl<'a> Listening<'a> {
                     again = (again * 2).min(FIRST_AGAIN_MAX);
                     continue;
                 }
-                // Before the first connection there is nothing to go on with: say what is wrong. So where it stays wrong.
-                Err(stop) if self.carrier.is_none() || !(stop.exit.may_pass() || is_elsewhere(&stop)) => {
-                    return Err(self.why(stop));
+                // A server that is not there yet may be started after this, as with `tail`.
+                Err(stop) if self.carrier.is_none() => {
+                    if let Some(away) = patience.after(self.why(stop))? {
+                        away.say(self.session.console);
+                    }
+                    patience.wait().await;
+                    continue;
                 }
+                Err(stop) if !(stop.exit.may_pass() || is_elsewhere(&stop)) => return Err(self.why(stop)),
                 Err(_) => {}
             }
             let console = self.session.console;

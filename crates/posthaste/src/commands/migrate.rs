@@ -245,6 +245,8 @@ fn refused(run: Run, to: &Address, error: &MoveError) -> Stop {
             | postgres::OpenError::Encoding(_)
             | postgres::OpenError::ReadOnly
             | postgres::OpenError::NotPermitted(_)
+            | postgres::OpenError::NotOwned { .. }
+            | postgres::OpenError::Elsewhere { .. }
             | postgres::OpenError::NoDatabase(_)
             | postgres::OpenError::NotLetIn(_)
             | postgres::OpenError::NoTls(_)

@@ -130,6 +130,21 @@ impl Authority {
         path
     }
 
+    /// A certificate that is its own authority's, for `localhost`, as `openssl req -x509` makes it, and with its key: two PEM files in
+    /// `folder`. Its time ends in the given year.
+    pub(crate) fn own(folder: &Path, until: i32) -> (PathBuf, PathBuf) {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        let (alone, with_key) =
+            (folder.join(format!("own-{until}.pem")), folder.join(format!("own-{until}-and-key.pem")));
+        std::fs::write(&alone, &pem).expect("the file is written");
+        std::fs::write(&with_key, pem + &key.serialize_pem()).expect("the file is written");
+        (alone, with_key)
+    }
+
     fn sign(&self, params: &CertificateParams, key: &KeyPair) -> CertificateDer<'static> {
         below(&self.issuer, params, key)
     }

@@ -120,6 +120,36 @@ async fn it_is_encrypted_as_its_address_says() {
     assert!(server.terminate().success(), "SIGTERM ends it well");
 }
 
+/// What many make for a server inside: one certificate that nobody has issued, which those who connect are given.
+#[test]
+fn a_certificate_that_is_its_own_authority_s_can_be_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cluster = Cluster::start(&[]);
+    let shows = |file: &std::path::Path| {
+        cluster.write("server.pem", &std::fs::read_to_string(file).expect("it was written"));
+        for line in ["ssl = on", "ssl_cert_file = 'server.pem'", "ssl_key_file = 'server.pem'"] {
+            cluster.run_sql("postgres", &format!("ALTER SYSTEM SET {line}"));
+        }
+        cluster.crash();
+    };
+    let (host, name) = (cluster.host(), cluster.database().rsplit('/').next().expect("a name").to_owned());
+    let port = host.rsplit(':').next().expect("a port").to_owned();
+    let address = |host: &str, file: &std::path::Path| {
+        let file = file.display().to_string().replace('/', "%2F");
+        format!("postgres://posthaste@{host}:{port}/{name}?sslmode=verify-full&sslrootcert={file}")
+    };
+    let (known, with_key) = Authority::own(folder.path(), 2099);
+    shows(&with_key);
+    let (ok, said) = looks(&folder, ENCRYPTION_KEY, &address("localhost", &known));
+    assert!(ok && said.contains(", encrypted; it is empty"), "{said}");
+    refused(&folder, &address("127.0.0.1", &known), "not valid for name");
+    let (another, _) = Authority::own(folder.path(), 2098);
+    refused(&folder, &address("localhost", &another), "invalid peer certificate");
+    let (old, with_key) = Authority::own(folder.path(), 2021);
+    shows(&with_key);
+    refused(&folder, &address("localhost", &old), "certificate expired");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_is_asked_for_and_never_shown() {
     let folder = tempfile::tempdir().expect("a folder");

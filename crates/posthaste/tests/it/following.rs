@@ -49,12 +49,16 @@ async fn tail_waits_for_a_server_that_is_not_there_yet() {
     let url = format!("http://{address}");
     let tail = posthaste(folder.path(), &url, &["tail"]);
     let named = posthaste(folder.path(), &url, &["tail", "--webhook", "hostile", "--json"]);
+    let listen = posthaste(folder.path(), &url, &["listen", "http://127.0.0.1:9/"]);
+    wait_for(|| listen.talks(&["Trying again until it is there; Ctrl-C ends that."]));
     let said = wait_for(|| tail.talks(&["Trying again until it is there; Ctrl-C ends that."]));
     assert!(said[0].contains(&format!("no server at {url}")) && said.len() == 2, "{said:?}");
     wait_for(|| named.talks(&["{\"error\":", "no server at"]));
     let server = start(Launch::new().flags("--allow-private 127.0.0.0/8 --allow-http").at(address)).await;
     let said = wait_for(|| tail.talks(&["Connected. Waiting for attempts."]));
     assert_eq!(said.len(), 1, "said once: {said:?}");
+    wait_for(|| listen.talks(&["Connecting… connected. Waiting for events."]));
+    assert_eq!(wait_for(|| listen.end("-INT")).0.code(), Some(130));
     let room = Room::open(&server.api, "default").await;
     // It had no webhook of this name when it was asked at first.
     assert_eq!(wait_for(|| named.ended()).0.code(), Some(4));
@@ -77,15 +81,19 @@ async fn tail_waits_over_an_outage_and_ends_where_waiting_does_not_help() {
     let moved = answering("HTTP/1.1 301 Moved\r\nLocation: https://x.example/\r\nContent-Length: 0\r\n\r\n").await;
     let refused = answering("HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\n{}").await;
     let other = answering("220 mail.example ESMTP\r\n").await;
+    let page = answering("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 3\r\n\r\n<p>").await;
     for (url, code, why) in [
         (format!("http://{refused}"), 3, "Give a key that is valid here"),
         (format!("http://{moved}"), 1, "Check the URL"),
         (format!("http://{other}"), 6, "does not speak HTTP"),
+        (format!("http://{page}"), 6, "with text/html is not posthaste"),
         (format!("https://{refused}"), 6, "no TLS with the server"),
         (format!("ftp://{refused}"), 2, "Give a URL such as"),
     ] {
-        let (status, said) = wait_for(|| posthaste(folder.path(), &url, &["tail"]).ended());
-        assert!(status.code() == Some(code) && said.contains(why), "{url}: {status} {said}");
+        for command in [&["tail"][..], &["listen", "http://127.0.0.1:9/"]] {
+            let (status, said) = wait_for(|| posthaste(folder.path(), &url, command).ended());
+            assert!(status.code() == Some(code) && said.contains(why), "{command:?} {url}: {status} {said}");
+        }
     }
 }
 

@@ -111,7 +111,7 @@ pub(super) fn filtered(api: &Api, account: u32, pairs: &[(String, String)]) -> R
 pub(super) async fn rows_json(api: &Api, account: u32, rows: &[Delivery]) -> Vec<DeliveryJson> {
     let now = api.now();
     let standing: Vec<Standing> =
-        rows.iter().map(|row| Standing::of(row, api.in_flight.since(row.id).is_some())).collect();
+        rows.iter().map(|row| Standing::of(row, api.in_flight.has(row.id, row.attempts_made))).collect();
     let late = |row: &Delivery, standing: &Standing| {
         standing.status == DeliveryStatus::Pending && row.next_attempt_at.is_some_and(|due| due < now)
     };

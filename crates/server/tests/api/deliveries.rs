@@ -113,6 +113,30 @@ async fn bytes_that_are_no_text_can_be_read_back() {
     assert_eq!((&got["attempts"][0]["error"], &got["status"]), (&Value::Null, &json!("delivered")));
 }
 
+/// Who records ends says of many at once that they are over: until then they stand there as in flight, and are not.
+#[tokio::test]
+async fn what_is_recorded_is_no_longer_being_sent() {
+    let world = World::new();
+    world.webhook("default").await;
+    let (delivered, failing) = (world.event("default").await, world.event("default").await);
+    for (event, code, status) in [(&delivered, 200, "delivered"), (&failing, 500, "pending")] {
+        let delivery = World::first_delivery(event);
+        let shown = async || {
+            let one = world.get(&format!("{LIST}/{delivery}")).await.json();
+            let listed = world.get(&format!("{LIST}?q={delivery}")).await.json();
+            assert_eq!(one["status"], listed["data"][0]["status"]);
+            one["status"].as_str().expect("a status").to_owned()
+        };
+        world.in_flight.started(delivery, 1);
+        assert_eq!(shown().await, "sending");
+        world.settle(delivery, code, b"").await;
+        assert_eq!(shown().await, status);
+    }
+    let retried = World::first_delivery(&failing);
+    world.in_flight.started(retried, 2);
+    assert_eq!(world.get(&format!("{LIST}/{retried}")).await.json()["status"], "sending");
+}
+
 #[tokio::test]
 async fn the_log_is_filtered_and_paged() {
     let world = World::new();
@@ -123,7 +147,7 @@ async fn the_log_is_filtered_and_paged() {
     }
     world.settle(World::first_delivery(&events[0]), 500, b"").await;
     world.settle(World::first_delivery(&events[1]), 200, b"").await;
-    world.in_flight.started(World::first_delivery(&events[2]), domain::time::Timestamp(NOW));
+    world.in_flight.started(World::first_delivery(&events[2]), 1);
     let list = async |query: &str| {
         let reply = world.get(&format!("{LIST}?{query}")).await;
         assert_eq!(reply.status, StatusCode::OK, "{query}: {reply:?}");

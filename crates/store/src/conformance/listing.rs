@@ -176,7 +176,13 @@ pub async fn searches_find(subject: &mut dyn Subject) {
     let delivered = all.iter().find(|delivery| delivery.status == DeliveryStatus::Delivered).expect("there is one");
     let filter = DeliveryFilter { status: vec![DeliveryStatus::Sending], ..DeliveryFilter::default() };
     let mut query = DeliveryQuery {
-        sending: vec![pending[0].id, pending[3].id, delivered.id],
+        // Of the second one this attempt is recorded: it waits for the next.
+        sending: vec![
+            (pending[0].id, pending[0].attempts_made + 1),
+            (pending[1].id, pending[1].attempts_made),
+            (pending[3].id, pending[3].attempts_made + 2),
+            (delivered.id, delivered.attempts_made + 1),
+        ],
         ..DeliveryQuery::new(account, filter, world.now())
     };
     let sending = world.store().deliveries(query.clone()).await.expect("it is listed");

@@ -85,12 +85,18 @@ impl Connector {
             Purpose::Send => HOT,
             Purpose::Upkeep => "",
         };
+        let place = self
+            .address
+            .hosts
+            .schema()
+            .get()
+            .map_or_else(String::new, |schema| format!("SET search_path = \"{}\";", schema.replace('"', "\"\"")));
         // A statement that may not read a whole table counts as dear without being it: to compile it would take a hundred times as
         // long as to carry it out, each time.
         let connector = self.clone();
         let link = Link { client, connector, host, statements: Mutex::default(), preparing: AtomicUsize::new(0) };
         link.batch(&format!(
-            "{durable} {planned} SET jit = off; SET default_transaction_isolation = 'read committed';
+            "{place} {durable} {planned} SET jit = off; SET default_transaction_isolation = 'read committed';
              SET idle_session_timeout = 0; SET statement_timeout = {within}; SET lock_timeout = 10000;
              SET idle_in_transaction_session_timeout = {};",
             IDLE_WITHIN.as_millis()
@@ -210,6 +216,15 @@ impl Link {
         asked: Pin<&mut impl Future<Output = Result<T, tokio_postgres::Error>>>,
     ) -> Result<T, Fault> {
         self.connector.answered(self.host, asked).await
+    }
+
+    /// Has this and all further connections look for tables where this one does now.
+    pub(super) async fn keep_place(&self) -> Result<(), Fault> {
+        let found = self.row("SELECT current_schema()::text", &[]).await?;
+        if let Some(schema) = found.and_then(|row| row.get(0)) {
+            self.connector.address.hosts.schema().get_or_init(|| schema);
+        }
+        Ok(())
     }
 
     /// Whether all statements that were called have been sent, so that one that is called now is carried out after them.

@@ -29,6 +29,32 @@ pub enum OpenError {
         "{0}: the role has to own the database, or to have USAGE and CREATE in its schema, and CONNECT to it: its owner GRANTs them"
     )]
     NotPermitted(String),
+    /// The tables are another role's.
+    #[error(
+        "the table {table} belongs to {owner}, and the nodes' role has to own it, as it makes and drops the tables of days: \
+         REASSIGN OWNED BY {owner} TO {role}, or ALTER TABLE … OWNER TO {role} for each"
+    )]
+    NotOwned {
+        /// One of them.
+        table: String,
+        /// Whose it is.
+        owner: String,
+        /// Who has come.
+        role: String,
+    },
+    /// A schema stands before the one that the tables lie in.
+    #[error(
+        "its tables lie in the schema {lie}, and {first} comes first in the search_path ({path}), where new ones would be made: name \
+         the one that is meant in the address, by options=-csearch_path%3D{lie}, or set the role's search_path"
+    )]
+    Elsewhere {
+        /// Where the tables are.
+        lie: String,
+        /// Where tables would be made.
+        first: String,
+        /// What was set.
+        path: String,
+    },
     /// The server has no such database.
     #[error("{0}: make it with createdb, or name one that is there")]
     NoDatabase(String),
@@ -220,6 +246,12 @@ impl From<tokio_postgres::Error> for Fault {
             // No schema that tables could be made in is one that the role may not use, or none at all.
             SqlState::INSUFFICIENT_PRIVILEGE | SqlState::INVALID_SCHEMA_NAME => Self::NotPermitted(said(&error)),
             SqlState::INVALID_CATALOG_NAME => Self::NoDatabase(said(&error)),
+            // Each connection names its statements by itself: what is there already, or no longer, is another's.
+            SqlState::DUPLICATE_PSTATEMENT | SqlState::INVALID_SQL_STATEMENT_NAME => {
+                let way = "a pooler between that pools by transaction hands one connection's statements to another: have it pool by session, \
+                           or name the database itself";
+                Self::Refused(format!("{}: {way}", said(&error)))
+            }
             SqlState::INVALID_AUTHORIZATION_SPECIFICATION if refused.message().contains("client certificate") => {
                 let way = "posthaste has none to show: let the role in by a password (scram-sha-256) in the server's pg_hba.conf";
                 Self::Refused(format!("{}: {way}", said(&error)))

@@ -3,6 +3,7 @@
 //! The driver knows several hosts too, but waits for ever for one that takes connections and says nothing on them, as a host does that
 //! hangs, or a process that was stopped.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(super) struct Hosts {
     first: AtomicUsize,
     /// Connections that could not be made, since there were too many.
     lack: Lack,
+    /// The schema that the tables lie in, once it is known.
+    schema: OnceLock<String>,
 }
 
 impl Hosts {
@@ -58,7 +61,12 @@ impl Hosts {
         };
         let first =
             if all.get_load_balance_hosts() == LoadBalanceHosts::Random { fastrand::usize(..count.max(1)) } else { 0 };
-        Ok(Self { configs: (0..count).map(one).collect(), first: AtomicUsize::new(first), lack: Lack::default() })
+        Ok(Self {
+            configs: (0..count).map(one).collect(),
+            first: AtomicUsize::new(first),
+            lack: Lack::default(),
+            schema: OnceLock::new(),
+        })
     }
 
     /// What holds for each of them.
@@ -69,6 +77,11 @@ impl Hosts {
     /// Their names, for people: with their ports, where they are not the usual one.
     pub(super) fn names(&self) -> String {
         self.configs.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The schema that the tables lie in: the first one that is told stays, whatever a role's `search_path` is set to afterwards.
+    pub(super) const fn schema(&self) -> &OnceLock<String> {
+        &self.schema
     }
 
     /// A new connection to the first of them that takes one, the one of last time before the others; with `writes` to one that takes

@@ -42,7 +42,8 @@ pub(super) async fn bring_up(link: &Link) -> Result<(), OpenError> {
         // The first fault is the one to tell of.
         let _ = link.batch("ROLLBACK").await;
     }
-    migrated
+    migrated?;
+    link.keep_place().await.map_err(Fault::at_open)
 }
 
 /// Whether the server and the database are such that they can be used at all; the server's version.
@@ -92,10 +93,32 @@ pub(super) async fn layout(link: &Link) -> Result<Option<i32>, OpenError> {
         (true, false) => return Err(OpenError::Foreign("layout".to_owned())),
         (true, true) => {}
     }
+    in_place(link).await?;
     let found = link.row("SELECT number FROM layout", &[]).await.map_err(Fault::at_open)?;
     match found.map(|row| row.get(0)) {
         Some(found) if found > LAYOUT => Err(OpenError::Newer { found, known: LAYOUT }),
         found => Ok(found),
+    }
+}
+
+/// Whether the tables lie where this role makes new ones, and are its own: those of days that come are made beside them, and those of
+/// old days are dropped.
+async fn in_place(link: &Link) -> Result<(), OpenError> {
+    let sql = "SELECT nspname::text, current_schema()::text, current_setting('search_path')
+               FROM pg_class JOIN pg_namespace AS lie ON lie.oid = relnamespace
+               WHERE pg_class.oid = to_regclass('layout') AND nspname IS DISTINCT FROM current_schema()";
+    if let Some(row) = link.row(sql, &[]).await.map_err(Fault::at_open)? {
+        let (lie, first, path): (String, Option<String>, String) = (row.get(0), row.get(1), row.get(2));
+        return Err(OpenError::Elsewhere { lie, first: first.unwrap_or_default(), path });
+    }
+    let mut ours = tables();
+    ours.push("layout");
+    let sql = "SELECT relname::text, pg_get_userbyid(relowner)::text, current_user::text FROM pg_class
+               WHERE relnamespace = to_regnamespace(quote_ident(current_schema())) AND relname = ANY ($1::text[])
+                 AND NOT pg_has_role(relowner, 'USAGE') ORDER BY 1 LIMIT 1";
+    match link.row(sql, &[&ours]).await.map_err(Fault::at_open)? {
+        Some(row) => Err(OpenError::NotOwned { table: row.get(0), owner: row.get(1), role: row.get(2) }),
+        None => Ok(()),
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -32,13 +34,16 @@ impl Tls {
             .map_err(|error| refused(&error))?;
         let config = if address.is_encrypted() && address.certificate == Certificate::Checked {
             let mut roots = RootCertStore::empty();
+            let mut named = Vec::new();
             match &address.roots {
                 Some(file) => {
                     let bad = |error: &dyn std::fmt::Display| {
                         refused(&format_args!("sslrootcert {}: {error}", file.display()))
                     };
                     for root in CertificateDer::pem_file_iter(file).map_err(|error| bad(&error))? {
-                        roots.add(root.map_err(|error| bad(&error))?).map_err(|error| bad(&error))?;
+                        let root = root.map_err(|error| bad(&error))?;
+                        roots.add(root.clone()).map_err(|error| bad(&error))?;
+                        named.push(root);
                     }
                     if roots.is_empty() {
                         return Err(bad(&"there is no certificate in it"));
@@ -52,7 +57,11 @@ impl Tls {
                     }
                 }
             }
-            builder.with_root_certificates(roots).with_no_client_auth()
+            let issuers = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .map_err(|error| refused(&error))?;
+            let trusted = Arc::new(TrustedCertificate { issuers, named });
+            builder.dangerous().with_custom_certificate_verifier(trusted).with_no_client_auth()
         } else {
             let any = Arc::new(AnyCertificate(provider));
             builder.dangerous().with_custom_certificate_verifier(any).with_no_client_auth()
@@ -85,7 +94,7 @@ fn of_handshake(error: &rustls::Error) -> &'static str {
         }
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "name the host as its certificate does, or give it a certificate for this name",
+        ) => "name the host as its certificate does (in subjectAltName), or give it a certificate for this name",
         rustls::Error::InvalidCertificate(
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }
@@ -152,6 +161,58 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.0).poll_shutdown(cx)
+    }
+}
+
+/// Takes a certificate that a trusted issuer has signed for the host's name, as browsers do; and, as with libpq, the very certificate that
+/// `sslrootcert` names, for its name and in its time: `openssl req -x509` makes one for a server that says of itself that it is an issuer's.
+#[derive(Debug)]
+struct TrustedCertificate {
+    issuers: Arc<WebPkiServerVerifier>,
+    /// What `sslrootcert` names.
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for TrustedCertificate {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.issuers.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verified {
+            // What it is used for is told after its time was looked at, in words that are the library's own.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_))) if self.named.contains(end_entity) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.issuers.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.issuers.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.issuers.supported_verify_schemes()
     }
 }
 

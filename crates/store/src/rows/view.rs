@@ -1,9 +1,10 @@
 //! Deliveries as the log shows them: numbers become ids and names, and what is stored becomes a status.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use domain::delivery::{Delivery, DeliveryStatus};
 use domain::id::{AccountId, DeliveryId, WebhookId};
+use domain::in_flight::Flight;
 use domain::time::Timestamp;
 
 use super::damaged::Damaged;
@@ -24,13 +25,14 @@ pub(crate) struct View<'a> {
     names: &'a Names,
     account: Option<AccountId>,
     now: Timestamp,
-    sending: HashSet<DeliveryId>,
+    /// The number of the attempt that is being made.
+    sending: HashMap<DeliveryId, u16>,
     /// The webhooks met so far.
     webhooks: HashMap<u32, Option<Met>>,
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn new(names: &'a Names, account: u32, now: Timestamp, sending: &[DeliveryId]) -> Self {
+    pub(crate) fn new(names: &'a Names, account: u32, now: Timestamp, sending: &[Flight]) -> Self {
         let account = names.directory.read().account_numbered(account).map(|account| account.id.clone());
         let sending = sending.iter().copied().collect();
         Self { names, account, now, sending, webhooks: HashMap::new() }
@@ -46,7 +48,9 @@ impl<'a> View<'a> {
         let planned_retry = u16::from(waits && row.retries_made > 0);
         let status = match row.state {
             State::Waiting if cancelled_at.is_some() => DeliveryStatus::Cancelled,
-            State::Waiting if self.sending.contains(&row.id) => DeliveryStatus::Sending,
+            State::Waiting if self.sending.get(&row.id).is_some_and(|number| *number > row.attempts_made) => {
+                DeliveryStatus::Sending
+            }
             State::Waiting if webhook.paused && !row.test && row.due_at.is_some_and(|at| at <= self.now) => {
                 DeliveryStatus::Held
             }

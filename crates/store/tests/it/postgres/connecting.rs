@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use domain::cluster::{Beat, Cluster as _, Report};
 use domain::shard::{Holdings, Terms};
+use domain::store::Store as _;
+use domain::time::Clock as _;
+use store::conformance::ManualClock;
 use store::conformance::cluster::Cluster;
 use store::postgres::{Address, Identity, Leases, look, migrate};
 
-use super::support::eventually;
+use super::support::{Base, Node, eventually};
 
 /// A certificate of version 1, as `openssl req -new | openssl x509 -req -signkey` makes it, and its key: for these tests alone.
 const VERSION_1: &str = include_str!("../../fixtures/certificate_v1.pem");
@@ -79,6 +82,57 @@ async fn a_schema_that_is_not_there_is_named() {
         let said = refused.expect("it is refused").to_string();
         assert!(said.contains("no schema of its search_path (nowhere,elsewhere) exists"), "{said}");
     }
+}
+
+/// A schema that comes first in the role's `search_path` gets no store of its own beside the one that is served, and a node that runs
+/// stays where its tables are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_comes_before_the_tables_is_refused() {
+    let (base, clock) = (Base::new(), ManualClock::default());
+    let node = Node::start(&base.0, &clock).await;
+    let role = base.sql("CREATE SCHEMA \"In Front\"; SELECT current_user").lines().last().expect("a role").to_owned();
+    let name = base.0.rsplit('/').next().expect("a name");
+    base.sql(&format!("ALTER ROLE {role} IN DATABASE {name} SET search_path = \"In Front\", public"));
+    let address = Address::parse(&base.0).expect("an address");
+    for refused in [look(&address, None).await.err(), migrate(&address, clock.now()).await.err()] {
+        let said = refused.expect("it is refused").to_string();
+        assert!(said.contains("lie in the schema public, and In Front comes first"), "{said}");
+        assert!(said.contains("options=-csearch_path%3Dpublic"), "{said}");
+    }
+    assert_eq!(base.sql("SELECT count(*) FROM pg_class WHERE relnamespace = '\"In Front\"'::regnamespace"), "0");
+    let meant = Address::parse(&format!("{}?options=-csearch_path%3Dpublic", base.0)).expect("an address");
+    assert!(look(&meant, None).await.expect("it can be served").layout.is_some());
+
+    // Its connections are ended, and made anew with what is set now.
+    base.sql("CREATE TABLE \"In Front\".events (key bigint); CREATE TABLE \"In Front\".idempotency (key bigint)");
+    base.sql(&format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()"
+    ));
+    eventually(async || node.store.accept(vec![node.event()]).await.remove(0).ok()).await;
+    assert_eq!(
+        base.sql("SELECT (SELECT count(*) > 0 FROM public.events), (SELECT count(*) FROM \"In Front\".events)"),
+        "t|0"
+    );
+}
+
+/// Tables that a restore has left with another role.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_another_role_are_named() {
+    let (base, now) = (Base::new(), domain::time::Timestamp(1_795_464_000_123_456));
+    migrate(&Address::parse(&base.0).expect("an address"), now).await.expect("it is laid out");
+    let name = base.0.rsplit('/').next().expect("a name");
+    let role = format!("of_{name}");
+    base.sql(&format!(
+        "CREATE ROLE {role} LOGIN; GRANT ALL ON SCHEMA public TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"
+    ));
+    let owner = base.sql("SELECT current_user");
+    let theirs = Address::parse(&base.0.replacen(&format!("{owner}@"), &format!("{role}@"), 1)).expect("an address");
+    for refused in [look(&theirs, None).await.err(), migrate(&theirs, now).await.err()] {
+        let said = refused.expect("it is refused").to_string();
+        assert!(said.contains(&format!("belongs to {owner}")) && said.contains(&format!("TO {role}")), "{said}");
+    }
+    base.sql(&format!("GRANT {owner} TO {role}"));
+    look(&theirs, None).await.expect("what its own role owns is its own");
 }
 
 /// What keeps a node out is told with the way in.

@@ -170,14 +170,18 @@ pub fn start(parts: Parts, feed: &Feed, facts: Facts) -> Dispatch {
 async fn record(store: Arc<dyn Store>, in_flight: InFlight, mut settlements: UnboundedReceiver<Settlement>) {
     let mut batch = Vec::with_capacity(BATCH);
     while settlements.recv_many(&mut batch, BATCH).await > 0 {
-        let deliveries: Vec<_> = batch.iter().map(|settlement| settlement.delivery).collect();
+        let made = |settlement: &Settlement| settlement.attempt.as_ref().map(|attempt| attempt.number);
+        let deliveries: Vec<_> = batch.iter().map(|settlement| (settlement.delivery, made(settlement))).collect();
         if let Err(error) = store.settle(std::mem::take(&mut batch)).await {
             // The store has told the process to stop: what was not recorded is sent again after the next start.
             tracing::error!(%error, "ends of attempts could not be recorded");
             return;
         }
-        for delivery in deliveries {
-            in_flight.ended(delivery);
+        for (delivery, made) in deliveries {
+            match made {
+                Some(number) => in_flight.recorded(delivery, number),
+                None => in_flight.ended(delivery),
+            }
         }
     }
 }

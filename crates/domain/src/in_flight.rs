@@ -23,9 +23,17 @@ impl InFlight {
         self.map().insert(delivery, number);
     }
 
-    /// An attempt has ended, and is recorded.
+    /// Nothing is in flight any more of a delivery.
     pub fn ended(&self, delivery: DeliveryId) {
         self.map().remove(&delivery);
+    }
+
+    /// An attempt is recorded. The next one may have started meanwhile, where it was due at once: that is in flight still.
+    pub fn recorded(&self, delivery: DeliveryId, number: u16) {
+        let mut map = self.map();
+        if map.get(&delivery) == Some(&number) {
+            map.remove(&delivery);
+        }
     }
 
     /// Whether a delivery of which so many attempts are recorded is being sent.
@@ -46,5 +54,22 @@ impl InFlight {
     #[must_use]
     pub fn count(&self) -> usize {
         self.map().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::EventId;
+
+    #[test]
+    fn what_started_before_the_last_was_recorded_is_in_flight_still() {
+        let (flights, delivery) = (InFlight::default(), DeliveryId { event: EventId::first_at(1), place: 0 });
+        flights.started(delivery, 1);
+        flights.started(delivery, 2);
+        flights.recorded(delivery, 1);
+        assert!(flights.has(delivery, 1) && !flights.has(delivery, 2));
+        flights.recorded(delivery, 2);
+        assert_eq!((flights.all(), flights.count()), (Vec::new(), 0));
     }
 }

@@ -26,7 +26,7 @@ use stage::Stage;
 /// Rows with a deadline so close to the limit that the others have to be over.
 const QUIET: [&str; 7] = ["N006", "N021", "R081", "R083", "R089", "E062", "E063"];
 
-/// How often a row is played before a fault counts in which an attempt ran out of time. A busy machine may take seconds of the
+/// How often a row is played before a fault counts in which an attempt ran out of time, or a panic. A busy machine may take seconds of the
 /// five that both ends of an attempt share; whoever sets the wrong deadline does so each time.
 const TRIES: usize = 3;
 

@@ -6,6 +6,9 @@ use tokio::task::JoinError;
 use crate::api::Reply;
 use crate::table::Row;
 
+/// How the words of a play that has ended with a panic begin.
+const PANICKED: &str = "panicked: ";
+
 /// A row that was played, or the reason why it was not.
 pub(super) enum Played {
     /// What was seen.
@@ -41,14 +44,17 @@ impl Played {
                 .unwrap_or_default(),
             Err(error) => error.to_string(),
         };
-        Self::Seen(Seen { more: format!("panicked: {said}"), ..Seen::default() })
+        Self::Seen(Seen { more: format!("{PANICKED}{said}"), ..Seen::default() })
     }
 }
 
 impl Played {
-    /// Whether it is at fault, and time has to do with it: the machine's other work may have taken what it had.
+    /// Whether it is at fault, and time has to do with it: the machine's other work may have taken what it had. So it may have where an
+    /// attempt beside the one that is looked at ran out of time, or where a play did not come to its end.
     pub(super) fn wanted_time(&self, row: &Row) -> bool {
-        matches!(self, Self::Seen(seen) if seen.late && seen.fault(row).is_some())
+        let Self::Seen(seen) = self else { return false };
+        let by_time = |fault: &str| seen.late || fault.contains("_timeout") || fault.contains(PANICKED);
+        seen.fault(row).is_some_and(|fault| by_time(&fault))
     }
 }
 

@@ -6,7 +6,9 @@ use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use domain::key::Scope;
 use http::Method;
-use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, SchemaFormat, SchemaType, Type,
+};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -141,7 +143,8 @@ fn text_or_null(about: &str) -> ObjectBuilder {
 
 /// The shape of JSON that another standard describes.
 pub(crate) fn object(about: &str) -> Shape {
-    let schema = ObjectBuilder::new().description(Some(about));
+    let any = AdditionalProperties::FreeForm(true);
+    let schema = ObjectBuilder::new().description(Some(about)).additional_properties(Some(any));
     Shape { schema: Schema::from(schema).into(), named: Vec::new(), media: "application/json" }
 }
 

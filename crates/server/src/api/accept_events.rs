@@ -41,7 +41,7 @@ pub(crate) struct EventInput {
     #[schema(example = "alert.rule_created")]
     event: String,
     /// What happened: an object that the type's schema allows, at most 256 KiB. Its bytes are delivered as they came.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>, additional_properties = true)]
     data: String,
 }
 

@@ -40,7 +40,7 @@ struct EntryJson {
     /// What it was done to.
     target: TargetJson,
     /// The particulars; for a change `changes`, with each field `from` and `to`. Never a secret, a header's value or a key.
-    #[schema(value_type = Object, example = json!({"changes": {"name": {"from": "CRM", "to": "CRM Sync"}}}))]
+    #[schema(value_type = BTreeMap<String, Value>, additional_properties = true, example = json!({"changes": {"name": {"from": "CRM", "to": "CRM Sync"}}}))]
     detail: Detail,
     /// The id of the request, as its answer had it in `X-Request-Id`; null for what we did ourselves.
     #[schema(example = "req_5f0c2a9e00001a")]

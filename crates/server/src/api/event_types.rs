@@ -34,10 +34,10 @@ struct EventTypeJson<'a> {
     /// What it means.
     description: &'a str,
     /// The JSON Schema of its `data`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>, additional_properties = true)]
     schema: &'a Value,
     /// An example of its `data`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>, additional_properties = true)]
     example: &'a RawValue,
     /// What becomes of an event that breaks the schema: `reject`, `flag` or `off`.
     #[schema(value_type = String, example = "reject")]

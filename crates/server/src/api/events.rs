@@ -60,7 +60,7 @@ struct EventDetailJson<'a> {
     #[serde(flatten)]
     event: EventJson,
     /// What the producer sent, less what the account redacts.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>, additional_properties = true)]
     data: Option<&'a RawValue>,
     /// Its deliveries, in the order in which the webhooks were created.
     deliveries: Vec<DeliveryJson>,

@@ -39,7 +39,7 @@ struct TestInput {
     #[schema(example = "alert.domain_matched")]
     event: String,
     /// The data; the type's example if not given.
-    #[schema(value_type = Option<Object>, nullable = false)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>, additional_properties = true, nullable = false)]
     data: Option<String>,
 }
 

@@ -1,0 +1,62 @@
+//! The schemas of the description, as those who generate clients from it read them.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+pub(crate) async fn document() -> Value {
+    World::new().get("/openapi.json").await.json()
+}
+
+/// What a schema says when references are followed, and `null` beside another is left out.
+pub(crate) fn followed<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let found = document.pointer(reference.trim_start_matches('#'));
+        return followed(document, found.unwrap_or_else(|| panic!("{reference} is there")));
+    }
+    let either = schema["oneOf"].as_array().map(Vec::as_slice).unwrap_or_default();
+    match either {
+        [one, null] | [null, one] if null["type"] == "null" => followed(document, one),
+        _ => schema,
+    }
+}
+
+/// A member of a named schema.
+fn member<'a>(document: &'a Value, name: &str, member: &str) -> &'a Value {
+    let schema = &document["components"]["schemas"][name];
+    let parts = schema["allOf"].as_array().into_iter().flatten().chain([schema]);
+    let found = parts.map(|part| &followed(document, part)["properties"][member]).find(|found| found.is_object());
+    found.unwrap_or_else(|| panic!("{name}.{member}"))
+}
+
+/// The words that a member may have; of a list, each of its elements.
+fn words(document: &Value, name: &str, of: &str) -> Vec<String> {
+    let schema = followed(document, member(document, name, of));
+    let schema = if schema["items"].is_object() { followed(document, &schema["items"]) } else { schema };
+    let words = schema["enum"].as_array().unwrap_or_else(|| panic!("{name}.{of} is of a closed set: {schema}"));
+    words.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The parameter of an operation.
+fn parameter<'a>(document: &'a Value, path: &str, method: &str, name: &str) -> &'a Value {
+    let parameters = document["paths"][path][method]["parameters"].as_array().expect("parameters");
+    &parameters.iter().find(|parameter| parameter["name"] == name).unwrap_or_else(|| panic!("{name}"))["schema"]
+}
+
+#[tokio::test]
+async fn what_an_object_of_any_members_may_hold_is_said() {
+    let document = document().await;
+    for (name, of) in [
+        ("NewEvent", "data"),
+        ("TestInput", "data"),
+        ("EventDetail", "data"),
+        ("EventType", "schema"),
+        ("EventType", "example"),
+        ("AuditEntry", "detail"),
+    ] {
+        assert_eq!(member(&document, name, of)["additionalProperties"], true, "{name}.{of}");
+    }
+    let own = &document["paths"]["/openapi.json"]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+    assert_eq!(own["additionalProperties"], true);
+}

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::operation::Pair;
+
 /// One box of the inbox: an address that events can be sent to, and how it answers.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct InboxBox {
@@ -34,6 +36,7 @@ pub struct InboxRequest {
     #[schema(value_type = String, format = DateTime)]
     pub received_at: domain::time::Timestamp,
     /// Its headers in the order in which they came: name and value.
+    #[schema(value_type = Vec<Pair>)]
     pub headers: Vec<(String, String)>,
     /// Its body; bytes that are no text are replaced.
     pub body: String,

@@ -12,6 +12,7 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::app::Api;
@@ -146,6 +147,22 @@ pub(crate) fn object(about: &str) -> Shape {
     let any = AdditionalProperties::FreeForm(true);
     let schema = ObjectBuilder::new().description(Some(about)).additional_properties(Some(any));
     Shape { schema: Schema::from(schema).into(), named: Vec::new(), media: "application/json" }
+}
+
+/// A name and a value, for the description: a list of two texts. Generators of clients do not know tuples (`prefixItems`).
+pub(crate) enum Pair {}
+
+impl PartialSchema for Pair {
+    fn schema() -> RefOr<Schema> {
+        let pair = ArrayBuilder::new().items(String::schema()).min_items(Some(2)).max_items(Some(2));
+        Schema::from(pair.description(Some("A name and its value."))).into()
+    }
+}
+
+impl ToSchema for Pair {
+    fn name() -> Cow<'static, str> {
+        "Pair".into()
+    }
 }
 
 /// The shape of a body that is no JSON.

@@ -34,7 +34,7 @@ use crate::carrier::{Carried, Turn, is_carried, listen_url};
 use crate::json;
 use crate::json_input::Input;
 use crate::listening::Listening;
-use crate::operation::{Operation, shape, text};
+use crate::operation::{Operation, Pair, shape, text};
 use crate::problem::Problem;
 
 /// How long a stream stays silent at most.
@@ -66,6 +66,7 @@ struct AnswerInput {
     /// The status of the answer, 200 to 599; left out if there was none.
     status: Option<u16>,
     /// The answer's headers, as pairs of name and value.
+    #[schema(value_type = Option<Vec<Pair>>)]
     headers: Option<Vec<(String, String)>>,
     /// The answer's body in base64; 16 KiB of it are kept.
     body_base64: Option<String>,

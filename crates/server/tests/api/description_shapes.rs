@@ -60,3 +60,14 @@ async fn what_an_object_of_any_members_may_hold_is_said() {
     let own = &document["paths"]["/openapi.json"]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
     assert_eq!(own["additionalProperties"], true);
 }
+
+#[tokio::test]
+async fn a_pair_is_a_list_of_two_texts() {
+    let document = document().await;
+    assert!(!document.to_string().contains("prefixItems"));
+    for name in ["CarriedAnswer", "InboxRequest"] {
+        let pair = followed(&document, &member(&document, name, "headers")["items"]);
+        let said = (&pair["type"], &pair["items"]["type"], &pair["minItems"], &pair["maxItems"]);
+        assert_eq!(said, (&json!("array"), &json!("string"), &json!(2), &json!(2)), "{name}: {pair}");
+    }
+}

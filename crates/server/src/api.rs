@@ -7,6 +7,7 @@ mod accounts;
 mod attempt_json;
 mod audit;
 mod brand;
+mod closed_sets;
 mod cluster;
 mod deliveries;
 mod delivery_count;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::app::Api;
 use crate::auth::Caller;
+use crate::page::LIMIT_MAX;
 use crate::problem::Problem;
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -64,6 +65,7 @@ pub(crate) struct Parameter {
     pub(crate) name: &'static str,
     pub(crate) place: Place,
     pub(crate) about: &'static str,
+    pub(crate) value: fn() -> Shape,
 }
 
 /// Where a parameter stands.
@@ -170,6 +172,16 @@ pub(crate) fn text(media: &'static str) -> Shape {
     Shape { schema: String::schema(), named: Vec::new(), media }
 }
 
+fn text_value() -> Shape {
+    text("text/plain")
+}
+
+/// How many rows of a list are wanted.
+pub(crate) fn limit() -> Shape {
+    let rows = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(LIMIT_MAX));
+    Shape { schema: Schema::from(rows).into(), ..text_value() }
+}
+
 /// One operation.
 pub(crate) struct Operation {
     pub(crate) method: Method,
@@ -244,21 +256,26 @@ impl Operation {
         self.handler.layer(Extension(self.access))
     }
 
-    /// A parameter of the query.
-    pub(crate) fn query(mut self, name: &'static str, about: &'static str) -> Self {
-        self.parameters.push(Parameter { name, place: Place::Query, about });
+    /// A parameter of the query: text.
+    pub(crate) fn query(self, name: &'static str, about: &'static str) -> Self {
+        self.query_of(name, about, text_value)
+    }
+
+    /// A parameter of the query, with the shape of its value.
+    pub(crate) fn query_of(mut self, name: &'static str, about: &'static str, value: fn() -> Shape) -> Self {
+        self.parameters.push(Parameter { name, place: Place::Query, about, value });
         self
     }
 
     /// A header of the request.
     pub(crate) fn header(mut self, name: &'static str, about: &'static str) -> Self {
-        self.parameters.push(Parameter { name, place: Place::Header, about });
+        self.parameters.push(Parameter { name, place: Place::Header, about, value: text_value });
         self
     }
 
     /// It is a list: it takes `limit` and `cursor`, and answers pages of `T`.
     pub(crate) fn lists<T: ToSchema>(self) -> Self {
-        self.query("limit", "Rows wanted: 1 to 100; 25 if not given.")
+        self.query_of("limit", "Rows wanted: 1 to 100; 25 if not given.", limit)
             .query("cursor", "The next_cursor of the page before.")
             .answers(200, "A page, newest first.", Some(page::<T>()))
     }

@@ -16,6 +16,7 @@ use domain::time::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::closed_sets;
 use super::delivery_json::{Context, planned};
 use super::webhook_json::MASK;
 
@@ -29,7 +30,7 @@ pub(crate) struct AttemptHeadJson {
     /// Its number in the delivery, from 1; it grows over replays.
     number: u16,
     /// Why it was made: `first`, `retry`, `replay` or `test`.
-    #[schema(value_type = String, example = "first")]
+    #[schema(value_type = closed_sets::AttemptReason, example = "first")]
     reason: Reason,
     /// When it started.
     #[schema(value_type = String, format = DateTime)]
@@ -67,7 +68,7 @@ pub(crate) struct AttemptJson {
 #[schema(as = AttemptError)]
 pub(crate) struct ErrorJson {
     /// The code.
-    #[schema(example = "http_5xx")]
+    #[schema(value_type = closed_sets::ErrorCode, example = "http_5xx")]
     code: &'static str,
     /// What happened, as a sentence.
     message: String,

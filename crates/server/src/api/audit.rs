@@ -13,6 +13,7 @@ use http::{Method, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::closed_sets;
 use crate::app::Api;
 use crate::auth::{Caller, InAccount};
 use crate::operation::{Access, Operation};
@@ -33,7 +34,7 @@ struct EntryJson {
     #[schema(value_type = Option<String>, example = "acme")]
     account: Option<AccountId>,
     /// What was done, such as `webhook.paused`.
-    #[schema(example = "webhook.updated")]
+    #[schema(value_type = closed_sets::AuditAction, example = "webhook.updated")]
     action: &'static str,
     /// Who did it.
     actor: ActorJson,
@@ -56,7 +57,7 @@ struct EntryJson {
 struct ActorJson {
     /// `key`; `session` for a browser that is signed in, or a portal; `settings` for the platform key of the settings;
     /// `posthaste` for what we did ourselves.
-    #[schema(example = "key")]
+    #[schema(value_type = closed_sets::ActorKind, example = "key")]
     kind: &'static str,
     /// The id of the key or session.
     #[schema(example = "key_01k9x5m2q7a3b")]
@@ -70,8 +71,8 @@ struct ActorJson {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditTarget)]
 struct TargetJson {
-    /// `account`, `webhook`, `key`, `session` or `delivery`.
-    #[schema(example = "webhook")]
+    /// The part of the action before the dot.
+    #[schema(value_type = closed_sets::TargetKind, example = "webhook")]
     kind: &'static str,
     /// Its id.
     #[schema(example = "wh_abc123")]

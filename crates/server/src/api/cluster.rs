@@ -11,11 +11,15 @@ use http::Method;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::closed_sets;
 use crate::app::Api;
 use crate::auth::Caller;
 use crate::json;
 use crate::operation::{Access, Operation, shape};
 use crate::problem::Problem;
+
+/// How a node fares.
+pub(super) const STATUSES: [&str; 3] = ["live", "leaving", "gone"];
 
 /// The nodes, and what becomes of the shards.
 #[derive(Debug, Serialize, ToSchema)]
@@ -61,7 +65,7 @@ struct NodeJson {
     #[schema(value_type = String, format = DateTime)]
     heard: Timestamp,
     /// `live`; `leaving` while one that was told to end gives its shards back; `gone` once it is no longer heard and holds nothing.
-    #[schema(example = "live")]
+    #[schema(value_type = closed_sets::NodeStatus, example = "live")]
     status: &'static str,
     /// Whether it is the one that answers.
     #[schema(example = true)]
@@ -114,11 +118,12 @@ async fn cluster(State(api): State<Arc<Api>>, _platform: Caller) -> Result<Respo
 
 fn node(node: Node) -> NodeJson {
     let Node { name, version, since, heard, lives, here, shards, report } = node;
+    let [live, leaving, gone] = STATUSES;
     let status = match (lives, shards) {
-        (true, _) => "live",
+        (true, _) => live,
         // It works on what it has not given back.
-        (false, 1..) => "leaving",
-        (false, 0) => "gone",
+        (false, 1..) => leaving,
+        (false, 0) => gone,
     };
     NodeJson {
         name,

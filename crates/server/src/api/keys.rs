@@ -15,6 +15,7 @@ use http::{Method, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::closed_sets;
 use super::webhook_input::{not_null, read_name};
 use crate::app::Api;
 use crate::auth::{Caller, InAccount};
@@ -48,7 +49,7 @@ struct KeyJson {
     name: String,
     /// What it may do: `account` for all that belongs to the account but posting events, or single scopes such as
     /// `webhooks:read`. A platform key without scopes may do everything, one with scopes does this for every account.
-    #[schema(value_type = Vec<String>, example = json!(["events:write"]))]
+    #[schema(value_type = Vec<closed_sets::KeyScope>, example = json!(["events:write"]))]
     scopes: Vec<Scope>,
     /// Its first characters.
     #[schema(example = "pha_7hJ2…")]
@@ -82,10 +83,8 @@ struct NewKey {
     /// A label: 1 to 200 characters.
     #[schema(example = "CRM import")]
     name: String,
-    /// What it may do, and nothing else: `account`, `events:write`, `events:read`, `webhooks:read`, `webhooks:write`,
-    /// `secrets:read`, `secrets:write`, `deliveries:read`, `deliveries:write`, `keys:read`, `keys:write`, `audit:read`. If none
-    /// is given, an account key has `account`, and a platform key may do everything.
-    #[schema(example = json!(["events:write"]), nullable = false)]
+    /// What it may do, and nothing else. If none is given, an account key has `account`, and a platform key may do everything.
+    #[schema(value_type = Option<Vec<closed_sets::KeyScope>>, example = json!(["events:write"]), nullable = false)]
     scopes: Option<Vec<String>>,
     /// When it ends; null or not given for never.
     #[schema(format = DateTime)]

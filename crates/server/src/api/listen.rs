@@ -24,6 +24,7 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::closed_sets;
 use super::stream::Open;
 use super::webhook_input::{NAME_MAX, not_null};
 use super::webhooks::check_room;
@@ -71,6 +72,7 @@ struct AnswerInput {
     /// The answer's body in base64; 16 KiB of it are kept.
     body_base64: Option<String>,
     /// Why there was no answer: an error code of an attempt, such as `connect_refused`.
+    #[schema(value_type = Option<closed_sets::ErrorCode>)]
     error: Option<String>,
     /// The particular of the error.
     detail: Option<String>,

@@ -81,7 +81,7 @@ fn describe(operation: &Operation, schemas: &mut BTreeMap<String, Value>) -> Val
         "operationId": operation.id,
         "summary": operation.summary,
         "tags": [group(operation.path)],
-        "parameters": parameters(operation),
+        "parameters": parameters(operation, schemas),
         "responses": responses,
     });
     if !operation.about.is_empty() {
@@ -148,21 +148,18 @@ fn refusals(operation: &Operation) -> Vec<(u16, &'static str)> {
     refusals
 }
 
-fn parameters(operation: &Operation) -> Vec<Value> {
+fn parameters(operation: &Operation, schemas: &mut BTreeMap<String, Value>) -> Vec<Value> {
     let in_path = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let in_path =
         in_path.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
-    let others = operation.parameters.iter().map(|Parameter { name, place, about }| {
+    let others = operation.parameters.iter().map(|Parameter { name, place, about, value }| {
         let place = match place {
             Place::Query => "query",
             Place::Header => "header",
         };
-        let kind = if *name == "limit" {
-            json!({"type": "integer", "minimum": 1, "maximum": 100})
-        } else {
-            json!({"type": "string"})
-        };
-        json!({"name": name, "in": place, "required": false, "description": about, "schema": kind})
+        let value = value();
+        take(schemas, &value);
+        json!({"name": name, "in": place, "required": false, "description": about, "schema": value.schema})
     });
     in_path.chain(others).collect()
 }

@@ -17,6 +17,7 @@ use http::{Method, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::closed_sets;
 use super::webhook_input::not_null;
 use crate::app::Api;
 use crate::auth::{self, Caller, Came};
@@ -40,6 +41,9 @@ const LIST: &str = "/v1/sessions";
 const CURRENT: &str = "/v1/sessions/current";
 const LINKS: &str = "/v1/sessions/links";
 
+/// What one is signed in by, if one is.
+pub(super) const KINDS: [&str; 3] = ["browser", "portal", "key"];
+
 /// What signs in.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes what `sign_in` reads")]
@@ -57,7 +61,7 @@ struct SessionJson {
     #[schema(value_type = Option<String>, example = "ses_01k9x5m2q7a3b4c5d6e7")]
     id: Option<SessionId>,
     /// `browser` for a session with a cookie, `portal` for one that a platform made for a customer, `key` for a key.
-    #[schema(example = "browser")]
+    #[schema(value_type = closed_sets::CallerKind, example = "browser")]
     kind: &'static str,
     /// The name of the key or of the session: what the log and the audit log call you.
     #[schema(example = "dev")]
@@ -68,7 +72,7 @@ struct SessionJson {
     #[schema(value_type = Option<String>, example = "acme")]
     account: Option<AccountId>,
     /// What one may do; the platform may do everything, and has none, unless its key is limited to some.
-    #[schema(value_type = Vec<String>, example = json!(["account"]))]
+    #[schema(value_type = Vec<closed_sets::KeyScope>, example = json!(["account"]))]
     scopes: Vec<Scope>,
     /// Whether events may be posted.
     writes_events: bool,
@@ -277,10 +281,11 @@ impl<'a> Who<'a> {
 fn row(api: &Api, who: &Who<'_>) -> SessionJson {
     let platform = who.account.is_none() && who.scopes.is_empty();
     let named = |number| api.directory.read().account_numbered(number).map(|account| account.id.clone());
+    let [browser, portal, key] = KINDS;
     let kind = match who.session {
-        None => "key",
-        Some(session) if session.portal => "portal",
-        Some(_) => "browser",
+        None => key,
+        Some(session) if session.portal => portal,
+        Some(_) => browser,
     };
     SessionJson {
         id: who.session.map(|session| session.id.clone()),

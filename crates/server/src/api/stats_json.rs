@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::attempt_json::milliseconds;
+use super::closed_sets;
 
 /// What became of deliveries and attempts in a window of time. An end or an attempt counts in the minute in which it
 /// ended, once; a delivery that is replayed ends once more. Tests are left out.
@@ -58,6 +59,7 @@ pub(super) struct StatsJson {
     last_delivered_at: Option<Timestamp>,
     /// How a webhook fares: `healthy`, `degraded` (less than 95 % of what ended in the last hour was delivered), `failing`
     /// (no 2xx in the last ten attempts or more) or `no_traffic` (no attempt in 24 h). Not of an account.
+    #[schema(value_type = Option<closed_sets::StatsHealth>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<&'static str>,
     /// When the receiver's certificate ends, as it was shown to this process at the last handshake; null if none was. Not of
@@ -73,7 +75,7 @@ pub(super) struct StatsJson {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ErrorFigures {
     /// The error, in the words of an attempt's.
-    #[schema(example = "http_5xx")]
+    #[schema(value_type = closed_sets::ErrorCode, example = "http_5xx")]
     code: &'static str,
     /// The status code of `http_3xx`, `http_4xx` and `http_5xx`.
     #[schema(example = 503)]
@@ -144,7 +146,7 @@ pub(super) struct ShortStats {
     /// Unfinished deliveries, if it is not.
     pending: u64,
     /// `healthy`, `degraded`, `failing` or `no_traffic`, as in a webhook's figures.
-    #[schema(example = "healthy")]
+    #[schema(value_type = closed_sets::StatsHealth, example = "healthy")]
     health: &'static str,
     /// When the last attempt in the window ended.
     #[schema(value_type = Option<String>, format = DateTime)]

@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::attempt_json::AttemptHeadJson;
+use super::closed_sets;
 
 /// Where a delivery stands after something happened to it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,7 +29,7 @@ pub(crate) struct DeliveryNews {
     #[schema(value_type = String, format = DateTime)]
     pub(super) timestamp: Timestamp,
     /// Where it stands.
-    #[schema(value_type = String)]
+    #[schema(value_type = closed_sets::DeliveryStatus)]
     pub(super) status: &'static str,
     /// Whether it is a test.
     pub(super) test: bool,
@@ -40,7 +41,7 @@ pub(crate) struct DeliveryNews {
     /// The status code of the last attempt's answer.
     pub(super) last_status_code: Option<u16>,
     /// The error code of the last attempt.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<closed_sets::ErrorCode>)]
     pub(super) last_error: Option<&'static str>,
     /// How long the last attempt took, in milliseconds.
     pub(super) last_duration_ms: Option<f64>,
@@ -68,7 +69,7 @@ pub(crate) struct AttemptNews {
     #[serde(flatten)]
     pub(super) attempt: AttemptHeadJson,
     /// Where the delivery stands now.
-    #[schema(value_type = String)]
+    #[schema(value_type = closed_sets::DeliveryStatus)]
     pub(super) status: &'static str,
     /// When the next attempt is due.
     #[schema(value_type = Option<String>, format = DateTime)]

@@ -10,6 +10,7 @@ use domain::webhook::{Held, Pause, PauseCause, Webhook};
 use http::{Method, StatusCode};
 use utoipa::ToSchema;
 
+use super::closed_sets;
 use super::webhook_change::Act;
 use super::webhook_input::{not_null, read_count};
 use super::webhook_json::WebhookJson;
@@ -40,7 +41,7 @@ struct PauseInput {
 #[expect(dead_code, reason = "describes what `resume` reads")]
 struct ResumeInput {
     /// `deliver` sends it, oldest first; `cancel` cancels it.
-    #[schema(example = "deliver")]
+    #[schema(value_type = closed_sets::HeldChoice, example = "deliver")]
     held: String,
     /// Deliveries per second for what was held; not given or null for no limit of its own.
     #[schema(minimum = 1, maximum = 100000)]

@@ -17,6 +17,7 @@ use domain::time::parse_span;
 use domain::webhook::Webhook;
 use utoipa::ToSchema;
 
+use super::closed_sets;
 use super::webhook_json::{MASK, OrderJson};
 use crate::app::Api;
 use crate::json_input::{Given, Input, Members};
@@ -65,7 +66,7 @@ pub(crate) struct WebhookInput {
     #[schema(nullable = false)]
     http2: Option<bool>,
     /// `hmac`, or `ed25519` for a signature that a public key checks, beside the HMACs. Back to `hmac` forgets the key pair.
-    #[schema(example = "hmac", nullable = false)]
+    #[schema(value_type = Option<closed_sets::Signing>, example = "hmac", nullable = false)]
     signing: Option<String>,
     /// In which order it gets its events; null where that does not matter.
     order: Option<OrderJson>,

@@ -14,10 +14,11 @@ use http::header::IF_MATCH;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use utoipa::ToSchema;
 
+use super::closed_sets;
 use super::stats;
 use super::stats_json::ShortStats;
 use super::webhook_input::{Draft, FIELDS, WebhookInput, not_null};
-use super::webhook_json::{WebhookJson, WebhookWithSecret};
+use super::webhook_json::{ACTIVE, PAUSED, WebhookJson, WebhookWithSecret};
 use crate::app::Api;
 use crate::auth::InAccount;
 use crate::body::JsonBody;
@@ -69,7 +70,7 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::new(&Method::GET, LIST, "list_webhooks", list, "List webhooks")
             .scope(Scope::WebhooksRead)
             .query("q", "Whose name, URL or id holds this text, in whatever case.")
-            .query("status", "active or paused.")
+            .query_of("status", "Those that are active, or those that are paused.", shape::<closed_sets::WebhookStatus>)
             .query("stats", "A window such as 24h: each row gets its figures over it, with a bar for each step.")
             .lists::<WebhookRow>(),
         Operation::new(&Method::POST, LIST, "create_webhook", create, "Create a webhook")
@@ -144,8 +145,8 @@ impl Wanted {
                 "q" => wanted.text.replace(value.to_lowercase()).is_some(),
                 "status" => {
                     let paused = match value.as_str() {
-                        "active" => false,
-                        "paused" => true,
+                        ACTIVE => false,
+                        PAUSED => true,
                         _ => {
                             return Err(page::bad_parameter(
                                 name,

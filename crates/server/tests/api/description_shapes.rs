@@ -71,3 +71,56 @@ async fn a_pair_is_a_list_of_two_texts() {
         assert_eq!(said, (&json!("array"), &json!("string"), &json!(2), &json!(2)), "{name}: {pair}");
     }
 }
+
+#[tokio::test]
+async fn closed_sets_list_their_words() {
+    let document = document().await;
+    let delivery = "pending sending delivered failed held cancelled";
+    let errors = "dns_not_found dns_timeout dns_failed connect_refused connect_timeout address_blocked tls_expired \
+                  tls_name_mismatch tls_unknown_issuer tls_other response_timeout connection_reset bad_http http_3xx \
+                  http_4xx http_5xx";
+    let sets = [
+        ("Webhook", "status", "active paused"),
+        ("Webhook", "health", "healthy failing"),
+        ("Webhook", "signing", "hmac ed25519"),
+        ("WebhookInput", "signing", "hmac ed25519"),
+        ("NewWebhook", "signing", "hmac ed25519"),
+        ("StatusReason", "by", "person us"),
+        ("StatusReason", "cause", "key gone all_failed nobody_listens"),
+        ("Delivery", "status", delivery),
+        ("DeliveryNews", "status", delivery),
+        ("AttemptNews", "status", delivery),
+        ("Delivery", "waiting_for", "slot rate retry_after order probe spread"),
+        ("Delivery", "last_error", errors),
+        ("DeliveryNews", "last_error", errors),
+        ("AttemptError", "code", errors),
+        ("ErrorFigures", "code", errors),
+        ("CarriedAnswer", "error", errors),
+        ("AttemptHead", "reason", "first retry replay test"),
+        ("Replay", "status", "queued running paused stopped done"),
+        ("ReplayReason", "by", "person us"),
+        ("ReplayReason", "cause", "key failures webhook_paused"),
+        ("ResumeInput", "held", "deliver cancel"),
+        ("StatsInShort", "health", "healthy degraded failing no_traffic"),
+        ("Stats", "health", "healthy degraded failing no_traffic"),
+        ("EventType", "enforcement", "reject flag off"),
+        ("NewPortalSession", "access", "manage read"),
+        ("PortalSession", "access", "manage read"),
+        ("OpenPortalSession", "access", "manage read"),
+        ("OpenPortalSession", "kind", "link browser embed"),
+        ("CurrentSession", "kind", "browser portal key"),
+        ("AuditActor", "kind", "settings key session posthaste"),
+        ("AuditTarget", "kind", "account webhook key session delivery replay"),
+        ("ClusterNode", "status", "live leaving gone"),
+    ];
+    for (name, of, all) in sets {
+        assert_eq!(words(&document, name, of), all.split_whitespace().collect::<Vec<_>>(), "{name}.{of}");
+    }
+    let scopes: Vec<_> = domain::key::Scope::ALL.iter().map(|scope| scope.as_str()).collect();
+    for name in ["Key", "NewKey", "CurrentSession"] {
+        assert_eq!(words(&document, name, "scopes"), scopes, "{name}");
+    }
+    assert!(words(&document, "AuditEntry", "action").contains(&"webhook.secret_rotated".to_owned()));
+    let status = parameter(&document, "/v1/accounts/{account}/webhooks", "get", "status");
+    assert_eq!(followed(&document, status)["enum"], json!(["active", "paused"]));
+}

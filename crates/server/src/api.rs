@@ -4,6 +4,7 @@ mod accept_events;
 mod account_limits;
 mod account_log;
 mod accounts;
+mod answer_headers;
 mod attempt_json;
 mod audit;
 mod brand;
@@ -42,6 +43,7 @@ mod webhook_secret;
 mod webhook_test;
 mod webhooks;
 
+pub(crate) use answer_headers::LINK;
 pub(crate) use operations::open_metrics;
 pub(crate) use stream::Streams;
 

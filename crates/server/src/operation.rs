@@ -15,6 +15,7 @@ use utoipa::{PartialSchema, ToSchema};
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::api::LINK;
 use crate::app::Api;
 use crate::auth::Caller;
 use crate::page::LIMIT_MAX;
@@ -199,6 +200,8 @@ pub(crate) struct Operation {
     pub(crate) answer: (u16, &'static str, Option<Shape>),
     /// What it answers to another kind of request when all is well.
     pub(crate) other_answer: Option<(u16, &'static str, Shape)>,
+    /// The headers of its own that answers of a status carry.
+    pub(crate) told: Vec<(u16, &'static str)>,
     /// Further statuses than those that every operation can answer.
     pub(crate) refusals: Vec<(u16, &'static str)>,
 }
@@ -232,6 +235,7 @@ impl Operation {
             other_body: None,
             answer: (status, "Done.", None),
             other_answer: None,
+            told: Vec::new(),
             refusals: Vec::new(),
         }
     }
@@ -278,6 +282,7 @@ impl Operation {
         self.query_of("limit", "Rows wanted: 1 to 100; 25 if not given.", limit)
             .query("cursor", "The next_cursor of the page before.")
             .answers(200, "A page, newest first.", Some(page::<T>()))
+            .tells(200, LINK)
     }
 
     /// It is a list that may have to look for long: [`Self::lists`], and its pages say how far they have looked.
@@ -334,6 +339,12 @@ impl Operation {
     /// What it answers when all is well.
     pub(crate) fn answers(self, status: u16, about: &'static str, shape: Option<Shape>) -> Self {
         Self { answer: (status, about, shape), ..self }
+    }
+
+    /// A header that an answer of this status carries.
+    pub(crate) fn tells(mut self, status: u16, header: &'static str) -> Self {
+        self.told.push((status, header));
+        self
     }
 
     /// A status that it can refuse with.

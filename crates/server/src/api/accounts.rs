@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::account_limits::{self, LimitsInput};
 use super::account_log::{self, LogInput};
+use super::answer_headers::{ETAG, LOCATION};
 use super::webhook_input::{not_null, read_name};
 use super::webhooks::check_match;
 use crate::app::Api;
@@ -129,17 +130,19 @@ pub(super) fn operations() -> Vec<Operation> {
             .access(Access::Platform)
             .takes(shape::<NewAccount>())
             .answers(201, "Created.", Some(shape::<AccountJson>()))
+            .tells(201, ETAG)
+            .tells(201, LOCATION)
             .refuses(409, "An account with this id exists.")
             .idempotent(),
-        Operation::new(&Method::GET, ONE, "get_account", one, "Get an account").access(Access::Member).answers(
-            200,
-            "The account; the header ETag has its version.",
-            Some(shape::<AccountJson>()),
-        ),
+        Operation::new(&Method::GET, ONE, "get_account", one, "Get an account")
+            .access(Access::Member)
+            .answers(200, "The account; the header ETag has its version.", Some(shape::<AccountJson>()))
+            .tells(200, ETAG),
         Operation::new(&Method::PATCH, ONE, "change_account", change, "Change an account")
             .access(Access::Platform)
             .takes(shape::<AccountInput>())
             .answers(200, "The account as it is now.", Some(shape::<AccountJson>()))
+            .tells(200, ETAG)
             .refuses(422, "The input has faults.")
             .matches(),
         Operation::new(&Method::DELETE, ONE, "delete_account", delete, "Delete an account for good")

@@ -13,6 +13,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::answer_headers::LINK;
 use super::closed_sets;
 use crate::app::Api;
 use crate::auth::{Caller, InAccount};
@@ -86,7 +87,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .access(Access::AnyKey)
             .query_of("limit", "Rows wanted: 1 to 100; 100 if not given.", limit)
             .query("cursor", "The next_cursor of the page before.")
-            .answers(200, "A page of the catalogue.", Some(page_of::<EventTypeJson<'_>>())),
+            .answers(200, "A page of the catalogue.", Some(page_of::<EventTypeJson<'_>>()))
+            .tells(200, LINK),
         Operation::new(&Method::GET, "/v1/event-types/{name}", "get_event_type", one, "Get an event type")
             .access(Access::AnyKey)
             .answers(200, "The event type.", Some(shape::<EventTypeJson<'_>>())),

@@ -15,6 +15,7 @@ use http::{Method, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answer_headers::LOCATION;
 use super::closed_sets;
 use super::webhook_input::{not_null, read_name};
 use crate::app::Api;
@@ -106,6 +107,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .access(access)
             .takes(shape::<NewKey>())
             .answers(201, "Created. The answer has the key itself, this once.", Some(shape::<KeyOnce>()))
+            .tells(201, LOCATION)
             .idempotent()
     };
     vec![

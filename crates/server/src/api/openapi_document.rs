@@ -7,6 +7,7 @@ use domain::catalogue::{Catalogue, EventType};
 use domain::key::Scope;
 use serde_json::{Map, Value, json};
 
+use super::answer_headers;
 use crate::operation::{Access, Operation, Parameter, Place, Shape, shape};
 use crate::problem::{FaultSchema, ProblemDocument};
 
@@ -46,6 +47,7 @@ pub(super) fn document(operations: &[Operation], catalogue: &Catalogue, brand: &
         "paths": paths,
         "webhooks": webhooks,
         "components": {
+            "headers": answer_headers::described(),
             "schemas": schemas,
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer", "description": "A platform key (phk_…) or an account key (pha_…)."},
@@ -69,13 +71,17 @@ fn take(schemas: &mut BTreeMap<String, Value>, shape: &Shape) {
 fn describe(operation: &Operation, schemas: &mut BTreeMap<String, Value>) -> Value {
     let (status, about, answer) = &operation.answer;
     let mut responses = Map::new();
-    responses.insert(status.to_string(), content(about, answer.as_ref(), schemas));
+    let told = |status: u16, mut answer: Value| {
+        answer["headers"] = answer_headers::of(operation, status);
+        answer
+    };
+    responses.insert(status.to_string(), told(*status, content(about, answer.as_ref(), schemas)));
     if let Some((status, about, answer)) = &operation.other_answer {
-        responses.insert(status.to_string(), content(about, Some(answer), schemas));
+        responses.insert(status.to_string(), told(*status, content(about, Some(answer), schemas)));
     }
     for (status, about) in refusals(operation) {
         let document = json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
-        responses.insert(status.to_string(), json!({"description": about, "content": document}));
+        responses.insert(status.to_string(), told(status, json!({"description": about, "content": document})));
     }
     let mut described = json!({
         "operationId": operation.id,

@@ -12,6 +12,7 @@ use http::{Method, StatusCode, Uri};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::answer_headers::LOCATION;
 use super::replay_json::{DryRunJson, ReplayJson};
 use super::webhook_actions::{RATE_MAX, read_reason};
 use super::webhook_input::read_count;
@@ -86,7 +87,7 @@ pub(super) fn operations() -> Vec<Operation> {
         .scope(KeyScope::DeliveriesWrite)
         .about("What it covers is decided now, exactly as a dry run counts it, and survives restarts. Deliveries go out oldest first, beside what is new. It pauses itself after 20 failures in a row (a setting). For each webhook one replay goes at a time, others are queued.")
         .takes(shape::<ReplayInput>())
-        .answers(202, "It is started.", Some(shape::<ReplayJson>()))
+        .answers(202, "It is started.", Some(shape::<ReplayJson>())).tells(202, LOCATION)
         .or_answers(200, "With `dry_run`: what it would cover.", shape::<DryRunJson>())
         .refuses(404, "There is no such webhook.")
         .refuses(409, "Its webhook is paused, or too many replays are not over.")

@@ -17,6 +17,7 @@ use http::{Method, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answer_headers::LOCATION;
 use super::closed_sets;
 use super::webhook_input::not_null;
 use crate::app::Api;
@@ -103,7 +104,7 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .access(Access::Open)
             .takes(shape::<SignIn>())
-            .answers(201, "Signed in; the cookie comes with the answer.", Some(shape::<SessionJson>()))
+            .answers(201, "Signed in; the cookie comes with the answer.", Some(shape::<SessionJson>())).tells(201, LOCATION)
             .refuses(401, "The token is no link's and no key.")
             .refuses(403, "A page of another site asked.")
             .refuses(410, "The link was used already, or it or the key has ended.")

@@ -10,6 +10,7 @@ use domain::webhook::{Held, Pause, PauseCause, Webhook};
 use http::{Method, StatusCode};
 use utoipa::ToSchema;
 
+use super::answer_headers::ETAG;
 use super::closed_sets;
 use super::webhook_change::Act;
 use super::webhook_input::{not_null, read_count};
@@ -61,6 +62,7 @@ pub(super) fn operations() -> Vec<Operation> {
         .about("Its events are kept as held, and retries that come due are held too. Nothing is lost.")
         .may_take(shape::<PauseInput>())
         .answers(200, "It is paused.", Some(shape::<WebhookJson>()))
+        .tells(200, ETAG)
         .idempotent(),
         Operation::new(
             &Method::POST,
@@ -72,6 +74,7 @@ pub(super) fn operations() -> Vec<Operation> {
         .scope(Scope::WebhooksWrite)
         .takes(shape::<ResumeInput>())
         .answers(200, "It is active.", Some(shape::<WebhookJson>()))
+        .tells(200, ETAG)
         .idempotent(),
     ]
 }

@@ -17,6 +17,7 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answer_headers::ETAG;
 use super::webhook_change::Act;
 use super::webhook_input::not_null;
 use crate::app::Api;
@@ -95,7 +96,7 @@ pub(super) fn operations() -> Vec<Operation> {
             show,
             "Show a webhook's signing secret",
         ).scope(Scope::SecretsRead)
-        .answers(200, "The secret, and which one signs which header now.", Some(shape::<SecretsJson>())),
+        .answers(200, "The secret, and which one signs which header now.", Some(shape::<SecretsJson>())).tells(200, ETAG),
         Operation::new(
             &Method::POST,
             "/v1/accounts/{account}/webhooks/{id}/secret/rotate",
@@ -108,7 +109,7 @@ pub(super) fn operations() -> Vec<Operation> {
              signatures by both; so no check breaks. Put the new secret in, then confirm.",
         )
         .may_take(shape::<RotateInput>())
-        .answers(200, "The new secret and the old one.", Some(shape::<SecretsJson>()))
+        .answers(200, "The new secret and the old one.", Some(shape::<SecretsJson>())).tells(200, ETAG)
         .refuses(409, "An overlap lasts already: confirm ends it.")
         .idempotent(),
         Operation::new(
@@ -118,7 +119,7 @@ pub(super) fn operations() -> Vec<Operation> {
             confirm,
             "End a rotation's overlap at once",
         ).scope(Scope::SecretsWrite)
-        .answers(200, "Only the new secret signs now.", Some(shape::<SecretsJson>()))
+        .answers(200, "Only the new secret signs now.", Some(shape::<SecretsJson>())).tells(200, ETAG)
         .idempotent(),
     ]
 }

@@ -14,6 +14,7 @@ use http::header::IF_MATCH;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use utoipa::ToSchema;
 
+use super::answer_headers::{ETAG, LOCATION};
 use super::closed_sets;
 use super::stats;
 use super::stats_json::ShortStats;
@@ -77,18 +78,20 @@ pub(super) fn operations() -> Vec<Operation> {
             .scope(Scope::WebhooksWrite)
             .takes(shape::<NewWebhook>().needs(&["url", "events"]))
             .answers(201, "Created. The answer has the signing secret.", Some(shape::<WebhookWithSecret>()))
+            .tells(201, ETAG)
+            .tells(201, LOCATION)
             .refuses(409, "A webhook with the given id exists, or the account has as many webhooks as it may have.")
             .idempotent(),
-        Operation::new(&Method::GET, ONE, "get_webhook", one, "Get a webhook").scope(Scope::WebhooksRead).answers(
-            200,
-            "The webhook; the header ETag has its version.",
-            Some(shape::<WebhookJson>()),
-        ),
+        Operation::new(&Method::GET, ONE, "get_webhook", one, "Get a webhook")
+            .scope(Scope::WebhooksRead)
+            .answers(200, "The webhook; the header ETag has its version.", Some(shape::<WebhookJson>()))
+            .tells(200, ETAG),
         Operation::new(&Method::PATCH, ONE, "change_webhook", change, "Change a webhook")
             .scope(Scope::WebhooksWrite)
             .about("Only what is given changes.")
             .takes(shape::<WebhookInput>())
             .answers(200, "The webhook as it is now.", Some(shape::<WebhookJson>()))
+            .tells(200, ETAG)
             .refuses(422, "The input has faults.")
             .matches(),
         Operation::new(&Method::DELETE, ONE, "delete_webhook", delete, "Delete a webhook")

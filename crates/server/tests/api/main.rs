@@ -5,6 +5,7 @@ mod audit;
 mod dashboard;
 mod deliveries;
 mod description;
+mod description_answers;
 mod description_shapes;
 mod dispatcher;
 mod events;

@@ -41,10 +41,13 @@ pub struct InboxRequest {
     /// Its body; bytes that are no text are replaced.
     pub body: String,
     /// The event's type, as its header says.
+    #[schema(required)]
     pub event: Option<String>,
     /// The delivery's id, as its header says.
+    #[schema(required)]
     pub delivery: Option<String>,
     /// The attempt's number, as its header says.
+    #[schema(required)]
     pub attempt: Option<u16>,
     /// Whether the signature is good.
     pub verified: bool,
@@ -52,6 +55,7 @@ pub struct InboxRequest {
     #[schema(example = "signature verified")]
     pub signature: String,
     /// The status that it was answered with; null for no answer.
+    #[schema(required)]
     pub answered: Option<u16>,
 }
 

@@ -77,7 +77,9 @@ pub(super) fn operations() -> Vec<Operation> {
             .takes(one_or_more::<EventInput>())
             .or_takes(text("application/x-ndjson"))
             .answers(202, "One event: accepted, and on disk.", Some(shape::<AcceptedAnswer>()))
-            .or_answers(200, "A batch: what has become of each event, in their order.", shape::<event_batch::BatchAnswer>()).tells(202, RATE_LIMIT[0]).tells(202, RATE_LIMIT[1]).tells(200, RATE_LIMIT[0]).tells(200, RATE_LIMIT[1])
+            .or_answers(200, "A batch: what has become of each event, in their order.", shape::<event_batch::BatchAnswer>())
+            .tells(202, RATE_LIMIT[0])
+            .tells(202, RATE_LIMIT[1])
             .refuses(413, "The data of an event is over 256 KiB, or the batch over 1,000 events or 16 MiB.")
             .idempotent(),
     ]

@@ -46,17 +46,19 @@ struct AccountJson {
     /// How many webhooks it has.
     webhooks: usize,
     /// For how long its ended deliveries are kept; null for the operator's `retention`.
-    #[schema(example = "30d")]
+    #[schema(example = "30d", required)]
     retention: Option<String>,
     /// How much of its log is kept; null for as much as the operator's `retention-size` leaves.
-    #[schema(example = "5GiB")]
+    #[schema(example = "5GiB", required)]
     retention_size: Option<String>,
     /// What the log does not show of its events' data, as JSON pointers in which `*` means every member or element.
     #[schema(example = json!(["/contact/email"]))]
     redact: Vec<String>,
     /// Events per second at most; null for the operator's `events-per-second`.
+    #[schema(required)]
     events_per_second: Option<u32>,
     /// Webhooks at most, up to 1,024; null for the operator's `webhooks-per-account`.
+    #[schema(required)]
     max_webhooks: Option<u32>,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]

@@ -31,7 +31,7 @@ struct EntryJson {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     /// The account that it concerns; null for what is the platform's own, such as its keys, or an account that was erased.
-    #[schema(value_type = Option<String>, example = "acme")]
+    #[schema(value_type = Option<String>, example = "acme", required)]
     account: Option<AccountId>,
     /// What was done, such as `webhook.paused`.
     #[schema(value_type = closed_sets::AuditAction, example = "webhook.updated")]
@@ -44,10 +44,10 @@ struct EntryJson {
     #[schema(value_type = BTreeMap<String, Value>, additional_properties = true, example = json!({"changes": {"name": {"from": "CRM", "to": "CRM Sync"}}}))]
     detail: Detail,
     /// The id of the request, as its answer had it in `X-Request-Id`; null for what we did ourselves.
-    #[schema(example = "req_5f0c2a9e00001a")]
+    #[schema(example = "req_5f0c2a9e00001a", required)]
     request_id: Option<String>,
     /// The address that the request came from.
-    #[schema(value_type = Option<String>, example = "203.0.113.9")]
+    #[schema(value_type = Option<String>, example = "203.0.113.9", required)]
     remote_address: Option<IpAddr>,
 }
 
@@ -60,7 +60,7 @@ struct ActorJson {
     #[schema(value_type = closed_sets::ActorKind, example = "key")]
     kind: &'static str,
     /// The id of the key or session.
-    #[schema(example = "key_01k9x5m2q7a3b")]
+    #[schema(example = "key_01k9x5m2q7a3b", required)]
     id: Option<String>,
     /// The name of the key or session.
     #[schema(example = "CRM import")]
@@ -78,7 +78,7 @@ struct TargetJson {
     #[schema(example = "wh_abc123")]
     id: String,
     /// Its name, where it has one.
-    #[schema(example = "CRM Sync")]
+    #[schema(example = "CRM Sync", required)]
     name: Option<String>,
 }
 

@@ -35,7 +35,7 @@ struct ClusterJson {
     #[schema(example = 0)]
     free: u16,
     /// When the oldest delivery was due that waits for nothing but to be sent; null if none does.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     oldest_due: Option<Timestamp>,
     /// How far behind sending is: the seconds since then.
     #[schema(example = 0.0)]
@@ -81,7 +81,7 @@ struct NodeJson {
     known: u32,
     /// When the oldest delivery of its shards was due that waits for nothing but to be sent, when it was last heard; null if none
     /// did.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     oldest_due: Option<Timestamp>,
 }
 

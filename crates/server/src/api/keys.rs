@@ -59,10 +59,10 @@ struct KeyJson {
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// When it ends; null for never.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     expires_at: Option<Timestamp>,
     /// When it was last used; null for never.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     last_used_at: Option<Timestamp>,
 }
 

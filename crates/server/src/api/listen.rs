@@ -101,7 +101,8 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .may_take(shape::<ListenInput>())
             .answers(200, "The stream; it does not end by itself.", Some(text("text/event-stream")))
-            .refuses(409, "The webhook that is named sends to a URL, another node sends its requests (a node that has died is replaced within `Retry-After`), or the account has as many webhooks as it may.").tells(409, RETRY_AFTER),
+            .refuses(409, "The webhook that is named sends to a URL, another node sends its requests (a node that has died is replaced within `Retry-After`), or the account has as many webhooks as it may.")
+            .tells(409, RETRY_AFTER),
         Operation::new(
             &Method::POST,
             "/v1/accounts/{account}/listen/{id}/answers",

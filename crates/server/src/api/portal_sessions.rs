@@ -112,7 +112,7 @@ struct PortalSessionJson {
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
     /// What the frame shows; null where no page may frame it, as the setting `portal-origin` lists none.
-    #[schema(example = "https://hooks.example.com/portal")]
+    #[schema(example = "https://hooks.example.com/portal", required)]
     frame_url: Option<String>,
 }
 

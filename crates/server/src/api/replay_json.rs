@@ -32,20 +32,22 @@ pub(crate) struct ReplayJson {
     #[schema(value_type = String, example = "default")]
     account: AccountId,
     /// Its webhook; null for all of the account's.
-    #[schema(value_type = Option<String>, example = "wh_abc123")]
+    #[schema(value_type = Option<String>, example = "wh_abc123", required)]
     webhook_id: Option<WebhookId>,
     /// Which deliveries were meant when it was created, instants instead of spans.
     #[schema(value_type = std::collections::BTreeMap<String, String>, example = json!({"status": "failed", "since": "2026-03-18T14:30:00.000000Z"}))]
     filter: BTreeMap<&'static str, String>,
     /// Deliveries per second; null for no limit of its own.
+    #[schema(required)]
     rate: Option<u32>,
     /// `queued` behind another one, `running`, `paused`, `stopped` by a person, or `done`.
     #[schema(value_type = closed_sets::ReplayStatus, example = "running")]
     status: &'static str,
     /// The replay that goes first, while it is `queued`.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required)]
     waits_for: Option<ReplayId>,
     /// By whom, since when and why it is paused or was stopped.
+    #[schema(required)]
     status_reason: Option<ReplayReason>,
     /// How many deliveries it covers. That was decided when it was created.
     #[schema(example = 1240)]
@@ -71,11 +73,12 @@ pub(crate) struct ReplayJson {
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// When it ended; null until then.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     ended_at: Option<Timestamp>,
     /// For how long it has run, pauses left out, in milliseconds.
     ran_ms: f64,
     /// When it will be done, if it goes on like this; null where nothing tells.
+    #[schema(required)]
     eta: Option<Eta>,
 }
 

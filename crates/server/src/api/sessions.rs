@@ -59,7 +59,7 @@ struct SignIn {
 #[schema(as = CurrentSession)]
 struct SessionJson {
     /// The session; null for a key.
-    #[schema(value_type = Option<String>, example = "ses_01k9x5m2q7a3b4c5d6e7")]
+    #[schema(value_type = Option<String>, example = "ses_01k9x5m2q7a3b4c5d6e7", required)]
     id: Option<SessionId>,
     /// `browser` for a session with a cookie, `portal` for one that a platform made for a customer, `key` for a key.
     #[schema(value_type = closed_sets::CallerKind, example = "browser")]
@@ -70,7 +70,7 @@ struct SessionJson {
     /// Whether everything is allowed, for every account.
     platform: bool,
     /// The account that one is limited to; null for the platform.
-    #[schema(value_type = Option<String>, example = "acme")]
+    #[schema(value_type = Option<String>, example = "acme", required)]
     account: Option<AccountId>,
     /// What one may do; the platform may do everything, and has none, unless its key is limited to some.
     #[schema(value_type = Vec<closed_sets::KeyScope>, example = json!(["account"]))]
@@ -78,7 +78,7 @@ struct SessionJson {
     /// Whether events may be posted.
     writes_events: bool,
     /// When the session or key ends; null for never.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     expires_at: Option<Timestamp>,
 }
 
@@ -104,7 +104,8 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .access(Access::Open)
             .takes(shape::<SignIn>())
-            .answers(201, "Signed in; the cookie comes with the answer.", Some(shape::<SessionJson>())).tells(201, LOCATION)
+            .answers(201, "Signed in; the cookie comes with the answer.", Some(shape::<SessionJson>()))
+            .tells(201, LOCATION)
             .refuses(401, "The token is no link's and no key.")
             .refuses(403, "A page of another site asked.")
             .refuses(410, "The link was used already, or it or the key has ended.")

@@ -36,14 +36,16 @@ pub(crate) struct DeliveryNews {
     /// Attempts made.
     pub(super) attempts_made: u16,
     /// When the next attempt is due.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     pub(super) next_attempt_at: Option<Timestamp>,
     /// The status code of the last attempt's answer.
+    #[schema(required)]
     pub(super) last_status_code: Option<u16>,
     /// The error code of the last attempt.
-    #[schema(value_type = Option<closed_sets::ErrorCode>)]
+    #[schema(value_type = Option<closed_sets::ErrorCode>, required)]
     pub(super) last_error: Option<&'static str>,
     /// How long the last attempt took, in milliseconds.
+    #[schema(required)]
     pub(super) last_duration_ms: Option<f64>,
 }
 
@@ -72,6 +74,6 @@ pub(crate) struct AttemptNews {
     #[schema(value_type = closed_sets::DeliveryStatus)]
     pub(super) status: &'static str,
     /// When the next attempt is due.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     pub(super) next_attempt_at: Option<Timestamp>,
 }

@@ -47,12 +47,13 @@ pub(crate) struct WebhookJson {
     #[schema(value_type = closed_sets::WebhookStatus, example = "active")]
     status: &'static str,
     /// By whom, since when and why it is paused; null while it is active.
+    #[schema(required)]
     status_reason: Option<StatusReason>,
     /// `failing` while every attempt fails, else `healthy`; its figures have more words.
     #[schema(value_type = closed_sets::WebhookHealth, example = "healthy")]
     health: &'static str,
     /// Since when every attempt has failed; null after a success.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     failing_since: Option<Timestamp>,
     /// The deadline of an attempt.
     #[schema(example = "5s")]
@@ -61,6 +62,7 @@ pub(crate) struct WebhookJson {
     #[schema(example = json!(["30s", "2m", "10m", "1h", "6h"]))]
     retry_schedule: Vec<String>,
     /// Requests per second at most; null for no limit.
+    #[schema(required)]
     rate_limit: Option<u32>,
     /// Requests in flight at most.
     #[schema(example = 10)]
@@ -71,12 +73,13 @@ pub(crate) struct WebhookJson {
     #[schema(value_type = closed_sets::Signing, example = "hmac")]
     signing: &'static str,
     /// The public key that checks the signature `v1a`; null where the secret alone signs.
-    #[schema(example = "whpk_6kpsY+KcUgq+9VB7Eye7F+ZVHdq6+vnuSQh7qaRRG0w=")]
+    #[schema(example = "whpk_6kpsY+KcUgq+9VB7Eye7F+ZVHdq6+vnuSQh7qaRRG0w=", required)]
     public_key: Option<String>,
     /// Until when two secrets sign, after a rotation; null while one does.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     secrets_overlap_until: Option<Timestamp>,
     /// In which order it gets its events; null where that does not matter.
+    #[schema(required)]
     order: Option<OrderJson>,
     /// Which of these follow the operator's settings: `timeout`, `retry_schedule`, `max_in_flight`.
     defaults: Vec<&'static str>,

@@ -48,9 +48,10 @@ struct TestInput {
 #[schema(as = TestAnswer)]
 struct TestJson {
     /// Set when the webhook is paused: the test was sent all the same.
+    #[schema(required)]
     note: Option<&'static str>,
     /// The attempt; null if it had not ended when this was answered.
-    #[schema(value_type = Option<super::attempt_json::AttemptJson>)]
+    #[schema(value_type = Option<super::attempt_json::AttemptJson>, required)]
     attempt: serde_json::Value,
     /// The delivery, with the attempt.
     delivery: DeliveryDetailJson,

@@ -8,6 +8,26 @@ use serde_json::{Value, json};
 use crate::description_shapes::{document, followed};
 use crate::world::{PLATFORM, Reply, World};
 
+/// Nullable members that are left out where there is nothing to say; whatever else is nullable is always sent.
+const LEFT_OUT: [(&str, &str); 16] = [
+    ("BatchResult", "code"),
+    ("BatchResult", "deliveries"),
+    ("BatchResult", "detail"),
+    ("BatchResult", "errors"),
+    ("BatchResult", "id"),
+    ("BatchResult", "retry_after"),
+    ("BatchResult", "timestamp"),
+    ("ReceivedResponse", "body_base64"),
+    ("ReplayReason", "key"),
+    ("ReplayReason", "reason"),
+    ("Stats", "certificate_ends_at"),
+    ("Stats", "health"),
+    ("StatusReason", "key"),
+    ("StatusReason", "reason"),
+    ("UrlWarning", "webhook_id"),
+    ("WebhookRow", "stats"),
+];
+
 /// The names of the schemas that `value` refers to, and those that these refer to.
 fn named(document: &Value, value: &Value, found: &mut BTreeSet<String>) {
     match value {
@@ -23,6 +43,35 @@ fn named(document: &Value, value: &Value, found: &mut BTreeSet<String>) {
         Value::Array(items) => items.iter().for_each(|value| named(document, value, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+#[tokio::test]
+async fn what_is_always_sent_is_required_also_where_it_may_be_null() {
+    let document = document().await;
+    let mut answers = BTreeSet::new();
+    for methods in document["paths"].as_object().expect("paths").values() {
+        for operation in methods.as_object().expect("methods").values() {
+            named(&document, &operation["responses"], &mut answers);
+        }
+    }
+    answers.extend(["DeliveryNews".to_owned(), "AttemptNews".to_owned()]);
+    let (mut lacking, mut left_out) = (Vec::new(), Vec::new());
+    for name in &answers {
+        let schema = &document["components"]["schemas"][name];
+        for part in schema["allOf"].as_array().into_iter().flatten().chain([schema]) {
+            let required = part["required"].as_array().cloned().unwrap_or_default();
+            for (of, about) in part["properties"].as_object().into_iter().flatten() {
+                let nullable = about["type"].as_array().is_some_and(|types| types.contains(&json!("null")))
+                    || about["oneOf"].as_array().is_some_and(|either| either.iter().any(|one| one["type"] == "null"));
+                if nullable && !required.contains(&json!(of)) {
+                    let known = LEFT_OUT.contains(&(name.as_str(), of.as_str()));
+                    if known { &mut left_out } else { &mut lacking }.push(format!("{name}.{of}"));
+                }
+            }
+        }
+    }
+    assert!(lacking.is_empty(), "nullable and not required: {}", lacking.join(", "));
+    assert!(left_out.len() >= LEFT_OUT.len() - 1, "{left_out:?}");
 }
 
 /// Whatever in `value` is not as the schema says it.

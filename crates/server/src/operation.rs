@@ -4,10 +4,12 @@
 use axum::Extension;
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
+use domain::filter::SEARCH_LEN_MAX;
 use domain::key::Scope;
 use http::Method;
 use utoipa::openapi::schema::{
-    AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, SchemaFormat, SchemaType, Type,
+    AdditionalProperties, ArrayBuilder, KnownFormat, Object, ObjectBuilder, OneOfBuilder, SchemaFormat, SchemaType,
+    Type,
 };
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use crate::api::LINK;
 use crate::app::Api;
 use crate::auth::Caller;
+use crate::idempotency::KEY_LENGTH_MAX;
 use crate::page::LIMIT_MAX;
 use crate::problem::Problem;
 
@@ -95,26 +98,32 @@ pub(crate) fn shape<T: ToSchema>() -> Shape {
 }
 
 impl Shape {
-    /// The same where these fields have to be given: what a named schema cannot say that takes most of its fields from another's.
-    pub(crate) fn needs(mut self, fields: &[&str]) -> Self {
-        let objects = self.named.iter_mut().take(1).filter_map(|(_, schema)| match schema {
-            RefOr::T(Schema::AllOf(all)) => Some(&mut all.items),
-            RefOr::T(_) | RefOr::Ref(_) => None,
-        });
-        for item in objects.flatten() {
-            if let RefOr::T(Schema::Object(object)) = item {
-                let has = fields.iter().filter(|field| object.properties.contains_key(**field));
-                object.required.extend(has.map(|field| (*field).to_owned()));
+    /// The same as one object of all the parts' fields, of which these have to be given: what a schema cannot say that takes most of its
+    /// fields from another's. Each part would refuse the fields of the others.
+    pub(crate) fn whole(mut self, needed: &[&str]) -> Self {
+        if let Some((_, schema)) = self.named.first_mut()
+            && let RefOr::T(Schema::AllOf(all)) = schema
+        {
+            let mut whole = Object::new();
+            whole.description = all.description.take();
+            for item in &mut all.items {
+                if let RefOr::T(Schema::Object(part)) = item {
+                    whole.properties.append(&mut part.properties);
+                    whole.additional_properties = part.additional_properties.take().or(whole.additional_properties);
+                }
             }
+            whole.required = needed.iter().map(|field| (*field).to_owned()).collect();
+            *schema = Schema::Object(whole).into();
         }
         self
     }
 }
 
-/// The shape of a `T`, or of an array of them.
-pub(crate) fn one_or_more<T: ToSchema>() -> Shape {
+/// The shape of a `T`, or of an array of them, at most so many.
+pub(crate) fn one_or_more<T: ToSchema>(most: usize) -> Shape {
     let one = shape::<T>();
-    let either = OneOfBuilder::new().item(one.schema.clone()).item(ArrayBuilder::new().items(one.schema));
+    let several = ArrayBuilder::new().items(one.schema.clone()).max_items(Some(most));
+    let either = OneOfBuilder::new().item(one.schema).item(several);
     Shape { schema: Schema::from(either).into(), ..one }
 }
 
@@ -175,6 +184,17 @@ pub(crate) fn text(media: &'static str) -> Shape {
 
 fn text_value() -> Shape {
     text("text/plain")
+}
+
+fn idempotency_key() -> Shape {
+    let key = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(KEY_LENGTH_MAX));
+    Shape { schema: Schema::from(key.pattern(Some("^[!-~]+$"))).into(), ..text_value() }
+}
+
+/// What is searched for in the log.
+pub(crate) fn searched_text() -> Shape {
+    let searched = ObjectBuilder::new().schema_type(Type::String).max_length(Some(SEARCH_LEN_MAX));
+    Shape { schema: Schema::from(searched).into(), ..text_value() }
 }
 
 /// How many rows of a list are wanted.
@@ -271,9 +291,13 @@ impl Operation {
         self
     }
 
-    /// A header of the request.
-    pub(crate) fn header(mut self, name: &'static str, about: &'static str) -> Self {
-        self.parameters.push(Parameter { name, place: Place::Header, about, value: text_value });
+    /// A header of the request: text.
+    pub(crate) fn header(self, name: &'static str, about: &'static str) -> Self {
+        self.header_of(name, about, text_value)
+    }
+
+    fn header_of(mut self, name: &'static str, about: &'static str, value: fn() -> Shape) -> Self {
+        self.parameters.push(Parameter { name, place: Place::Header, about, value });
         self
     }
 
@@ -303,9 +327,10 @@ impl Operation {
 
     /// It honours `Idempotency-Key`.
     pub(crate) fn idempotent(self) -> Self {
-        self.header(
+        self.header_of(
             IDEMPOTENCY_KEY,
             "1 to 255 visible ASCII characters, kept for 24 h: the same request under the same key acts once, and gets the same answer.",
+            idempotency_key,
         )
         .refuses(422, "The input has faults, or the Idempotency-Key came with another request.")
     }

@@ -17,7 +17,7 @@ use http::{Method, StatusCode};
 use utoipa::ToSchema;
 
 use super::answer_headers::RATE_LIMIT;
-use super::event_batch;
+use super::event_batch::{self, BATCH_MAX};
 use crate::app::Api;
 use crate::auth::{self, Caller};
 use crate::body::{self, EVENTS_BODY_MAX, Kind};
@@ -33,6 +33,7 @@ pub(super) const DATA_MAX: usize = 256 * 1024;
 /// An event as the platform posts it. An array of these, or one per line as `application/x-ndjson`, is a batch.
 #[derive(ToSchema)]
 #[schema(as = NewEvent)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `prepare` reads")]
 pub(crate) struct EventInput {
     /// The account; `default` if not given, for an account key its own.
@@ -74,7 +75,7 @@ pub(super) fn operations() -> Vec<Operation> {
                  {\"results\":[…]} in order, each with its own status.",
             )
             .scope(Scope::EventsWrite)
-            .takes(one_or_more::<EventInput>())
+            .takes(one_or_more::<EventInput>(BATCH_MAX))
             .or_takes(text("application/x-ndjson"))
             .answers(202, "One event: accepted, and on disk.", Some(shape::<AcceptedAnswer>()))
             .or_answers(200, "A batch: what has become of each event, in their order.", shape::<event_batch::BatchAnswer>())

@@ -70,13 +70,14 @@ struct AccountJson {
 
 /// A new account.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `create` reads")]
 struct NewAccount {
     /// Its id: 1 to 64 letters, digits, `_`, `-`; one is made if none is given.
-    #[schema(example = "acme", nullable = false)]
+    #[schema(example = "acme", nullable = false, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     id: Option<String>,
     /// A label: 1 to 200 characters; the id if none is given.
-    #[schema(example = "Acme Inc.", nullable = false)]
+    #[schema(example = "Acme Inc.", nullable = false, min_length = 1, max_length = 200)]
     name: Option<String>,
     /// For how long its ended deliveries are kept: 1h to 3650d; null for the operator's `retention`.
     #[schema(example = "30d")]
@@ -87,7 +88,7 @@ struct NewAccount {
     retention_size: Option<String>,
     /// What the log does not show of its events' data: JSON pointers in which `*` means every member or element. What is
     /// sent stays whole.
-    #[schema(example = json!(["/contact/email"]))]
+    #[schema(example = json!(["/contact/email"]), max_items = 64)]
     redact: Option<Vec<String>>,
     /// Events per second at most; null for the operator's `events-per-second`.
     #[schema(minimum = 1, maximum = 1000000)]
@@ -99,10 +100,11 @@ struct NewAccount {
 
 /// What can be changed of an account.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `change` reads")]
 struct AccountInput {
     /// A label: 1 to 200 characters.
-    #[schema(example = "Acme Inc.", nullable = false)]
+    #[schema(example = "Acme Inc.", nullable = false, min_length = 1, max_length = 200)]
     name: Option<String>,
     /// For how long its ended deliveries are kept: 1h to 3650d; null for the operator's `retention`.
     #[schema(example = "30d")]
@@ -113,7 +115,7 @@ struct AccountInput {
     retention_size: Option<String>,
     /// What the log does not show of its events' data: JSON pointers in which `*` means every member or element. What is
     /// sent stays whole.
-    #[schema(example = json!(["/contact/email"]))]
+    #[schema(example = json!(["/contact/email"]), max_items = 64)]
     redact: Option<Vec<String>>,
     /// Events per second at most; null for the operator's `events-per-second`.
     #[schema(minimum = 1, maximum = 1000000)]

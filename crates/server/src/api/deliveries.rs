@@ -19,7 +19,7 @@ use crate::body::JsonBody;
 use crate::idempotency::{self, Answer};
 use crate::json;
 use crate::json_input::Input;
-use crate::operation::{Operation, shape};
+use crate::operation::{Operation, searched_text, shape};
 use crate::page::{self, List, ListQuery};
 use crate::problem::Problem;
 
@@ -71,7 +71,7 @@ pub(super) fn takes_filter(operation: Operation) -> Operation {
         .query("test", "true for tests only, false for all but tests.")
         .query("since", "Of events accepted since: a time, or a span back from now such as 24h.")
         .query("until", "Of events accepted before: a time, or a span back from now.")
-        .query("q", "Whose ids or bodies hold this text.")
+        .query_of("q", "Whose ids or bodies hold this text.", searched_text)
 }
 
 async fn list(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Result<Response, Problem> {

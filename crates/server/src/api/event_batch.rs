@@ -21,7 +21,7 @@ use crate::problem::{FaultSchema, Problem};
 use crate::{idempotency, json, json_input};
 
 /// The most events of a batch.
-const BATCH_MAX: usize = 1_000;
+pub(super) const BATCH_MAX: usize = 1_000;
 /// After so many events of a batch others get their turn.
 const BATCH_STRETCH: usize = 64;
 

@@ -77,12 +77,13 @@ struct KeyOnce {
     key: String,
 }
 
-/// What a new key is to be.
+/// What a new key is to be. Its end is `expires_at` or `expires_in`, not both; without either it has none.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `read` reads")]
 struct NewKey {
     /// A label: 1 to 200 characters.
-    #[schema(example = "CRM import")]
+    #[schema(example = "CRM import", min_length = 1, max_length = 200)]
     name: String,
     /// What it may do, and nothing else. If none is given, an account key has `account`, and a platform key may do everything.
     #[schema(value_type = Option<Vec<closed_sets::KeyScope>>, example = json!(["events:write"]), nullable = false)]

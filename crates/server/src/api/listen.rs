@@ -45,37 +45,45 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// What is listened to.
 #[derive(ToSchema)]
 #[schema(as = NewListener)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `listen` reads")]
 struct ListenInput {
     /// Which events: exact names, groups such as `alert.*`, or `*`; everything if not given.
-    #[schema(example = json!(["alert.*"]))]
+    #[schema(example = json!(["alert.*"]), nullable = false, min_items = 1)]
     events: Option<Vec<String>>,
     /// A name for the webhook.
+    #[schema(nullable = false)]
     name: Option<String>,
     /// Whether the webhook stays when the stream ends; what it gets meanwhile is held.
+    #[schema(nullable = false)]
     keep: Option<bool>,
     /// The id of a webhook that was made here, to go on with it; nothing else is given then.
+    #[schema(nullable = false)]
     webhook: Option<String>,
 }
 
 /// What a request that was carried came to.
 #[derive(ToSchema)]
 #[schema(as = CarriedAnswer)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `answer` reads")]
 struct AnswerInput {
     /// The ticket that came with the request.
     ticket: u64,
     /// The status of the answer, 200 to 599; left out if there was none.
+    #[schema(nullable = false, minimum = 200, maximum = 599)]
     status: Option<u16>,
     /// The answer's headers, as pairs of name and value.
-    #[schema(value_type = Option<Vec<Pair>>)]
+    #[schema(value_type = Option<Vec<Pair>>, nullable = false)]
     headers: Option<Vec<(String, String)>>,
     /// The answer's body in base64; 16 KiB of it are kept.
+    #[schema(nullable = false)]
     body_base64: Option<String>,
     /// Why there was no answer: an error code of an attempt, such as `connect_refused`.
-    #[schema(value_type = Option<closed_sets::ErrorCode>)]
+    #[schema(value_type = Option<closed_sets::ErrorCode>, nullable = false)]
     error: Option<String>,
     /// The particular of the error.
+    #[schema(nullable = false)]
     detail: Option<String>,
     /// How long the request took, in milliseconds.
     duration_ms: u64,

@@ -73,6 +73,7 @@ struct OpenJson {
 
 /// What a portal session is to be.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `create` reads")]
 struct NewPortalSession {
     /// `manage` for everything about webhooks and deliveries, `read` to look only; `manage` if not given.
@@ -82,7 +83,7 @@ struct NewPortalSession {
     #[schema(example = "1h", nullable = false)]
     ttl: Option<String>,
     /// Who uses it, as the audit log will say: 1 to 200 characters; `portal` if not given.
-    #[schema(example = "jane@acme.example", nullable = false)]
+    #[schema(example = "jane@acme.example", nullable = false, min_length = 1, max_length = 200)]
     name: Option<String>,
 }
 

@@ -33,8 +33,10 @@ const SHOWN: usize = 20;
 /// The keys of the filter.
 const FILTER: [&str; 8] = ["webhook", "status", "event", "code", "error", "since", "until", "q"];
 
-/// Which deliveries are to be sent again, in the words of the log's filter; at least one of them.
+/// Which deliveries are to be sent again, in the words of the log's filter: at least one of `webhook`, `status`, `event`, `code`, `error`,
+/// `since`, `until` and `q`.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `create` reads")]
 struct ReplayInput {
     /// Deliveries to this webhook; all webhooks of the account if not given.
@@ -56,6 +58,7 @@ struct ReplayInput {
     /// Of events accepted before: a time, or a span back from now.
     until: Option<String>,
     /// With this text in an id or the event's data. Each body that the other keys mean is read for it: give `since` too.
+    #[schema(max_length = 200)]
     q: Option<String>,
     /// Deliveries per second; not given or null for no limit of its own.
     #[schema(minimum = 1, maximum = 100000)]
@@ -66,15 +69,17 @@ struct ReplayInput {
 
 /// Why a replay is paused.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `pause` reads")]
 struct PauseReplayInput {
     /// At most 500 characters.
-    #[schema(nullable = false)]
+    #[schema(nullable = false, max_length = 500)]
     reason: Option<String>,
 }
 
 /// How a replay goes on.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `resume` reads")]
 struct ResumeReplayInput {
     /// Deliveries per second from here on; the rate stays as it was if it is not given.

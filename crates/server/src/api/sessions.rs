@@ -47,6 +47,7 @@ pub(super) const KINDS: [&str; 3] = ["browser", "portal", "key"];
 
 /// What signs in.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `sign_in` reads")]
 struct SignIn {
     /// The token of a one-time link, or a key.

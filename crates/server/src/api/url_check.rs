@@ -32,6 +32,7 @@ const ENDS_SOON: Duration = Duration::from_secs(14 * 86_400);
 
 /// The URL to check.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `check` reads")]
 struct UrlCheckInput {
     /// The URL.

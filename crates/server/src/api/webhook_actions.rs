@@ -30,15 +30,17 @@ pub(super) const RATE_MAX: u32 = 100_000;
 
 /// Why a webhook is paused.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `pause` reads")]
 struct PauseInput {
     /// At most 500 characters, for those who read the webhook's status.
-    #[schema(example = "maintenance until noon", nullable = false)]
+    #[schema(example = "maintenance until noon", nullable = false, max_length = 500)]
     reason: Option<String>,
 }
 
 /// What happens to what a paused webhook holds.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `resume` reads")]
 struct ResumeInput {
     /// `deliver` sends it, oldest first; `cancel` cancels it.

@@ -99,7 +99,7 @@ pub(crate) struct WebhookJson {
 #[serde(deny_unknown_fields)]
 pub(crate) struct OrderJson {
     /// `webhook` for all its events, or a JSON pointer into `data`: events with the same value there keep their order.
-    #[schema(example = "/customer/id")]
+    #[schema(example = "/customer/id", max_length = 256)]
     pub(crate) by: String,
 }
 

@@ -37,6 +37,7 @@ const STANDARD: &str = "webhook-signature";
 
 /// How a secret is rotated.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `rotate` reads")]
 struct RotateInput {
     /// For how long the old secret signs too: 0s to 30d; 24h if not given.

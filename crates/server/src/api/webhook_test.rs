@@ -33,6 +33,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// What is sent.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `test` reads")]
 struct TestInput {
     /// The type, subscribed or not.

@@ -39,13 +39,14 @@ const ONE: &str = "/v1/accounts/{account}/webhooks/{id}";
 /// A new webhook: [`WebhookInput`], and what only the platform may bring along.
 #[derive(ToSchema)]
 #[schema(as = NewWebhook)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `create` reads")]
 struct NewWebhook {
     #[schema(inline)]
     #[serde(flatten)]
     webhook: WebhookInput,
     /// With a platform key: the webhook's id, `wh_` and 1 to 64 letters, digits, `_`, `-`, so that a platform can move in.
-    #[schema(nullable = false)]
+    #[schema(nullable = false, pattern = "^wh_[A-Za-z0-9_-]{1,64}$")]
     id: Option<String>,
     /// With a platform key: its secret, `whsec_` and the base64 of 24 to 64 bytes.
     #[schema(nullable = false)]
@@ -76,7 +77,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .lists::<WebhookRow>(),
         Operation::new(&Method::POST, LIST, "create_webhook", create, "Create a webhook")
             .scope(Scope::WebhooksWrite)
-            .takes(shape::<NewWebhook>().needs(&["url", "events"]))
+            .takes(shape::<NewWebhook>().whole(&["url", "events"]))
             .answers(201, "Created. The answer has the signing secret.", Some(shape::<WebhookWithSecret>()))
             .tells(201, ETAG)
             .tells(201, LOCATION)

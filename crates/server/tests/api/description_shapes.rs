@@ -124,3 +124,87 @@ async fn closed_sets_list_their_words() {
     let status = parameter(&document, "/v1/accounts/{account}/webhooks", "get", "status");
     assert_eq!(followed(&document, status)["enum"], json!(["active", "paused"]));
 }
+
+#[tokio::test]
+async fn inputs_say_that_they_refuse_what_they_do_not_know() {
+    let document = document().await;
+    let mut bodies = 0;
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            let Some(content) = operation["requestBody"]["content"].get("application/json") else { continue };
+            let schema = &content["schema"];
+            let one = schema["oneOf"].get(0).unwrap_or(schema);
+            let schema = followed(&document, one);
+            assert_eq!(schema["additionalProperties"], false, "{method} {path}: {schema}");
+            assert!(schema["allOf"].is_null(), "{method} {path}: parts of an object would refuse each other's members");
+            bodies += 1;
+        }
+    }
+    assert!(bodies > 15, "{bodies}");
+}
+
+#[tokio::test]
+async fn the_limits_of_inputs_are_said_as_they_hold() {
+    let document = document().await;
+    let key = parameter(&document, "/v1/events", "post", "Idempotency-Key");
+    assert_eq!((&key["minLength"], &key["maxLength"], &key["pattern"]), (&json!(1), &json!(255), &json!("^[!-~]+$")));
+    let events = &document["paths"]["/v1/events"]["post"]["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!(events["oneOf"][1]["maxItems"], 1_000);
+    let q = parameter(&document, "/v1/accounts/{account}/deliveries", "get", "q");
+    assert_eq!(q["maxLength"], 200);
+    let world = World::new();
+    let webhook = world.webhook("default").await;
+    let hooks = "/v1/accounts/default/webhooks".to_owned();
+    let one = format!("{hooks}/{webhook}");
+    let make = |more: Value| {
+        let mut body = json!({"url": "https://hooks.crm.example.com/in", "events": ["*"]});
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        body
+    };
+    let patch = |more: Value| more;
+    // The longest that is taken is as long as is said, and one more is refused.
+    type Body<'a> = &'a dyn Fn(Value) -> Value;
+    let texts: [(&str, &str, Method, &str, Body<'_>, u16); 7] = [
+        ("WebhookInput", "name", Method::PATCH, &one, &patch, 200),
+        ("NewWebhook", "name", Method::POST, &hooks, &make, 201),
+        ("AccountInput", "name", Method::PATCH, "/v1/accounts/default", &patch, 200),
+        ("NewAccount", "name", Method::POST, "/v1/accounts", &patch, 201),
+        ("NewKey", "name", Method::POST, "/v1/accounts/default/keys", &patch, 201),
+        ("PauseInput", "reason", Method::POST, &format!("{one}/pause"), &patch, 200),
+        ("NewPortalSession", "name", Method::POST, "/v1/accounts/default/portal-sessions", &patch, 201),
+    ];
+    for (name, of, method, path, body, taken) in texts {
+        let most = member(&document, name, of)["maxLength"].as_u64().unwrap_or_else(|| panic!("{name}.{of}"));
+        for (length, status) in [(most, taken), (most + 1, 422)] {
+            let text = "ü".repeat(usize::try_from(length).expect("short"));
+            let body = body(json!({of: text}));
+            let reply = world.ask(method.clone(), path).key(crate::world::PLATFORM).json(&body).send().await;
+            assert_eq!(reply.status.as_u16(), status, "{name}.{of} of {length}: {reply:?}");
+        }
+    }
+    let counts = [
+        ("WebhookInput", "rate_limit", one.as_str()),
+        ("WebhookInput", "max_in_flight", &one),
+        ("AccountInput", "events_per_second", "/v1/accounts/default"),
+        ("AccountInput", "max_webhooks", "/v1/accounts/default"),
+    ];
+    for (name, of, path) in counts {
+        let schema = member(&document, name, of);
+        let (least, most) = (schema["minimum"].as_u64().expect("a least"), schema["maximum"].as_u64().expect("a most"));
+        for (count, status) in [(least, 200), (most, 200), (least - 1, 422), (most + 1, 422)] {
+            let reply = world.patch(path, &json!({of: count})).await;
+            assert_eq!(reply.status.as_u16(), status, "{name}.{of} of {count}: {reply:?}");
+        }
+    }
+    assert_eq!(member(&document, "NewWebhook", "id")["pattern"], "^wh_[A-Za-z0-9_-]{1,64}$");
+    assert_eq!(member(&document, "NewAccount", "id")["pattern"], "^[A-Za-z0-9_-]{1,64}$");
+    let schedule = member(&document, "WebhookInput", "retry_schedule");
+    assert_eq!((&schedule["minItems"], &schedule["maxItems"]), (&json!(1), &json!(20)));
+    let schemas = &document["components"]["schemas"];
+    let says = |name: &str, text: &str| {
+        let about = schemas[name]["description"].as_str().unwrap_or_default().replace('\n', " ");
+        assert!(about.contains(text), "{name}: {about}");
+    };
+    says("NewKey", "`expires_at` or `expires_in`, not both");
+    says("ReplayInput", "at least one of `webhook`, `status`, `event`, `code`, `error`, `since`, `until` and `q`");
+}

@@ -15,7 +15,10 @@ use crate::problem::{FaultSchema, ProblemDocument};
 const ABOUT: &str = "Events come in at POST /v1/events and go out as signed webhooks; everything else manages them and shows what \
 became of each. Send a key as \"Authorization: Bearer …\": a platform key (phk_…) may do everything, an account key (pha_…) \
 sees its own account only. Refusals are problem documents (RFC 9457) with a code and every fault of the input. Lists take limit \
-and cursor, and answer {data, next_cursor}. POSTs take an Idempotency-Key.";
+and cursor, and answer {data, next_cursor}. POSTs take an Idempotency-Key. Besides \
+what each operation lists, a request may be answered 405 where its address does not take its method (the header Allow lists those that it \
+takes), 408 where its body came too slowly, 400 where its head is not valid HTTP, 414 where its address is too long for a head, and 431 where \
+its head is too large; after these four the connection is closed.";
 
 /// The document.
 pub(super) fn document(operations: &[Operation], catalogue: &Catalogue, brand: &Brand, version: &str) -> Value {

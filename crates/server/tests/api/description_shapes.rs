@@ -208,3 +208,12 @@ async fn the_limits_of_inputs_are_said_as_they_hold() {
     says("NewKey", "`expires_at` or `expires_in`, not both");
     says("ReplayInput", "at least one of `webhook`, `status`, `event`, `code`, `error`, `since`, `until` and `q`");
 }
+
+#[tokio::test]
+async fn what_any_request_may_be_answered_is_said_once() {
+    let document = document().await;
+    let about = document["info"]["description"].as_str().expect("a text");
+    for status in ["400", "405", "408", "414", "431", "Allow"] {
+        assert!(about.contains(status), "{status}: {about}");
+    }
+}

@@ -203,6 +203,11 @@ pub(crate) fn limit() -> Shape {
     Shape { schema: Schema::from(rows).into(), ..text_value() }
 }
 
+/// True or false, in the query.
+pub(crate) fn yes_or_no() -> Shape {
+    Shape { schema: bool::schema(), ..text_value() }
+}
+
 /// One operation.
 pub(crate) struct Operation {
     pub(crate) method: Method,

@@ -66,12 +66,12 @@ pub(crate) struct ProblemDocument<'a> {
     errors: &'a [Refusal],
 }
 
-/// One fault of an input: for the API's description of [`Refusal`].
+/// One fault of an input.
 #[derive(ToSchema)]
 #[schema(as = Fault)]
 #[expect(dead_code, reason = "describes `domain::refusal::Refusal`, which knows nothing of OpenAPI")]
 pub(crate) struct FaultSchema {
-    /// A JSON pointer into the request's body.
+    /// A JSON pointer into the request's body, empty for all of it; for a parameter's fault, the name of the parameter.
     #[schema(example = "/url")]
     pointer: String,
     /// The fault's code.

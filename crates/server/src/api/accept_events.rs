@@ -59,7 +59,7 @@ pub(crate) struct AcceptedAnswer {
     #[schema(example = "evt_01k9x5m2q7a3b")]
     id: String,
     /// The event's timestamp: part of every delivery's body, unique in its account.
-    #[schema(example = "2026-03-18T14:30:00.000000Z")]
+    #[schema(format = DateTime, example = "2026-03-18T14:30:00.000000Z")]
     timestamp: String,
     /// How many webhooks it goes to.
     #[schema(example = 2)]

@@ -36,7 +36,7 @@ const TRIES: usize = 8;
 const LIST: &str = "/v1/accounts/{account}/webhooks";
 const ONE: &str = "/v1/accounts/{account}/webhooks/{id}";
 
-/// A new webhook: [`WebhookInput`], and what only the platform may bring along.
+/// A new webhook: what a PATCH may hold, and what only the platform may bring along.
 #[derive(ToSchema)]
 #[schema(as = NewWebhook)]
 #[serde(deny_unknown_fields)]

@@ -210,6 +210,24 @@ async fn the_limits_of_inputs_are_said_as_they_hold() {
 }
 
 #[tokio::test]
+async fn texts_and_kinds_are_those_of_the_api() {
+    let document = document().await;
+    assert!(!document.to_string().contains("[`"), "a link of the code's own documentation");
+    for name in ["AcceptedEvent", "BatchResult"] {
+        assert_eq!(member(&document, name, "timestamp")["format"], "date-time", "{name}");
+    }
+    for (path, name) in [("deliveries", "test"), ("deliveries/count", "test"), ("deliveries/export", "attempts")] {
+        let schema = parameter(&document, &format!("/v1/accounts/{{account}}/{path}"), "get", name);
+        assert_eq!(schema["type"], "boolean", "{path}: {name}");
+    }
+    let pointer = member(&document, "Fault", "pointer")["description"].as_str().expect("a text");
+    assert!(pointer.contains("name of the parameter"), "{pointer}");
+    let replay = &document["paths"]["/v1/accounts/{account}/deliveries/{id}/replay"]["post"];
+    assert_eq!(replay["responses"]["409"]["description"], "Its webhook was deleted.");
+    assert!(replay["description"].as_str().is_some_and(|about| about.contains("still waits for its retry")));
+}
+
+#[tokio::test]
 async fn what_any_request_may_be_answered_is_said_once() {
     let document = document().await;
     let about = document["info"]["description"].as_str().expect("a text");

@@ -58,7 +58,8 @@ pub(crate) struct ProblemDocument<'a> {
     /// The kind of the problem; it does not change between versions.
     #[schema(example = "input_invalid")]
     code: &'a str,
-    /// The id under which the server's log has this request; also in the header `X-Request-Id`.
+    /// The id under which the server's log has this request; also in the header `X-Request-Id`. `req_unread`, without that header, where the
+    /// request was not read: its head is not valid HTTP or too large (400, 414, 431), or too many connections are open (503).
     request_id: &'a str,
     /// Every fault of the input, each with its place.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]

@@ -199,6 +199,7 @@ async fn answers_are_as_described() {
         (format!("{ACCOUNT}/portal-sessions"), json!({})),
         ("/v1/sessions".to_owned(), json!({"token": PLATFORM})),
         ("/v1/sessions".to_owned(), json!({"token": "phl_wrong"})),
+        (format!("{ACCOUNT}/deliveries/{{id}}/replay"), json!({})),
         (format!("{ACCOUNT}/deliveries/{{id}}/cancel"), json!({})),
         (format!("{ACCOUNT}/deliveries/{{id}}/cancel"), json!({})),
         (format!("{ACCOUNT}/replays"), json!({"status": "cancelled"})),

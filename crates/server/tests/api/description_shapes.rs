@@ -228,6 +228,22 @@ async fn texts_and_kinds_are_those_of_the_api() {
 }
 
 #[tokio::test]
+async fn refusals_without_an_id_or_a_way_out_are_explained() {
+    let document = document().await;
+    let id = member(&document, "Problem", "request_id")["description"].as_str().expect("a text");
+    assert!(id.contains("`req_unread`"), "{id}");
+    let world = World::new();
+    let mut told = String::new();
+    for _ in 0..11 {
+        let reply = world.ask(Method::GET, "/v1/accounts").key("phk_wrong").send().await;
+        told = reply.json()["detail"].as_str().unwrap_or_default().to_owned();
+    }
+    assert!(told.contains("Wait a minute, or send a valid key"), "{told}");
+    let valid = world.get("/v1/accounts").await;
+    assert_eq!(valid.status, 200, "a valid key passes, as is said");
+}
+
+#[tokio::test]
 async fn what_any_request_may_be_answered_is_said_once() {
     let document = document().await;
     let about = document["info"]["description"].as_str().expect("a text");

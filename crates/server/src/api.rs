@@ -87,5 +87,5 @@ pub(crate) fn operations() -> Vec<Operation> {
 
 /// The shapes of what streams carry, which no operation's answer names.
 fn stream_shapes() -> Vec<Shape> {
-    vec![shape::<stream_news::DeliveryNews>(), shape::<stream_news::AttemptNews>()]
+    vec![shape::<stream_news::StreamMessages>()]
 }

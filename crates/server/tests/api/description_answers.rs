@@ -102,11 +102,8 @@ fn faults(document: &Value, schema: &Value, value: &Value, at: &str, found: &mut
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    let kinds = match &schema["type"] {
-        Value::Array(kinds) => kinds.clone(),
-        Value::Null => Vec::new(),
-        one => vec![one.clone()],
-    };
+    let one = schema["type"].is_string().then(|| vec![schema["type"].clone()]);
+    let kinds = schema["type"].as_array().cloned().or(one).unwrap_or_default();
     let is = |wanted: &Value| wanted == kind || wanted == "number" && kind == "integer";
     if !kinds.is_empty() && !kinds.iter().any(is) {
         found.push(format!("{at}: {kind} is none of {kinds:?}"));

@@ -251,3 +251,24 @@ async fn what_any_request_may_be_answered_is_said_once() {
         assert!(about.contains(status), "{status}: {about}");
     }
 }
+
+#[tokio::test]
+async fn whatever_a_stream_tells_has_a_schema() {
+    let document = document().await;
+    let stream = &document["paths"]["/v1/accounts/{account}/stream"]["get"]["description"];
+    assert!(stream.as_str().is_some_and(|about| about.contains("the schema `StreamMessages`")), "{stream}");
+    for (event, holds) in [
+        ("delivery", "attempts_made"),
+        ("attempt", "webhook_name"),
+        ("webhook", "deleted"),
+        ("webhook", "failing_since"),
+        ("replay", "handed_over"),
+    ] {
+        let schema = followed(&document, member(&document, "StreamMessages", event));
+        let either = [&schema["oneOf"], &schema["allOf"]].into_iter().filter_map(Value::as_array).flatten();
+        let mut parts = either.chain([schema]).map(|part| followed(&document, part));
+        assert!(parts.any(|part| part["properties"][holds].is_object()), "{event}: {schema}");
+    }
+    let reset = followed(&document, member(&document, "StreamMessages", "reset"));
+    assert_eq!(reset["type"], "object");
+}

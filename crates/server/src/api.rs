@@ -43,7 +43,6 @@ mod webhook_secret;
 mod webhook_test;
 mod webhooks;
 
-pub(crate) use answer_headers::LINK;
 pub(crate) use operations::open_metrics;
 pub(crate) use stream::Streams;
 

@@ -17,7 +17,6 @@ use utoipa::{PartialSchema, ToSchema};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::api::LINK;
 use crate::app::Api;
 use crate::auth::Caller;
 use crate::idempotency::KEY_LENGTH_MAX;
@@ -25,6 +24,8 @@ use crate::page::LIMIT_MAX;
 use crate::problem::Problem;
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+/// The header with the next page of a list.
+pub(crate) const LINK: &str = "Link";
 
 /// Who may call an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

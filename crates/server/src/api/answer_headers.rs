@@ -2,14 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::operation::Operation;
+use crate::operation::{LINK, Operation};
 
 /// The version of what is answered.
 pub(super) const ETAG: &str = "ETag";
 /// The address of what was made.
 pub(super) const LOCATION: &str = "Location";
-/// The next page of a list.
-pub(crate) const LINK: &str = "Link";
 /// What is left of a quota, and the quota.
 pub(super) const RATE_LIMIT: [&str; 2] = ["RateLimit", "RateLimit-Policy"];
 /// How long to wait.

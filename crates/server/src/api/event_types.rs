@@ -13,13 +13,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::answer_headers::LINK;
 use super::closed_sets;
 use crate::app::Api;
 use crate::auth::{Caller, InAccount};
 use crate::event_counts::Count;
 use crate::json;
-use crate::operation::{Access, Operation, limit, page as page_of, shape};
+use crate::operation::{Access, LINK, Operation, limit, page as page_of, shape};
 use crate::page::{self, List, ListQuery};
 use crate::problem::Problem;
 

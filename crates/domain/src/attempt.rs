@@ -23,6 +23,22 @@ pub enum Reason {
     Test,
 }
 
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::First, Self::Retry, Self::Replay, Self::Test];
+
+    /// The word for it in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Retry => "retry",
+            Self::Replay => "replay",
+            Self::Test => "test",
+        }
+    }
+}
+
 /// Where the time of an attempt went. A stage that was not reached, or not needed, is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {

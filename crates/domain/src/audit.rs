@@ -168,6 +168,14 @@ impl Action {
         Self::ALL.iter().copied().find(|action| action.as_str() == name)
     }
 
+    /// The kinds of all targets, in the order of their actions.
+    #[must_use]
+    pub fn kinds() -> Vec<&'static str> {
+        let mut kinds: Vec<_> = Self::ALL.iter().map(|action| action.kind()).collect();
+        kinds.dedup();
+        kinds
+    }
+
     /// The kind of its target: `webhook` for `webhook.paused`.
     #[must_use]
     pub fn kind(self) -> &'static str {

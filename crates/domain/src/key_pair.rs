@@ -29,6 +29,9 @@ pub enum Signing {
 }
 
 impl Signing {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Hmac, Self::Ed25519];
+
     /// As API and command line write it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -41,7 +44,7 @@ impl Signing {
     /// What [`Self::as_str`] writes as `text`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Hmac, Self::Ed25519].into_iter().find(|signing| signing.as_str() == text)
+        Self::ALL.into_iter().find(|signing| signing.as_str() == text)
     }
 }
 

@@ -171,13 +171,17 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// The names of all of them.
+    pub const NAMES: [&'static str; 3] = ["key", "failures", "webhook_paused"];
+
     /// Its name.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
+        let [key, failures, webhook_paused] = Self::NAMES;
         match self {
-            Self::Key { .. } => "key",
-            Self::Failures { .. } => "failures",
-            Self::WebhookPaused => "webhook_paused",
+            Self::Key { .. } => key,
+            Self::Failures { .. } => failures,
+            Self::WebhookPaused => webhook_paused,
         }
     }
 }

@@ -21,6 +21,9 @@ pub enum SessionKind {
 }
 
 impl SessionKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Link, Self::Browser, Self::Embed];
+
     /// Its name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -26,6 +26,16 @@ pub enum Waits {
 }
 
 impl Waits {
+    /// Every word for one in the API.
+    pub const WORDS: [&'static str; 6] = [
+        Self::Slot.as_str(),
+        Self::Rate.as_str(),
+        Self::RetryAfter(Timestamp(0)).as_str(),
+        Self::Order.as_str(),
+        Self::Probe.as_str(),
+        Self::Spread(Timestamp(0)).as_str(),
+    ];
+
     /// The word for it in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

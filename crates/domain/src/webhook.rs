@@ -40,6 +40,21 @@ pub enum PauseCause {
 }
 
 impl PauseCause {
+    /// The names of all of them, as the API's `status_reason.cause` has them.
+    pub const NAMES: [&'static str; 4] = ["key", "gone", "all_failed", "nobody_listens"];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        let [key, gone, all_failed, nobody_listens] = Self::NAMES;
+        match self {
+            Self::Key { .. } => key,
+            Self::Gone => gone,
+            Self::AllFailed { .. } => all_failed,
+            Self::NobodyListens => nobody_listens,
+        }
+    }
+
     /// `a person` or `us`, as the API's `status_reason.by` has it.
     #[must_use]
     pub const fn by_us(&self) -> bool {
@@ -179,4 +194,18 @@ pub enum Held {
     Deliver,
     /// Cancel it.
     Cancel,
+}
+
+impl Held {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Deliver, Self::Cancel];
+
+    /// The word for it in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deliver => "deliver",
+            Self::Cancel => "cancel",
+        }
+    }
 }

@@ -4,9 +4,11 @@ mod accept_events;
 mod account_limits;
 mod account_log;
 mod accounts;
+mod answer_headers;
 mod attempt_json;
 mod audit;
 mod brand;
+mod closed_sets;
 mod cluster;
 mod deliveries;
 mod delivery_count;
@@ -84,5 +86,5 @@ pub(crate) fn operations() -> Vec<Operation> {
 
 /// The shapes of what streams carry, which no operation's answer names.
 fn stream_shapes() -> Vec<Shape> {
-    vec![shape::<stream_news::DeliveryNews>(), shape::<stream_news::AttemptNews>()]
+    vec![shape::<stream_news::StreamMessages>()]
 }

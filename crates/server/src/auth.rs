@@ -229,7 +229,11 @@ fn who(parts: &Parts, api: &Api, came: Came) -> Result<Option<Caller>, Problem> 
 pub(crate) fn wrong(address: IpAddr, api: &Api, problem: Problem) -> Problem {
     match api.sign_ins.take(address, api.now()) {
         Ok(()) => problem,
-        Err(wait) => Problem::over("too_many_sign_ins", wait, "Too many wrong keys came from your address."),
+        Err(wait) => Problem::over(
+            "too_many_sign_ins",
+            wait,
+            "Too many wrong keys came from your address. Wait a minute, or send a valid key: one is always taken.",
+        ),
     }
 }
 

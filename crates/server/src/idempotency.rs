@@ -18,7 +18,7 @@ use crate::json;
 use crate::problem::Problem;
 
 /// The longest key.
-const KEY_LENGTH_MAX: usize = 255;
+pub(crate) const KEY_LENGTH_MAX: usize = 255;
 
 /// An answer in the form in which it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::operation::Pair;
+
 /// One box of the inbox: an address that events can be sent to, and how it answers.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct InboxBox {
@@ -34,14 +36,18 @@ pub struct InboxRequest {
     #[schema(value_type = String, format = DateTime)]
     pub received_at: domain::time::Timestamp,
     /// Its headers in the order in which they came: name and value.
+    #[schema(value_type = Vec<Pair>)]
     pub headers: Vec<(String, String)>,
     /// Its body; bytes that are no text are replaced.
     pub body: String,
     /// The event's type, as its header says.
+    #[schema(required)]
     pub event: Option<String>,
     /// The delivery's id, as its header says.
+    #[schema(required)]
     pub delivery: Option<String>,
     /// The attempt's number, as its header says.
+    #[schema(required)]
     pub attempt: Option<u16>,
     /// Whether the signature is good.
     pub verified: bool,
@@ -49,6 +55,7 @@ pub struct InboxRequest {
     #[schema(example = "signature verified")]
     pub signature: String,
     /// The status that it was answered with; null for no answer.
+    #[schema(required)]
     pub answered: Option<u16>,
 }
 

@@ -4,19 +4,28 @@
 use axum::Extension;
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
+use domain::filter::SEARCH_LEN_MAX;
 use domain::key::Scope;
 use http::Method;
-use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, KnownFormat, Object, ObjectBuilder, OneOfBuilder, SchemaFormat, SchemaType,
+    Type,
+};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::app::Api;
 use crate::auth::Caller;
+use crate::idempotency::KEY_LENGTH_MAX;
+use crate::page::LIMIT_MAX;
 use crate::problem::Problem;
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+/// The header with the next page of a list.
+pub(crate) const LINK: &str = "Link";
 
 /// Who may call an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +70,7 @@ pub(crate) struct Parameter {
     pub(crate) name: &'static str,
     pub(crate) place: Place,
     pub(crate) about: &'static str,
+    pub(crate) value: fn() -> Shape,
 }
 
 /// Where a parameter stands.
@@ -89,26 +99,32 @@ pub(crate) fn shape<T: ToSchema>() -> Shape {
 }
 
 impl Shape {
-    /// The same where these fields have to be given: what a named schema cannot say that takes most of its fields from another's.
-    pub(crate) fn needs(mut self, fields: &[&str]) -> Self {
-        let objects = self.named.iter_mut().take(1).filter_map(|(_, schema)| match schema {
-            RefOr::T(Schema::AllOf(all)) => Some(&mut all.items),
-            RefOr::T(_) | RefOr::Ref(_) => None,
-        });
-        for item in objects.flatten() {
-            if let RefOr::T(Schema::Object(object)) = item {
-                let has = fields.iter().filter(|field| object.properties.contains_key(**field));
-                object.required.extend(has.map(|field| (*field).to_owned()));
+    /// The same as one object of all the parts' fields, of which these have to be given: what a schema cannot say that takes most of its
+    /// fields from another's. Each part would refuse the fields of the others.
+    pub(crate) fn whole(mut self, needed: &[&str]) -> Self {
+        if let Some((_, schema)) = self.named.first_mut()
+            && let RefOr::T(Schema::AllOf(all)) = schema
+        {
+            let mut whole = Object::new();
+            whole.description = all.description.take();
+            for item in &mut all.items {
+                if let RefOr::T(Schema::Object(part)) = item {
+                    whole.properties.append(&mut part.properties);
+                    whole.additional_properties = part.additional_properties.take().or(whole.additional_properties);
+                }
             }
+            whole.required = needed.iter().map(|field| (*field).to_owned()).collect();
+            *schema = Schema::Object(whole).into();
         }
         self
     }
 }
 
-/// The shape of a `T`, or of an array of them.
-pub(crate) fn one_or_more<T: ToSchema>() -> Shape {
+/// The shape of a `T`, or of an array of them, at most so many.
+pub(crate) fn one_or_more<T: ToSchema>(most: usize) -> Shape {
     let one = shape::<T>();
-    let either = OneOfBuilder::new().item(one.schema.clone()).item(ArrayBuilder::new().items(one.schema));
+    let several = ArrayBuilder::new().items(one.schema.clone()).max_items(Some(most));
+    let either = OneOfBuilder::new().item(one.schema).item(several);
     Shape { schema: Schema::from(either).into(), ..one }
 }
 
@@ -141,13 +157,56 @@ fn text_or_null(about: &str) -> ObjectBuilder {
 
 /// The shape of JSON that another standard describes.
 pub(crate) fn object(about: &str) -> Shape {
-    let schema = ObjectBuilder::new().description(Some(about));
+    let any = AdditionalProperties::FreeForm(true);
+    let schema = ObjectBuilder::new().description(Some(about)).additional_properties(Some(any));
     Shape { schema: Schema::from(schema).into(), named: Vec::new(), media: "application/json" }
+}
+
+/// A name and a value, for the description: a list of two texts. Generators of clients do not know tuples (`prefixItems`).
+pub(crate) enum Pair {}
+
+impl PartialSchema for Pair {
+    fn schema() -> RefOr<Schema> {
+        let pair = ArrayBuilder::new().items(String::schema()).min_items(Some(2)).max_items(Some(2));
+        Schema::from(pair.description(Some("A name and its value."))).into()
+    }
+}
+
+impl ToSchema for Pair {
+    fn name() -> Cow<'static, str> {
+        "Pair".into()
+    }
 }
 
 /// The shape of a body that is no JSON.
 pub(crate) fn text(media: &'static str) -> Shape {
     Shape { schema: String::schema(), named: Vec::new(), media }
+}
+
+fn text_value() -> Shape {
+    text("text/plain")
+}
+
+fn idempotency_key() -> Shape {
+    let key = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(KEY_LENGTH_MAX));
+    Shape { schema: Schema::from(key.pattern(Some("^[!-~]+$"))).into(), ..text_value() }
+}
+
+/// What is searched for in the log.
+pub(crate) fn searched_text() -> Shape {
+    let searched = ObjectBuilder::new().schema_type(Type::String).max_length(Some(SEARCH_LEN_MAX));
+    Shape { schema: Schema::from(searched).into(), ..text_value() }
+}
+
+/// How many rows of a list are wanted.
+pub(crate) fn limit() -> Shape {
+    let rows = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(LIMIT_MAX));
+    Shape { schema: Schema::from(rows).into(), ..text_value() }
+}
+
+/// True or false, in the query.
+pub(crate) fn yes_or_no() -> Shape {
+    Shape { schema: bool::schema(), ..text_value() }
 }
 
 /// One operation.
@@ -167,6 +226,8 @@ pub(crate) struct Operation {
     pub(crate) answer: (u16, &'static str, Option<Shape>),
     /// What it answers to another kind of request when all is well.
     pub(crate) other_answer: Option<(u16, &'static str, Shape)>,
+    /// The headers of its own that answers of a status carry.
+    pub(crate) told: Vec<(u16, &'static str)>,
     /// Further statuses than those that every operation can answer.
     pub(crate) refusals: Vec<(u16, &'static str)>,
 }
@@ -200,6 +261,7 @@ impl Operation {
             other_body: None,
             answer: (status, "Done.", None),
             other_answer: None,
+            told: Vec::new(),
             refusals: Vec::new(),
         }
     }
@@ -224,23 +286,33 @@ impl Operation {
         self.handler.layer(Extension(self.access))
     }
 
-    /// A parameter of the query.
-    pub(crate) fn query(mut self, name: &'static str, about: &'static str) -> Self {
-        self.parameters.push(Parameter { name, place: Place::Query, about });
+    /// A parameter of the query: text.
+    pub(crate) fn query(self, name: &'static str, about: &'static str) -> Self {
+        self.query_of(name, about, text_value)
+    }
+
+    /// A parameter of the query, with the shape of its value.
+    pub(crate) fn query_of(mut self, name: &'static str, about: &'static str, value: fn() -> Shape) -> Self {
+        self.parameters.push(Parameter { name, place: Place::Query, about, value });
         self
     }
 
-    /// A header of the request.
-    pub(crate) fn header(mut self, name: &'static str, about: &'static str) -> Self {
-        self.parameters.push(Parameter { name, place: Place::Header, about });
+    /// A header of the request: text.
+    pub(crate) fn header(self, name: &'static str, about: &'static str) -> Self {
+        self.header_of(name, about, text_value)
+    }
+
+    fn header_of(mut self, name: &'static str, about: &'static str, value: fn() -> Shape) -> Self {
+        self.parameters.push(Parameter { name, place: Place::Header, about, value });
         self
     }
 
     /// It is a list: it takes `limit` and `cursor`, and answers pages of `T`.
     pub(crate) fn lists<T: ToSchema>(self) -> Self {
-        self.query("limit", "Rows wanted: 1 to 100; 25 if not given.")
+        self.query_of("limit", "Rows wanted: 1 to 100; 25 if not given.", limit)
             .query("cursor", "The next_cursor of the page before.")
             .answers(200, "A page, newest first.", Some(page::<T>()))
+            .tells(200, LINK)
     }
 
     /// It is a list that may have to look for long: [`Self::lists`], and its pages say how far they have looked.
@@ -261,9 +333,10 @@ impl Operation {
 
     /// It honours `Idempotency-Key`.
     pub(crate) fn idempotent(self) -> Self {
-        self.header(
+        self.header_of(
             IDEMPOTENCY_KEY,
             "1 to 255 visible ASCII characters, kept for 24 h: the same request under the same key acts once, and gets the same answer.",
+            idempotency_key,
         )
         .refuses(422, "The input has faults, or the Idempotency-Key came with another request.")
     }
@@ -297,6 +370,12 @@ impl Operation {
     /// What it answers when all is well.
     pub(crate) fn answers(self, status: u16, about: &'static str, shape: Option<Shape>) -> Self {
         Self { answer: (status, about, shape), ..self }
+    }
+
+    /// A header that an answer of this status carries.
+    pub(crate) fn tells(mut self, status: u16, header: &'static str) -> Self {
+        self.told.push((status, header));
+        self
     }
 
     /// A status that it can refuse with.

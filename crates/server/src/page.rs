@@ -17,7 +17,7 @@ use crate::problem::Problem;
 /// Rows of a page when nothing is said.
 const LIMIT_DEFAULT: usize = 25;
 /// Rows of a page at most.
-const LIMIT_MAX: usize = 100;
+pub(crate) const LIMIT_MAX: usize = 100;
 /// Bytes of the check in a cursor.
 const CHECK: usize = 9;
 

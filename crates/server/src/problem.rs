@@ -58,7 +58,8 @@ pub(crate) struct ProblemDocument<'a> {
     /// The kind of the problem; it does not change between versions.
     #[schema(example = "input_invalid")]
     code: &'a str,
-    /// The id under which the server's log has this request; also in the header `X-Request-Id`.
+    /// The id under which the server's log has this request; also in the header `X-Request-Id`. `req_unread`, without that header, where the
+    /// request was not read: its head is not valid HTTP or too large (400, 414, 431), or too many connections are open (503).
     request_id: &'a str,
     /// Every fault of the input, each with its place.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -66,12 +67,12 @@ pub(crate) struct ProblemDocument<'a> {
     errors: &'a [Refusal],
 }
 
-/// One fault of an input: for the API's description of [`Refusal`].
+/// One fault of an input.
 #[derive(ToSchema)]
 #[schema(as = Fault)]
 #[expect(dead_code, reason = "describes `domain::refusal::Refusal`, which knows nothing of OpenAPI")]
 pub(crate) struct FaultSchema {
-    /// A JSON pointer into the request's body.
+    /// A JSON pointer into the request's body, empty for all of it; for a parameter's fault, the name of the parameter.
     #[schema(example = "/url")]
     pointer: String,
     /// The fault's code.

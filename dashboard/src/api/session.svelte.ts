@@ -124,7 +124,7 @@ class Session {
   }
 
   /** Why whoever is signed in may not do what needs this scope; undefined if they may. */
-  mayNot(scope: string) {
+  mayNot(scope: Schema<"KeyScope">) {
     const scopes = this.who?.scopes ?? [];
     // Nothing named is everything, and `account` covers every scope that the dashboard asks for.
     return scopes.length === 0 || scopes.includes("account") || scopes.includes(scope) ? undefined : `Your session may not do this: it lacks ${scope}.`;

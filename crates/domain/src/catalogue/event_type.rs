@@ -35,6 +35,21 @@ pub enum Enforcement {
     Off,
 }
 
+impl Enforcement {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Reject, Self::Flag, Self::Off];
+
+    /// The word for it in the API and in a catalogue.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reject => "reject",
+            Self::Flag => "flag",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// A type of event.
 pub struct EventType {
     /// Its name, such as `alert.domain_matched`.

@@ -21,6 +21,9 @@ pub enum Health {
 }
 
 impl Health {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Healthy, Self::Degraded, Self::Failing, Self::NoTraffic];
+
     /// Judges by the figures of the last 24 hours and of the last hour.
     #[must_use]
     pub fn judge(day: &Figures, hour: &Figures) -> Self {

@@ -16,7 +16,8 @@ use http::header::HeaderMap;
 use http::{Method, StatusCode};
 use utoipa::ToSchema;
 
-use super::event_batch;
+use super::answer_headers::RATE_LIMIT;
+use super::event_batch::{self, BATCH_MAX};
 use crate::app::Api;
 use crate::auth::{self, Caller};
 use crate::body::{self, EVENTS_BODY_MAX, Kind};
@@ -32,6 +33,7 @@ pub(super) const DATA_MAX: usize = 256 * 1024;
 /// An event as the platform posts it. An array of these, or one per line as `application/x-ndjson`, is a batch.
 #[derive(ToSchema)]
 #[schema(as = NewEvent)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `prepare` reads")]
 pub(crate) struct EventInput {
     /// The account; `default` if not given, for an account key its own.
@@ -41,7 +43,7 @@ pub(crate) struct EventInput {
     #[schema(example = "alert.rule_created")]
     event: String,
     /// What happened: an object that the type's schema allows, at most 256 KiB. Its bytes are delivered as they came.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>, additional_properties = true)]
     data: String,
 }
 
@@ -57,7 +59,7 @@ pub(crate) struct AcceptedAnswer {
     #[schema(example = "evt_01k9x5m2q7a3b")]
     id: String,
     /// The event's timestamp: part of every delivery's body, unique in its account.
-    #[schema(example = "2026-03-18T14:30:00.000000Z")]
+    #[schema(format = DateTime, example = "2026-03-18T14:30:00.000000Z")]
     timestamp: String,
     /// How many webhooks it goes to.
     #[schema(example = 2)]
@@ -73,10 +75,12 @@ pub(super) fn operations() -> Vec<Operation> {
                  {\"results\":[…]} in order, each with its own status.",
             )
             .scope(Scope::EventsWrite)
-            .takes(one_or_more::<EventInput>())
+            .takes(one_or_more::<EventInput>(BATCH_MAX))
             .or_takes(text("application/x-ndjson"))
             .answers(202, "One event: accepted, and on disk.", Some(shape::<AcceptedAnswer>()))
             .or_answers(200, "A batch: what has become of each event, in their order.", shape::<event_batch::BatchAnswer>())
+            .tells(202, RATE_LIMIT[0])
+            .tells(202, RATE_LIMIT[1])
             .refuses(413, "The data of an event is over 256 KiB, or the batch over 1,000 events or 16 MiB.")
             .idempotent(),
     ]

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::account_limits::{self, LimitsInput};
 use super::account_log::{self, LogInput};
+use super::answer_headers::{ETAG, LOCATION};
 use super::webhook_input::{not_null, read_name};
 use super::webhooks::check_match;
 use crate::app::Api;
@@ -45,17 +46,19 @@ struct AccountJson {
     /// How many webhooks it has.
     webhooks: usize,
     /// For how long its ended deliveries are kept; null for the operator's `retention`.
-    #[schema(example = "30d")]
+    #[schema(example = "30d", required)]
     retention: Option<String>,
     /// How much of its log is kept; null for as much as the operator's `retention-size` leaves.
-    #[schema(example = "5GiB")]
+    #[schema(example = "5GiB", required)]
     retention_size: Option<String>,
     /// What the log does not show of its events' data, as JSON pointers in which `*` means every member or element.
     #[schema(example = json!(["/contact/email"]))]
     redact: Vec<String>,
     /// Events per second at most; null for the operator's `events-per-second`.
+    #[schema(required)]
     events_per_second: Option<u32>,
     /// Webhooks at most, up to 1,024; null for the operator's `webhooks-per-account`.
+    #[schema(required)]
     max_webhooks: Option<u32>,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
@@ -67,13 +70,14 @@ struct AccountJson {
 
 /// A new account.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `create` reads")]
 struct NewAccount {
     /// Its id: 1 to 64 letters, digits, `_`, `-`; one is made if none is given.
-    #[schema(example = "acme", nullable = false)]
+    #[schema(example = "acme", nullable = false, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     id: Option<String>,
     /// A label: 1 to 200 characters; the id if none is given.
-    #[schema(example = "Acme Inc.", nullable = false)]
+    #[schema(example = "Acme Inc.", nullable = false, min_length = 1, max_length = 200)]
     name: Option<String>,
     /// For how long its ended deliveries are kept: 1h to 3650d; null for the operator's `retention`.
     #[schema(example = "30d")]
@@ -84,7 +88,7 @@ struct NewAccount {
     retention_size: Option<String>,
     /// What the log does not show of its events' data: JSON pointers in which `*` means every member or element. What is
     /// sent stays whole.
-    #[schema(example = json!(["/contact/email"]))]
+    #[schema(example = json!(["/contact/email"]), max_items = 64)]
     redact: Option<Vec<String>>,
     /// Events per second at most; null for the operator's `events-per-second`.
     #[schema(minimum = 1, maximum = 1000000)]
@@ -96,10 +100,11 @@ struct NewAccount {
 
 /// What can be changed of an account.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `change` reads")]
 struct AccountInput {
     /// A label: 1 to 200 characters.
-    #[schema(example = "Acme Inc.", nullable = false)]
+    #[schema(example = "Acme Inc.", nullable = false, min_length = 1, max_length = 200)]
     name: Option<String>,
     /// For how long its ended deliveries are kept: 1h to 3650d; null for the operator's `retention`.
     #[schema(example = "30d")]
@@ -110,7 +115,7 @@ struct AccountInput {
     retention_size: Option<String>,
     /// What the log does not show of its events' data: JSON pointers in which `*` means every member or element. What is
     /// sent stays whole.
-    #[schema(example = json!(["/contact/email"]))]
+    #[schema(example = json!(["/contact/email"]), max_items = 64)]
     redact: Option<Vec<String>>,
     /// Events per second at most; null for the operator's `events-per-second`.
     #[schema(minimum = 1, maximum = 1000000)]
@@ -129,17 +134,19 @@ pub(super) fn operations() -> Vec<Operation> {
             .access(Access::Platform)
             .takes(shape::<NewAccount>())
             .answers(201, "Created.", Some(shape::<AccountJson>()))
+            .tells(201, ETAG)
+            .tells(201, LOCATION)
             .refuses(409, "An account with this id exists.")
             .idempotent(),
-        Operation::new(&Method::GET, ONE, "get_account", one, "Get an account").access(Access::Member).answers(
-            200,
-            "The account; the header ETag has its version.",
-            Some(shape::<AccountJson>()),
-        ),
+        Operation::new(&Method::GET, ONE, "get_account", one, "Get an account")
+            .access(Access::Member)
+            .answers(200, "The account; the header ETag has its version.", Some(shape::<AccountJson>()))
+            .tells(200, ETAG),
         Operation::new(&Method::PATCH, ONE, "change_account", change, "Change an account")
             .access(Access::Platform)
             .takes(shape::<AccountInput>())
             .answers(200, "The account as it is now.", Some(shape::<AccountJson>()))
+            .tells(200, ETAG)
             .refuses(422, "The input has faults.")
             .matches(),
         Operation::new(&Method::DELETE, ONE, "delete_account", delete, "Delete an account for good")

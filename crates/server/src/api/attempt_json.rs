@@ -16,6 +16,7 @@ use domain::time::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::closed_sets;
 use super::delivery_json::{Context, planned};
 use super::webhook_json::MASK;
 
@@ -29,7 +30,7 @@ pub(crate) struct AttemptHeadJson {
     /// Its number in the delivery, from 1; it grows over replays.
     number: u16,
     /// Why it was made: `first`, `retry`, `replay` or `test`.
-    #[schema(value_type = String, example = "first")]
+    #[schema(value_type = closed_sets::AttemptReason, example = "first")]
     reason: Reason,
     /// When it started.
     #[schema(value_type = String, format = DateTime)]
@@ -37,11 +38,13 @@ pub(crate) struct AttemptHeadJson {
     /// How long it took, in milliseconds.
     duration_ms: f64,
     /// The status code of the answer, if there was one.
+    #[schema(required)]
     status_code: Option<u16>,
     /// Why it failed; null for a success.
+    #[schema(required)]
     error: Option<ErrorJson>,
     /// The peer.
-    #[schema(value_type = Option<String>, example = "203.0.113.7:443")]
+    #[schema(value_type = Option<String>, example = "203.0.113.7:443", required)]
     remote_address: Option<SocketAddr>,
     /// Where the time went, in milliseconds; null for a stage that was not reached or not needed.
     timing: TimingJson,
@@ -54,11 +57,12 @@ pub(crate) struct AttemptJson {
     #[serde(flatten)]
     head: AttemptHeadJson,
     /// The replay in bulk that it is part of.
-    #[schema(value_type = Option<String>, example = "rpl_01k9x5m2q7a3b01k9x5m")]
+    #[schema(value_type = Option<String>, example = "rpl_01k9x5m2q7a3b01k9x5m", required)]
     replay: Option<ReplayId>,
     /// What was sent.
     request: RequestJson,
     /// What came back, if anything did.
+    #[schema(required)]
     response: Option<ResponseJson>,
 }
 
@@ -67,7 +71,7 @@ pub(crate) struct AttemptJson {
 #[schema(as = AttemptError)]
 pub(crate) struct ErrorJson {
     /// The code.
-    #[schema(example = "http_5xx")]
+    #[schema(value_type = closed_sets::ErrorCode, example = "http_5xx")]
     code: &'static str,
     /// What happened, as a sentence.
     message: String,
@@ -145,12 +149,16 @@ pub(crate) struct TimingJson {
     /// From due to the start; not part of the attempt.
     queue: f64,
     /// The name look-up.
+    #[schema(required)]
     dns: Option<f64>,
     /// The TCP connection.
+    #[schema(required)]
     connect: Option<f64>,
     /// The TLS handshake.
+    #[schema(required)]
     tls: Option<f64>,
     /// From the request's first byte to the end of the answer's head.
+    #[schema(required)]
     first_byte: Option<f64>,
 }
 

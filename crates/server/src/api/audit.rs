@@ -13,6 +13,7 @@ use http::{Method, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::closed_sets;
 use crate::app::Api;
 use crate::auth::{Caller, InAccount};
 use crate::operation::{Access, Operation};
@@ -30,23 +31,23 @@ struct EntryJson {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     /// The account that it concerns; null for what is the platform's own, such as its keys, or an account that was erased.
-    #[schema(value_type = Option<String>, example = "acme")]
+    #[schema(value_type = Option<String>, example = "acme", required)]
     account: Option<AccountId>,
     /// What was done, such as `webhook.paused`.
-    #[schema(example = "webhook.updated")]
+    #[schema(value_type = closed_sets::AuditAction, example = "webhook.updated")]
     action: &'static str,
     /// Who did it.
     actor: ActorJson,
     /// What it was done to.
     target: TargetJson,
     /// The particulars; for a change `changes`, with each field `from` and `to`. Never a secret, a header's value or a key.
-    #[schema(value_type = Object, example = json!({"changes": {"name": {"from": "CRM", "to": "CRM Sync"}}}))]
+    #[schema(value_type = BTreeMap<String, Value>, additional_properties = true, example = json!({"changes": {"name": {"from": "CRM", "to": "CRM Sync"}}}))]
     detail: Detail,
     /// The id of the request, as its answer had it in `X-Request-Id`; null for what we did ourselves.
-    #[schema(example = "req_5f0c2a9e00001a")]
+    #[schema(example = "req_5f0c2a9e00001a", required)]
     request_id: Option<String>,
     /// The address that the request came from.
-    #[schema(value_type = Option<String>, example = "203.0.113.9")]
+    #[schema(value_type = Option<String>, example = "203.0.113.9", required)]
     remote_address: Option<IpAddr>,
 }
 
@@ -56,10 +57,10 @@ struct EntryJson {
 struct ActorJson {
     /// `key`; `session` for a browser that is signed in, or a portal; `settings` for the platform key of the settings;
     /// `posthaste` for what we did ourselves.
-    #[schema(example = "key")]
+    #[schema(value_type = closed_sets::ActorKind, example = "key")]
     kind: &'static str,
     /// The id of the key or session.
-    #[schema(example = "key_01k9x5m2q7a3b")]
+    #[schema(example = "key_01k9x5m2q7a3b", required)]
     id: Option<String>,
     /// The name of the key or session.
     #[schema(example = "CRM import")]
@@ -70,14 +71,14 @@ struct ActorJson {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditTarget)]
 struct TargetJson {
-    /// `account`, `webhook`, `key`, `session` or `delivery`.
-    #[schema(example = "webhook")]
+    /// The part of the action before the dot.
+    #[schema(value_type = closed_sets::TargetKind, example = "webhook")]
     kind: &'static str,
     /// Its id.
     #[schema(example = "wh_abc123")]
     id: String,
     /// Its name, where it has one.
-    #[schema(example = "CRM Sync")]
+    #[schema(example = "CRM Sync", required)]
     name: Option<String>,
 }
 

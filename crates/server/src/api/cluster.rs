@@ -11,11 +11,15 @@ use http::Method;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::closed_sets;
 use crate::app::Api;
 use crate::auth::Caller;
 use crate::json;
 use crate::operation::{Access, Operation, shape};
 use crate::problem::Problem;
+
+/// How a node fares.
+pub(super) const STATUSES: [&str; 3] = ["live", "leaving", "gone"];
 
 /// The nodes, and what becomes of the shards.
 #[derive(Debug, Serialize, ToSchema)]
@@ -31,7 +35,7 @@ struct ClusterJson {
     #[schema(example = 0)]
     free: u16,
     /// When the oldest delivery was due that waits for nothing but to be sent; null if none does.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     oldest_due: Option<Timestamp>,
     /// How far behind sending is: the seconds since then.
     #[schema(example = 0.0)]
@@ -61,7 +65,7 @@ struct NodeJson {
     #[schema(value_type = String, format = DateTime)]
     heard: Timestamp,
     /// `live`; `leaving` while one that was told to end gives its shards back; `gone` once it is no longer heard and holds nothing.
-    #[schema(example = "live")]
+    #[schema(value_type = closed_sets::NodeStatus, example = "live")]
     status: &'static str,
     /// Whether it is the one that answers.
     #[schema(example = true)]
@@ -77,7 +81,7 @@ struct NodeJson {
     known: u32,
     /// When the oldest delivery of its shards was due that waits for nothing but to be sent, when it was last heard; null if none
     /// did.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     oldest_due: Option<Timestamp>,
 }
 
@@ -114,11 +118,12 @@ async fn cluster(State(api): State<Arc<Api>>, _platform: Caller) -> Result<Respo
 
 fn node(node: Node) -> NodeJson {
     let Node { name, version, since, heard, lives, here, shards, report } = node;
+    let [live, leaving, gone] = STATUSES;
     let status = match (lives, shards) {
-        (true, _) => "live",
+        (true, _) => live,
         // It works on what it has not given back.
-        (false, 1..) => "leaving",
-        (false, 0) => "gone",
+        (false, 1..) => leaving,
+        (false, 0) => gone,
     };
     NodeJson {
         name,

@@ -19,7 +19,7 @@ use crate::body::JsonBody;
 use crate::idempotency::{self, Answer};
 use crate::json;
 use crate::json_input::Input;
-use crate::operation::{Operation, shape};
+use crate::operation::{Operation, searched_text, shape, yes_or_no};
 use crate::page::{self, List, ListQuery};
 use crate::problem::Problem;
 
@@ -42,9 +42,12 @@ pub(super) fn operations() -> Vec<Operation> {
         "Send a delivery again",
     )
     .scope(Scope::DeliveriesWrite)
-    .about("The same bytes and ids, at once; the schedule starts afresh, and attempts are numbered on.")
+    .about(
+        "The same bytes and ids, at once; the schedule starts afresh, and attempts are numbered on. One that still waits for its retry goes at \
+         once too; where the webhook is paused, it is held.",
+    )
     .answers(202, "It is due now.", Some(shape::<DeliveryJson>()))
-    .refuses(409, "It is not finished, or its webhook was deleted.")
+    .refuses(409, "Its webhook was deleted.")
     .idempotent();
     let cancel = Operation::new(
         &Method::POST,
@@ -68,10 +71,10 @@ pub(super) fn takes_filter(operation: Operation) -> Operation {
         .query("status", "In these states: pending, sending, delivered, failed, held, cancelled.")
         .query("code", "Whose last attempt was answered with these: 404, or a class such as 5xx.")
         .query("error", "Whose last attempt failed by these, such as response_timeout.")
-        .query("test", "true for tests only, false for all but tests.")
+        .query_of("test", "true for tests only, false for all but tests.", yes_or_no)
         .query("since", "Of events accepted since: a time, or a span back from now such as 24h.")
         .query("until", "Of events accepted before: a time, or a span back from now.")
-        .query("q", "Whose ids or bodies hold this text.")
+        .query_of("q", "Whose ids or bodies hold this text.", searched_text)
 }
 
 async fn list(State(api): State<Arc<Api>>, at: InAccount, uri: Uri) -> Result<Response, Problem> {

@@ -21,7 +21,7 @@ use super::stream::Open;
 use crate::app::Api;
 use crate::auth::{Caller, InAccount};
 use crate::json;
-use crate::operation::{Operation, text};
+use crate::operation::{Operation, text, yes_or_no};
 use crate::page;
 use crate::problem::{Problem, RECORD_DAMAGED};
 
@@ -47,7 +47,7 @@ pub(super) fn operations() -> Vec<Operation> {
     );
     vec![
         deliveries::takes_filter(export)
-            .query("attempts", "true for the attempts of each delivery, with what was sent and answered.")
+            .query_of("attempts", "true for the attempts of each delivery, with what was sent and answered.", yes_or_no)
             .query("cursor", "The id of the last line that came: the export goes on after it.")
             .answers(200, "The lines.", Some(text("application/x-ndjson"))),
     ]

@@ -14,6 +14,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::attempt_json::{AttemptJson, milliseconds};
+use super::closed_sets;
 
 /// A delivery: one event on its way to one webhook.
 #[derive(Debug, Serialize, ToSchema)]
@@ -38,14 +39,14 @@ pub(crate) struct DeliveryJson {
     #[schema(value_type = String, format = DateTime)]
     timestamp: Timestamp,
     /// `pending`, `sending`, `delivered`, `failed`, `held` or `cancelled`.
-    #[schema(value_type = String, example = "delivered")]
+    #[schema(value_type = closed_sets::DeliveryStatus, example = "delivered")]
     status: &'static str,
     /// Why it waits, where the status alone does not say. That the receiver's `Retry-After` has postponed the next attempt is said
     /// where the attempts are given too.
-    #[schema(example = "waiting for a free slot")]
+    #[schema(example = "waiting for a free slot", required)]
     note: Option<String>,
     /// What it waits for though it is due: `slot`, `rate`, `retry_after`, `order`, `probe` or `spread`; null otherwise.
-    #[schema(value_type = Option<String>, example = "slot")]
+    #[schema(value_type = Option<closed_sets::WaitingFor>, example = "slot", required)]
     waiting_for: Option<&'static str>,
     /// Whether it is a test; tests are left out of the figures.
     test: bool,
@@ -54,17 +55,19 @@ pub(crate) struct DeliveryJson {
     /// Retries of the present schedule that were made.
     retries_made: u16,
     /// When the next attempt is due; null once the delivery has ended.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     next_attempt_at: Option<Timestamp>,
     /// When it ended.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     ended_at: Option<Timestamp>,
     /// The status code of the last attempt's answer.
+    #[schema(required)]
     last_status_code: Option<u16>,
     /// The error code of the last attempt.
-    #[schema(value_type = Option<String>, example = "http_5xx")]
+    #[schema(value_type = Option<closed_sets::ErrorCode>, example = "http_5xx", required)]
     last_error: Option<&'static str>,
     /// How long the last attempt took, in milliseconds.
+    #[schema(required)]
     last_duration_ms: Option<f64>,
 }
 

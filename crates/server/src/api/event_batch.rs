@@ -21,7 +21,7 @@ use crate::problem::{FaultSchema, Problem};
 use crate::{idempotency, json, json_input};
 
 /// The most events of a batch.
-const BATCH_MAX: usize = 1_000;
+pub(super) const BATCH_MAX: usize = 1_000;
 /// After so many events of a batch others get their turn.
 const BATCH_STRETCH: usize = 64;
 
@@ -99,7 +99,7 @@ struct ResultJson {
     #[schema(example = "evt_01k9x5m2q7a3b")]
     id: Option<String>,
     /// The event's timestamp.
-    #[schema(example = "2026-03-18T14:30:00.000000Z")]
+    #[schema(format = DateTime, example = "2026-03-18T14:30:00.000000Z")]
     timestamp: Option<String>,
     /// How many webhooks it goes to.
     #[schema(example = 2)]

@@ -13,11 +13,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::closed_sets;
 use crate::app::Api;
 use crate::auth::{Caller, InAccount};
 use crate::event_counts::Count;
 use crate::json;
-use crate::operation::{Access, Operation, page as page_of, shape};
+use crate::operation::{Access, LINK, Operation, limit, page as page_of, shape};
 use crate::page::{self, List, ListQuery};
 use crate::problem::Problem;
 
@@ -34,13 +35,13 @@ struct EventTypeJson<'a> {
     /// What it means.
     description: &'a str,
     /// The JSON Schema of its `data`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>, additional_properties = true)]
     schema: &'a Value,
     /// An example of its `data`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>, additional_properties = true)]
     example: &'a RawValue,
     /// What becomes of an event that breaks the schema: `reject`, `flag` or `off`.
-    #[schema(value_type = String, example = "reject")]
+    #[schema(value_type = closed_sets::Enforcement, example = "reject")]
     enforcement: Enforcement,
 }
 
@@ -83,9 +84,10 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::new(&Method::GET, "/v1/event-types", "list_event_types", list, "List event types")
             .about("In the order of the catalogue.")
             .access(Access::AnyKey)
-            .query("limit", "Rows wanted: 1 to 100; 100 if not given.")
+            .query_of("limit", "Rows wanted: 1 to 100; 100 if not given.", limit)
             .query("cursor", "The next_cursor of the page before.")
-            .answers(200, "A page of the catalogue.", Some(page_of::<EventTypeJson<'_>>())),
+            .answers(200, "A page of the catalogue.", Some(page_of::<EventTypeJson<'_>>()))
+            .tells(200, LINK),
         Operation::new(&Method::GET, "/v1/event-types/{name}", "get_event_type", one, "Get an event type")
             .access(Access::AnyKey)
             .answers(200, "The event type.", Some(shape::<EventTypeJson<'_>>())),

@@ -20,7 +20,7 @@ use super::delivery_json::DeliveryJson;
 use crate::app::Api;
 use crate::auth::InAccount;
 use crate::json;
-use crate::operation::{Operation, shape};
+use crate::operation::{Operation, searched_text, shape};
 use crate::page::{self, List, ListQuery};
 use crate::problem::Problem;
 
@@ -60,7 +60,7 @@ struct EventDetailJson<'a> {
     #[serde(flatten)]
     event: EventJson,
     /// What the producer sent, less what the account redacts.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>, additional_properties = true)]
     data: Option<&'a RawValue>,
     /// Its deliveries, in the order in which the webhooks were created.
     deliveries: Vec<DeliveryJson>,
@@ -73,7 +73,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .query("event", "Of these types: names, groups such as alert.*, or *.")
             .query("since", "Accepted since: a time, or a span back from now such as 24h.")
             .query("until", "Accepted before: a time, or a span back from now.")
-            .query("q", "Whose id or data hold this text.")
+            .query_of("q", "Whose id or data hold this text.", searched_text)
             .searches::<EventJson>(),
         Operation::new(&Method::GET, "/v1/accounts/{account}/events/{id}", "get_event", one, "Get an event")
             .scope(Scope::EventsRead)

@@ -37,6 +37,7 @@ struct InboxContent {
 
 /// How a box is to answer.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `switch` reads")]
 struct InboxSwitch {
     /// `200`, `500`, `410`, `429` with Retry-After, `slow`, `hang`, or `fail_twice`: 500, 500, then 200 for each delivery.

@@ -15,6 +15,8 @@ use http::{Method, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answer_headers::LOCATION;
+use super::closed_sets;
 use super::webhook_input::{not_null, read_name};
 use crate::app::Api;
 use crate::auth::{Caller, InAccount};
@@ -48,7 +50,7 @@ struct KeyJson {
     name: String,
     /// What it may do: `account` for all that belongs to the account but posting events, or single scopes such as
     /// `webhooks:read`. A platform key without scopes may do everything, one with scopes does this for every account.
-    #[schema(value_type = Vec<String>, example = json!(["events:write"]))]
+    #[schema(value_type = Vec<closed_sets::KeyScope>, example = json!(["events:write"]))]
     scopes: Vec<Scope>,
     /// Its first characters.
     #[schema(example = "pha_7hJ2…")]
@@ -57,10 +59,10 @@ struct KeyJson {
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// When it ends; null for never.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     expires_at: Option<Timestamp>,
     /// When it was last used; null for never.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     last_used_at: Option<Timestamp>,
 }
 
@@ -75,17 +77,16 @@ struct KeyOnce {
     key: String,
 }
 
-/// What a new key is to be.
+/// What a new key is to be. Its end is `expires_at` or `expires_in`, not both; without either it has none.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `read` reads")]
 struct NewKey {
     /// A label: 1 to 200 characters.
-    #[schema(example = "CRM import")]
+    #[schema(example = "CRM import", min_length = 1, max_length = 200)]
     name: String,
-    /// What it may do, and nothing else: `account`, `events:write`, `events:read`, `webhooks:read`, `webhooks:write`,
-    /// `secrets:read`, `secrets:write`, `deliveries:read`, `deliveries:write`, `keys:read`, `keys:write`, `audit:read`. If none
-    /// is given, an account key has `account`, and a platform key may do everything.
-    #[schema(example = json!(["events:write"]), nullable = false)]
+    /// What it may do, and nothing else. If none is given, an account key has `account`, and a platform key may do everything.
+    #[schema(value_type = Option<Vec<closed_sets::KeyScope>>, example = json!(["events:write"]), nullable = false)]
     scopes: Option<Vec<String>>,
     /// When it ends; null or not given for never.
     #[schema(format = DateTime)]
@@ -107,6 +108,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .access(access)
             .takes(shape::<NewKey>())
             .answers(201, "Created. The answer has the key itself, this once.", Some(shape::<KeyOnce>()))
+            .tells(201, LOCATION)
             .idempotent()
     };
     vec![

@@ -24,6 +24,8 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::answer_headers::RETRY_AFTER;
+use super::closed_sets;
 use super::stream::Open;
 use super::webhook_input::{NAME_MAX, not_null};
 use super::webhooks::check_room;
@@ -34,7 +36,7 @@ use crate::carrier::{Carried, Turn, is_carried, listen_url};
 use crate::json;
 use crate::json_input::Input;
 use crate::listening::Listening;
-use crate::operation::{Operation, shape, text};
+use crate::operation::{Operation, Pair, shape, text};
 use crate::problem::Problem;
 
 /// How long a stream stays silent at most.
@@ -43,35 +45,45 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// What is listened to.
 #[derive(ToSchema)]
 #[schema(as = NewListener)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `listen` reads")]
 struct ListenInput {
     /// Which events: exact names, groups such as `alert.*`, or `*`; everything if not given.
-    #[schema(example = json!(["alert.*"]))]
+    #[schema(example = json!(["alert.*"]), nullable = false, min_items = 1)]
     events: Option<Vec<String>>,
     /// A name for the webhook.
+    #[schema(nullable = false)]
     name: Option<String>,
     /// Whether the webhook stays when the stream ends; what it gets meanwhile is held.
+    #[schema(nullable = false)]
     keep: Option<bool>,
     /// The id of a webhook that was made here, to go on with it; nothing else is given then.
+    #[schema(nullable = false)]
     webhook: Option<String>,
 }
 
 /// What a request that was carried came to.
 #[derive(ToSchema)]
 #[schema(as = CarriedAnswer)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `answer` reads")]
 struct AnswerInput {
     /// The ticket that came with the request.
     ticket: u64,
     /// The status of the answer, 200 to 599; left out if there was none.
+    #[schema(nullable = false, minimum = 200, maximum = 599)]
     status: Option<u16>,
     /// The answer's headers, as pairs of name and value.
+    #[schema(value_type = Option<Vec<Pair>>, nullable = false)]
     headers: Option<Vec<(String, String)>>,
     /// The answer's body in base64; 16 KiB of it are kept.
+    #[schema(nullable = false)]
     body_base64: Option<String>,
     /// Why there was no answer: an error code of an attempt, such as `connect_refused`.
+    #[schema(value_type = Option<closed_sets::ErrorCode>, nullable = false)]
     error: Option<String>,
     /// The particular of the error.
+    #[schema(nullable = false)]
     detail: Option<String>,
     /// How long the request took, in milliseconds.
     duration_ms: u64,
@@ -97,7 +109,8 @@ pub(super) fn operations() -> Vec<Operation> {
             )
             .may_take(shape::<ListenInput>())
             .answers(200, "The stream; it does not end by itself.", Some(text("text/event-stream")))
-            .refuses(409, "The webhook that is named sends to a URL, another node sends its requests (a node that has died is replaced within `Retry-After`), or the account has as many webhooks as it may."),
+            .refuses(409, "The webhook that is named sends to a URL, another node sends its requests (a node that has died is replaced within `Retry-After`), or the account has as many webhooks as it may.")
+            .tells(409, RETRY_AFTER),
         Operation::new(
             &Method::POST,
             "/v1/accounts/{account}/listen/{id}/answers",

@@ -7,6 +7,7 @@ use domain::catalogue::{Catalogue, EventType};
 use domain::key::Scope;
 use serde_json::{Map, Value, json};
 
+use super::answer_headers;
 use crate::operation::{Access, Operation, Parameter, Place, Shape, shape};
 use crate::problem::{FaultSchema, ProblemDocument};
 
@@ -14,7 +15,10 @@ use crate::problem::{FaultSchema, ProblemDocument};
 const ABOUT: &str = "Events come in at POST /v1/events and go out as signed webhooks; everything else manages them and shows what \
 became of each. Send a key as \"Authorization: Bearer …\": a platform key (phk_…) may do everything, an account key (pha_…) \
 sees its own account only. Refusals are problem documents (RFC 9457) with a code and every fault of the input. Lists take limit \
-and cursor, and answer {data, next_cursor}. POSTs take an Idempotency-Key.";
+and cursor, and answer {data, next_cursor}. POSTs take an Idempotency-Key. Besides \
+what each operation lists, a request may be answered 405 where its address does not take its method (the header Allow lists those that it \
+takes), 408 where its body came too slowly, 400 where its head is not valid HTTP, 414 where its address is too long for a head, and 431 where \
+its head is too large; after these four the connection is closed.";
 
 /// The document.
 pub(super) fn document(operations: &[Operation], catalogue: &Catalogue, brand: &Brand, version: &str) -> Value {
@@ -46,6 +50,7 @@ pub(super) fn document(operations: &[Operation], catalogue: &Catalogue, brand: &
         "paths": paths,
         "webhooks": webhooks,
         "components": {
+            "headers": answer_headers::described(),
             "schemas": schemas,
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer", "description": "A platform key (phk_…) or an account key (pha_…)."},
@@ -69,19 +74,23 @@ fn take(schemas: &mut BTreeMap<String, Value>, shape: &Shape) {
 fn describe(operation: &Operation, schemas: &mut BTreeMap<String, Value>) -> Value {
     let (status, about, answer) = &operation.answer;
     let mut responses = Map::new();
-    responses.insert(status.to_string(), content(about, answer.as_ref(), schemas));
+    let told = |status: u16, mut answer: Value| {
+        answer["headers"] = answer_headers::of(operation, status);
+        answer
+    };
+    responses.insert(status.to_string(), told(*status, content(about, answer.as_ref(), schemas)));
     if let Some((status, about, answer)) = &operation.other_answer {
-        responses.insert(status.to_string(), content(about, Some(answer), schemas));
+        responses.insert(status.to_string(), told(*status, content(about, Some(answer), schemas)));
     }
     for (status, about) in refusals(operation) {
         let document = json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
-        responses.insert(status.to_string(), json!({"description": about, "content": document}));
+        responses.insert(status.to_string(), told(status, json!({"description": about, "content": document})));
     }
     let mut described = json!({
         "operationId": operation.id,
         "summary": operation.summary,
         "tags": [group(operation.path)],
-        "parameters": parameters(operation),
+        "parameters": parameters(operation, schemas),
         "responses": responses,
     });
     if !operation.about.is_empty() {
@@ -148,21 +157,18 @@ fn refusals(operation: &Operation) -> Vec<(u16, &'static str)> {
     refusals
 }
 
-fn parameters(operation: &Operation) -> Vec<Value> {
+fn parameters(operation: &Operation, schemas: &mut BTreeMap<String, Value>) -> Vec<Value> {
     let in_path = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let in_path =
         in_path.map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
-    let others = operation.parameters.iter().map(|Parameter { name, place, about }| {
+    let others = operation.parameters.iter().map(|Parameter { name, place, about, value }| {
         let place = match place {
             Place::Query => "query",
             Place::Header => "header",
         };
-        let kind = if *name == "limit" {
-            json!({"type": "integer", "minimum": 1, "maximum": 100})
-        } else {
-            json!({"type": "string"})
-        };
-        json!({"name": name, "in": place, "required": false, "description": about, "schema": kind})
+        let value = value();
+        take(schemas, &value);
+        json!({"name": name, "in": place, "required": false, "description": about, "schema": value.schema})
     });
     in_path.chain(others).collect()
 }

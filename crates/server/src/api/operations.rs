@@ -69,10 +69,13 @@ struct System<'a> {
     /// Those that have failed for longest: each holds one slot at most. 50 of them.
     failing: Vec<FailingWebhook>,
     /// What is wrong with sending, or with what is kept, if anything is.
+    #[schema(required)]
     trouble: Option<&'static str>,
     /// Bytes that may still be written where the data is; null if the system does not tell.
+    #[schema(required)]
     disk_free_bytes: Option<u64>,
     /// The size of the file system where the data is.
+    #[schema(required)]
     disk_bytes: Option<u64>,
     /// The size of the store's files.
     store_bytes: u64,
@@ -122,7 +125,7 @@ struct Setting<'a> {
     #[schema(example = "retry-schedule")]
     name: &'a str,
     /// Its value, masked if it is a secret; null if it has none.
-    #[schema(example = "30s,2m,10m,1h,6h")]
+    #[schema(example = "30s,2m,10m,1h,6h", required)]
     value: Option<&'a str>,
     /// Where it was given: a flag, the environment, a file, or `default`.
     #[schema(example = "default")]

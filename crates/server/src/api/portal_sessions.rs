@@ -15,6 +15,7 @@ use http::{Method, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::closed_sets;
 use super::sessions::{LINK_LASTS, end, new_id, room};
 use super::webhook_input::{not_null, read_name};
 use crate::app::Api;
@@ -36,6 +37,11 @@ const LASTS: Duration = Duration::from_secs(3_600);
 const LASTS_LEAST: Duration = Duration::from_secs(60);
 const LASTS_MOST: Duration = Duration::from_secs(86_400);
 
+/// The words for what a customer may do.
+pub(super) const ACCESS: [&str; 2] = [MANAGES, READS];
+const MANAGES: &str = "manage";
+const READS: &str = "read";
+
 /// What a customer who only looks may do.
 const READ: [Scope; 3] = [Scope::WebhooksRead, Scope::EventsRead, Scope::DeliveriesRead];
 /// What one who manages may do besides. Never keys, sessions, the audit log, or posting events.
@@ -49,13 +55,13 @@ struct OpenJson {
     #[schema(value_type = String, example = "ses_01k9x5m2q7a3b4c5d6e7")]
     id: SessionId,
     /// `embed` for a token in a frame, `link` for a link that nobody has opened, `browser` for one that somebody has.
-    #[schema(example = "embed")]
+    #[schema(value_type = closed_sets::SessionKind, example = "embed")]
     kind: &'static str,
     /// Who uses it.
     #[schema(example = "jane@acme.example")]
     name: String,
     /// `manage` or `read`.
-    #[schema(example = "manage")]
+    #[schema(value_type = closed_sets::PortalAccess, example = "manage")]
     access: &'static str,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
@@ -67,16 +73,17 @@ struct OpenJson {
 
 /// What a portal session is to be.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `create` reads")]
 struct NewPortalSession {
     /// `manage` for everything about webhooks and deliveries, `read` to look only; `manage` if not given.
-    #[schema(example = "manage", nullable = false)]
+    #[schema(value_type = Option<closed_sets::PortalAccess>, example = "manage", nullable = false)]
     access: Option<String>,
     /// For how long: 1m to 24h; 1h if not given.
     #[schema(example = "1h", nullable = false)]
     ttl: Option<String>,
     /// Who uses it, as the audit log will say: 1 to 200 characters; `portal` if not given.
-    #[schema(example = "jane@acme.example", nullable = false)]
+    #[schema(example = "jane@acme.example", nullable = false, min_length = 1, max_length = 200)]
     name: Option<String>,
 }
 
@@ -91,7 +98,7 @@ struct PortalSessionJson {
     #[schema(value_type = String, example = "acme")]
     account: AccountId,
     /// `manage` or `read`.
-    #[schema(example = "manage")]
+    #[schema(value_type = closed_sets::PortalAccess, example = "manage")]
     access: &'static str,
     /// A link to the dashboard, for this account alone: it signs in once.
     #[schema(example = "https://hooks.example.com/#t=phl_0123456789abcdefghjkmnpqrstvwxyz")]
@@ -106,7 +113,7 @@ struct PortalSessionJson {
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
     /// What the frame shows; null where no page may frame it, as the setting `portal-origin` lists none.
-    #[schema(example = "https://hooks.example.com/portal")]
+    #[schema(example = "https://hooks.example.com/portal", required)]
     frame_url: Option<String>,
 }
 
@@ -165,7 +172,7 @@ fn row(session: &Session) -> OpenJson {
 }
 
 const fn access(manages: bool) -> &'static str {
-    if manages { "manage" } else { "read" }
+    if manages { MANAGES } else { READS }
 }
 
 async fn finish(State(api): State<Arc<Api>>, at: InAccount) -> Result<Response, Problem> {
@@ -242,7 +249,7 @@ struct Wanted {
 fn read(text: &str) -> Result<Wanted, Problem> {
     let mut input = Input::parse_optional(text, &["access", "ttl", "name"])?;
     let access: Option<String> = not_null(&mut input, "access", "access_invalid", "manage or read");
-    if access.as_deref().is_some_and(|access| !matches!(access, "manage" | "read")) {
+    if access.as_deref().is_some_and(|access| !ACCESS.contains(&access)) {
         input.fault("access", "access_invalid", "access is \"manage\" or \"read\".");
     }
     let ttl: Option<String> = not_null(&mut input, "ttl", "ttl_invalid", "a span such as \"1h\"");
@@ -253,5 +260,5 @@ fn read(text: &str) -> Result<Wanted, Problem> {
     }
     let name = read_name(&mut input, "name").unwrap_or_else(|| "portal".to_owned());
     input.check()?;
-    Ok(Wanted { manages: access.as_deref() != Some("read"), lasts: lasts.unwrap_or(LASTS), name })
+    Ok(Wanted { manages: access.as_deref() != Some(READS), lasts: lasts.unwrap_or(LASTS), name })
 }

@@ -11,10 +11,15 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::attempt_json::milliseconds;
+use super::closed_sets::{self, PERSON, US};
 use super::delivery_json::{DeliveryJson, Standing};
 
 /// How many must have been sent for their pace to tell how long the rest will take.
 const PACE_MIN: u64 = 20;
+
+/// Where a replay stands.
+pub(super) const STATUSES: [&str; 5] = ["queued", RUNNING, "paused", "stopped", "done"];
+const RUNNING: &str = "running";
 
 /// A replay in bulk.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,20 +32,22 @@ pub(crate) struct ReplayJson {
     #[schema(value_type = String, example = "default")]
     account: AccountId,
     /// Its webhook; null for all of the account's.
-    #[schema(value_type = Option<String>, example = "wh_abc123")]
+    #[schema(value_type = Option<String>, example = "wh_abc123", required)]
     webhook_id: Option<WebhookId>,
     /// Which deliveries were meant when it was created, instants instead of spans.
     #[schema(value_type = std::collections::BTreeMap<String, String>, example = json!({"status": "failed", "since": "2026-03-18T14:30:00.000000Z"}))]
     filter: BTreeMap<&'static str, String>,
     /// Deliveries per second; null for no limit of its own.
+    #[schema(required)]
     rate: Option<u32>,
     /// `queued` behind another one, `running`, `paused`, `stopped` by a person, or `done`.
-    #[schema(example = "running")]
+    #[schema(value_type = closed_sets::ReplayStatus, example = "running")]
     status: &'static str,
     /// The replay that goes first, while it is `queued`.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, required)]
     waits_for: Option<ReplayId>,
     /// By whom, since when and why it is paused or was stopped.
+    #[schema(required)]
     status_reason: Option<ReplayReason>,
     /// How many deliveries it covers. That was decided when it was created.
     #[schema(example = 1240)]
@@ -66,11 +73,12 @@ pub(crate) struct ReplayJson {
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// When it ended; null until then.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     ended_at: Option<Timestamp>,
     /// For how long it has run, pauses left out, in milliseconds.
     ran_ms: f64,
     /// When it will be done, if it goes on like this; null where nothing tells.
+    #[schema(required)]
     eta: Option<Eta>,
 }
 
@@ -92,10 +100,10 @@ pub(crate) struct Eta {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ReplayReason {
     /// `person` or `us`.
-    #[schema(example = "us")]
+    #[schema(value_type = closed_sets::PausedBy, example = "us")]
     by: &'static str,
     /// `key`, `failures` or `webhook_paused`.
-    #[schema(example = "failures")]
+    #[schema(value_type = closed_sets::ReplayCause, example = "failures")]
     cause: &'static str,
     /// The name of the key that paused or stopped it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,12 +176,13 @@ impl ReplayJson {
     /// A replay as it stands at `now`; `others` are those of its account that are not over.
     pub(crate) fn new(replay: &Replay, account: &AccountId, others: &[Replay], now: Timestamp) -> Self {
         let waits_for = if replay.running() && replay.remaining() > 0 { replay.waits_for(others) } else { None };
+        let [queued, running, paused, stopped, done] = STATUSES;
         let (status, ended_at) = match &replay.state {
-            State::Preparing | State::Running if waits_for.is_some() => ("queued", None),
-            State::Preparing | State::Running => ("running", None),
-            State::Paused { .. } => ("paused", None),
-            State::Stopped { at, .. } => ("stopped", Some(*at)),
-            State::Done { at } => ("done", Some(*at)),
+            State::Preparing | State::Running if waits_for.is_some() => (queued, None),
+            State::Preparing | State::Running => (running, None),
+            State::Paused { .. } => (paused, None),
+            State::Stopped { at, .. } => (stopped, Some(*at)),
+            State::Done { at } => (done, Some(*at)),
         };
         let results = replay.results;
         Self {
@@ -202,7 +211,7 @@ impl ReplayJson {
             created_at: replay.created_at,
             ended_at,
             ran_ms: milliseconds(replay.ran_until(now)),
-            eta: if status == "running" { Eta::of(replay, now) } else { None },
+            eta: if status == RUNNING { Eta::of(replay, now) } else { None },
         }
     }
 }
@@ -231,24 +240,24 @@ impl ReplayReason {
             State::Stopped { at, by } => {
                 let sentence = format!("Stopped by key {by}.");
                 let key = Some(by.clone());
-                return Some(Self { by: "person", cause: "key", key, reason: None, since: *at, sentence });
+                let [cause, ..] = Cause::NAMES;
+                return Some(Self { by: PERSON, cause, key, reason: None, since: *at, sentence });
             }
             State::Paused { since, cause } => (*since, cause),
         };
-        let ours = |cause, sentence| Self { by: "us", cause, key: None, reason: None, since, sentence };
+        let ours = |sentence| Self { by: US, cause: cause.as_str(), key: None, reason: None, since, sentence };
         Some(match cause {
             Cause::Key { name, reason } => {
                 let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
                 let sentence = format!("Paused by key {name}{why}");
-                Self { by: "person", cause: "key", key: Some(name.clone()), reason: reason.clone(), since, sentence }
+                let (cause, key) = (cause.as_str(), Some(name.clone()));
+                Self { by: PERSON, cause, key, reason: reason.clone(), since, sentence }
             }
             Cause::Failures { in_a_row, last } => {
                 let last = last.map(|code| format!(", mostly {}", code.as_str())).unwrap_or_default();
-                ours("failures", format!("Paused by itself: {in_a_row} attempts in a row have failed{last}."))
+                ours(format!("Paused by itself: {in_a_row} attempts in a row have failed{last}."))
             }
-            Cause::WebhookPaused => {
-                ours("webhook_paused", "Paused by itself: its webhook is paused. Resume that first.".to_owned())
-            }
+            Cause::WebhookPaused => ours("Paused by itself: its webhook is paused. Resume that first.".to_owned()),
         })
     }
 }

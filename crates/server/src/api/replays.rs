@@ -12,6 +12,7 @@ use http::{Method, StatusCode, Uri};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::answer_headers::LOCATION;
 use super::replay_json::{DryRunJson, ReplayJson};
 use super::webhook_actions::{RATE_MAX, read_reason};
 use super::webhook_input::read_count;
@@ -32,8 +33,10 @@ const SHOWN: usize = 20;
 /// The keys of the filter.
 const FILTER: [&str; 8] = ["webhook", "status", "event", "code", "error", "since", "until", "q"];
 
-/// Which deliveries are to be sent again, in the words of the log's filter; at least one of them.
+/// Which deliveries are to be sent again, in the words of the log's filter: at least one of `webhook`, `status`, `event`, `code`, `error`,
+/// `since`, `until` and `q`.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `create` reads")]
 struct ReplayInput {
     /// Deliveries to this webhook; all webhooks of the account if not given.
@@ -55,6 +58,7 @@ struct ReplayInput {
     /// Of events accepted before: a time, or a span back from now.
     until: Option<String>,
     /// With this text in an id or the event's data. Each body that the other keys mean is read for it: give `since` too.
+    #[schema(max_length = 200)]
     q: Option<String>,
     /// Deliveries per second; not given or null for no limit of its own.
     #[schema(minimum = 1, maximum = 100000)]
@@ -65,15 +69,17 @@ struct ReplayInput {
 
 /// Why a replay is paused.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `pause` reads")]
 struct PauseReplayInput {
     /// At most 500 characters.
-    #[schema(nullable = false)]
+    #[schema(nullable = false, max_length = 500)]
     reason: Option<String>,
 }
 
 /// How a replay goes on.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `resume` reads")]
 struct ResumeReplayInput {
     /// Deliveries per second from here on; the rate stays as it was if it is not given.
@@ -87,6 +93,7 @@ pub(super) fn operations() -> Vec<Operation> {
         .about("What it covers is decided now, exactly as a dry run counts it, and survives restarts. Deliveries go out oldest first, beside what is new. It pauses itself after 20 failures in a row (a setting). For each webhook one replay goes at a time, others are queued.")
         .takes(shape::<ReplayInput>())
         .answers(202, "It is started.", Some(shape::<ReplayJson>()))
+        .tells(202, LOCATION)
         .or_answers(200, "With `dry_run`: what it would cover.", shape::<DryRunJson>())
         .refuses(404, "There is no such webhook.")
         .refuses(409, "Its webhook is paused, or too many replays are not over.")

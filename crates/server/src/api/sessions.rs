@@ -17,6 +17,8 @@ use http::{Method, StatusCode, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answer_headers::LOCATION;
+use super::closed_sets;
 use super::webhook_input::not_null;
 use crate::app::Api;
 use crate::auth::{self, Caller, Came};
@@ -40,8 +42,12 @@ const LIST: &str = "/v1/sessions";
 const CURRENT: &str = "/v1/sessions/current";
 const LINKS: &str = "/v1/sessions/links";
 
+/// What one is signed in by, if one is.
+pub(super) const KINDS: [&str; 3] = ["browser", "portal", "key"];
+
 /// What signs in.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `sign_in` reads")]
 struct SignIn {
     /// The token of a one-time link, or a key.
@@ -54,10 +60,10 @@ struct SignIn {
 #[schema(as = CurrentSession)]
 struct SessionJson {
     /// The session; null for a key.
-    #[schema(value_type = Option<String>, example = "ses_01k9x5m2q7a3b4c5d6e7")]
+    #[schema(value_type = Option<String>, example = "ses_01k9x5m2q7a3b4c5d6e7", required)]
     id: Option<SessionId>,
     /// `browser` for a session with a cookie, `portal` for one that a platform made for a customer, `key` for a key.
-    #[schema(example = "browser")]
+    #[schema(value_type = closed_sets::CallerKind, example = "browser")]
     kind: &'static str,
     /// The name of the key or of the session: what the log and the audit log call you.
     #[schema(example = "dev")]
@@ -65,15 +71,15 @@ struct SessionJson {
     /// Whether everything is allowed, for every account.
     platform: bool,
     /// The account that one is limited to; null for the platform.
-    #[schema(value_type = Option<String>, example = "acme")]
+    #[schema(value_type = Option<String>, example = "acme", required)]
     account: Option<AccountId>,
     /// What one may do; the platform may do everything, and has none, unless its key is limited to some.
-    #[schema(value_type = Vec<String>, example = json!(["account"]))]
+    #[schema(value_type = Vec<closed_sets::KeyScope>, example = json!(["account"]))]
     scopes: Vec<Scope>,
     /// Whether events may be posted.
     writes_events: bool,
     /// When the session or key ends; null for never.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     expires_at: Option<Timestamp>,
 }
 
@@ -100,6 +106,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .access(Access::Open)
             .takes(shape::<SignIn>())
             .answers(201, "Signed in; the cookie comes with the answer.", Some(shape::<SessionJson>()))
+            .tells(201, LOCATION)
             .refuses(401, "The token is no link's and no key.")
             .refuses(403, "A page of another site asked.")
             .refuses(410, "The link was used already, or it or the key has ended.")
@@ -277,10 +284,11 @@ impl<'a> Who<'a> {
 fn row(api: &Api, who: &Who<'_>) -> SessionJson {
     let platform = who.account.is_none() && who.scopes.is_empty();
     let named = |number| api.directory.read().account_numbered(number).map(|account| account.id.clone());
+    let [browser, portal, key] = KINDS;
     let kind = match who.session {
-        None => "key",
-        Some(session) if session.portal => "portal",
-        Some(_) => "browser",
+        None => key,
+        Some(session) if session.portal => portal,
+        Some(_) => browser,
     };
     SessionJson {
         id: who.session.map(|session| session.id.clone()),

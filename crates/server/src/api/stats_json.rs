@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::attempt_json::milliseconds;
+use super::closed_sets;
 
 /// What became of deliveries and attempts in a window of time. An end or an attempt counts in the minute in which it
 /// ended, once; a delivery that is replayed ends once more. Tests are left out.
@@ -32,6 +33,7 @@ pub(super) struct StatsJson {
     /// Deliveries that were cancelled.
     cancelled: u64,
     /// Delivered of delivered and failed, 0 to 1; null if there are none.
+    #[schema(required)]
     success: Option<f64>,
     /// Deliveries that are unfinished now, whatever the window: held and pending.
     unfinished: u64,
@@ -40,7 +42,7 @@ pub(super) struct StatsJson {
     /// Unfinished deliveries of the other webhooks; those being sent are among them.
     pending: u64,
     /// When the oldest unfinished delivery is, or was, due.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     oldest_due_at: Option<Timestamp>,
     /// Attempts that were made.
     attempts: u64,
@@ -51,13 +53,14 @@ pub(super) struct StatsJson {
     /// How long receivers took to answer, over the attempts that got an answer.
     latency: LatencyJson,
     /// When the last attempt in the window ended.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     last_attempt_at: Option<Timestamp>,
     /// When the last attempt in the window that got a 2xx ended.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     last_delivered_at: Option<Timestamp>,
     /// How a webhook fares: `healthy`, `degraded` (less than 95 % of what ended in the last hour was delivered), `failing`
     /// (no 2xx in the last ten attempts or more) or `no_traffic` (no attempt in 24 h). Not of an account.
+    #[schema(value_type = Option<closed_sets::StatsHealth>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<&'static str>,
     /// When the receiver's certificate ends, as it was shown to this process at the last handshake; null if none was. Not of
@@ -73,10 +76,10 @@ pub(super) struct StatsJson {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ErrorFigures {
     /// The error, in the words of an attempt's.
-    #[schema(example = "http_5xx")]
+    #[schema(value_type = closed_sets::ErrorCode, example = "http_5xx")]
     code: &'static str,
     /// The status code of `http_3xx`, `http_4xx` and `http_5xx`.
-    #[schema(example = 503)]
+    #[schema(example = 503, required)]
     status_code: Option<u16>,
     /// How many attempts.
     attempts: u64,
@@ -93,10 +96,13 @@ pub(super) struct ErrorFigures {
 #[schema(as = Latency)]
 pub(super) struct LatencyJson {
     /// Half of the answers came within this.
+    #[schema(required)]
     p50: Option<f64>,
     /// 95 % of them.
+    #[schema(required)]
     p95: Option<f64>,
     /// 99 % of them.
+    #[schema(required)]
     p99: Option<f64>,
 }
 
@@ -118,8 +124,10 @@ pub(super) struct BucketJson {
     /// Attempts that were made.
     attempts: u64,
     /// Half of the answers came within so many milliseconds.
+    #[schema(required)]
     p50: Option<f64>,
     /// 95 % of them.
+    #[schema(required)]
     p95: Option<f64>,
 }
 
@@ -138,19 +146,20 @@ pub(super) struct ShortStats {
     /// Deliveries that failed for good.
     failed: u64,
     /// Delivered of delivered and failed, 0 to 1; null if there are none.
+    #[schema(required)]
     success: Option<f64>,
     /// Unfinished deliveries, if the webhook is paused.
     held: u64,
     /// Unfinished deliveries, if it is not.
     pending: u64,
     /// `healthy`, `degraded`, `failing` or `no_traffic`, as in a webhook's figures.
-    #[schema(example = "healthy")]
+    #[schema(value_type = closed_sets::StatsHealth, example = "healthy")]
     health: &'static str,
     /// When the last attempt in the window ended.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     last_attempt_at: Option<Timestamp>,
     /// When the last attempt in the window that got a 2xx ended.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     last_delivered_at: Option<Timestamp>,
     /// Every step, oldest first.
     buckets: Vec<ShortBucket>,

@@ -37,7 +37,7 @@ pub(super) fn operations() -> Vec<Operation> {
                 "Server-sent events: `delivery` when one is accepted, changes or ends, `attempt` when one was made, \
                  `webhook` when one is created, changed or deleted, `replay` when a replay in bulk is started, moves on (a few \
                  times a second at most) or ends; `reset` when something was missed and lists have to be \
-                 read again. A comment comes every 15 s.",
+                 read again. The data of each is described by the schema `StreamMessages`, under the event's name. A comment comes every 15 s.",
             )
             .query("types", "Which of attempt, delivery, webhook and replay, separated by commas; all if not given.")
             .query("webhook", "Only this webhook's.")

@@ -11,12 +11,11 @@ use domain::id::{AccountId, DeliveryId, EventId, WebhookId};
 use domain::key::Account;
 use domain::replay::{Replay, State};
 use domain::time::Timestamp;
-use serde_json::json;
 
 use super::attempt_json::{AttemptHeadJson, milliseconds};
 use super::replay_json::ReplayJson;
 use super::replays;
-use super::stream_news::{AttemptNews, DeliveryNews};
+use super::stream_news::{AttemptNews, DeliveryNews, WebhookDeleted};
 use super::webhook_json::WebhookJson;
 use crate::app::Api;
 use crate::json;
@@ -115,7 +114,8 @@ impl Messages {
             Record::Webhook(_) => Vec::new(),
             Record::WebhookDeleted { webhook } => {
                 let Some((id, _)) = self.webhooks.get(webhook) else { return Vec::new() };
-                self.say(*webhook, Kind::Webhook, || json!({"id": id, "deleted": true}).to_string())
+                let gone = WebhookDeleted { id: id.clone(), deleted: true };
+                self.say(*webhook, Kind::Webhook, || json::write_text(&gone))
             }
             Record::Replayed(due) => {
                 let status = if self.paused(due.webhook) { DeliveryStatus::Held } else { DeliveryStatus::Pending };

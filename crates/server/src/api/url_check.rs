@@ -32,6 +32,7 @@ const ENDS_SOON: Duration = Duration::from_secs(14 * 86_400);
 
 /// The URL to check.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `check` reads")]
 struct UrlCheckInput {
     /// The URL.
@@ -49,6 +50,7 @@ struct UrlCheckJson {
     /// Whether a webhook may have it.
     ok: bool,
     /// The URL as it would be kept; null if it may not be used.
+    #[schema(required)]
     url: Option<String>,
     /// The addresses that its name leads to now.
     #[schema(value_type = Vec<String>)]
@@ -59,6 +61,7 @@ struct UrlCheckJson {
     /// What should be looked at, and is no reason to refuse it.
     warnings: Vec<UrlWarning>,
     /// What a connection found; null if none was asked for, or the URL may not be used.
+    #[schema(required)]
     connection: Option<UrlConnection>,
 }
 
@@ -66,16 +69,16 @@ struct UrlCheckJson {
 #[derive(Serialize, ToSchema)]
 struct UrlConnection {
     /// The address that was dialled.
-    #[schema(value_type = Option<String>, example = "198.41.0.4:443")]
+    #[schema(value_type = Option<String>, example = "198.41.0.4:443", required)]
     remote_address: Option<SocketAddr>,
     /// When the certificate ends; null if there is none that holds.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     certificate_ends_at: Option<Timestamp>,
     /// The status of the answer to `HEAD`; null if nothing answered. A receiver may well refuse what is no POST.
-    #[schema(example = 405)]
+    #[schema(example = 405, required)]
     status_code: Option<u16>,
     /// Where a redirect leads; it is not followed.
-    #[schema(example = "https://www.crm.example.com/crondb")]
+    #[schema(example = "https://www.crm.example.com/crondb", required)]
     redirects_to: Option<String>,
 }
 

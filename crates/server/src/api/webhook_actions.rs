@@ -10,6 +10,8 @@ use domain::webhook::{Held, Pause, PauseCause, Webhook};
 use http::{Method, StatusCode};
 use utoipa::ToSchema;
 
+use super::answer_headers::ETAG;
+use super::closed_sets;
 use super::webhook_change::Act;
 use super::webhook_input::{not_null, read_count};
 use super::webhook_json::WebhookJson;
@@ -28,19 +30,21 @@ pub(super) const RATE_MAX: u32 = 100_000;
 
 /// Why a webhook is paused.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `pause` reads")]
 struct PauseInput {
     /// At most 500 characters, for those who read the webhook's status.
-    #[schema(example = "maintenance until noon", nullable = false)]
+    #[schema(example = "maintenance until noon", nullable = false, max_length = 500)]
     reason: Option<String>,
 }
 
 /// What happens to what a paused webhook holds.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `resume` reads")]
 struct ResumeInput {
     /// `deliver` sends it, oldest first; `cancel` cancels it.
-    #[schema(example = "deliver")]
+    #[schema(value_type = closed_sets::HeldChoice, example = "deliver")]
     held: String,
     /// Deliveries per second for what was held; not given or null for no limit of its own.
     #[schema(minimum = 1, maximum = 100000)]
@@ -60,6 +64,7 @@ pub(super) fn operations() -> Vec<Operation> {
         .about("Its events are kept as held, and retries that come due are held too. Nothing is lost.")
         .may_take(shape::<PauseInput>())
         .answers(200, "It is paused.", Some(shape::<WebhookJson>()))
+        .tells(200, ETAG)
         .idempotent(),
         Operation::new(
             &Method::POST,
@@ -71,6 +76,7 @@ pub(super) fn operations() -> Vec<Operation> {
         .scope(Scope::WebhooksWrite)
         .takes(shape::<ResumeInput>())
         .answers(200, "It is active.", Some(shape::<WebhookJson>()))
+        .tells(200, ETAG)
         .idempotent(),
     ]
 }

@@ -17,6 +17,7 @@ use domain::time::parse_span;
 use domain::webhook::Webhook;
 use utoipa::ToSchema;
 
+use super::closed_sets;
 use super::webhook_json::{MASK, OrderJson};
 use crate::app::Api;
 use crate::json_input::{Given, Input, Members};
@@ -35,16 +36,17 @@ pub(super) const NAME_MAX: usize = 200;
 /// What a PATCH may hold; a new webhook needs `url` and `events`.
 #[derive(ToSchema)]
 #[schema(as = WebhookInput)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `Draft::read` reads")]
 pub(crate) struct WebhookInput {
     /// A label: 1 to 200 characters. A new webhook without one is named after its host.
-    #[schema(example = "CRM Sync", nullable = false)]
+    #[schema(example = "CRM Sync", nullable = false, min_length = 1, max_length = 200)]
     name: Option<String>,
     /// Where requests go: https, a public name.
     #[schema(example = "https://hooks.crm.example.com/crondb", nullable = false)]
     url: Option<String>,
     /// Which events it takes: names, groups such as `alert.*`, or `*`.
-    #[schema(example = json!(["alert.*"]), nullable = false)]
+    #[schema(example = json!(["alert.*"]), nullable = false, min_items = 1)]
     events: Option<Vec<String>>,
     /// Headers that requests carry besides ours, at most 20. In a PATCH the mask as value keeps the value.
     #[schema(value_type = Option<std::collections::BTreeMap<String, String>>, example = json!({"X-Api-Key": "s3cr3t"}), nullable = false)]
@@ -53,7 +55,7 @@ pub(crate) struct WebhookInput {
     #[schema(example = "5s")]
     timeout: Option<String>,
     /// 1 to 20 delays, each over 0 s and at most 7 d; null for the operator's.
-    #[schema(example = json!(["30s", "2m", "10m", "1h", "6h"]))]
+    #[schema(example = json!(["30s", "2m", "10m", "1h", "6h"]), min_items = 1, max_items = 20)]
     retry_schedule: Option<Vec<String>>,
     /// Requests per second at most; null for no limit.
     #[schema(minimum = 1, maximum = 100000)]
@@ -65,7 +67,7 @@ pub(crate) struct WebhookInput {
     #[schema(nullable = false)]
     http2: Option<bool>,
     /// `hmac`, or `ed25519` for a signature that a public key checks, beside the HMACs. Back to `hmac` forgets the key pair.
-    #[schema(example = "hmac", nullable = false)]
+    #[schema(value_type = Option<closed_sets::Signing>, example = "hmac", nullable = false)]
     signing: Option<String>,
     /// In which order it gets its events; null where that does not matter.
     order: Option<OrderJson>,

@@ -2,11 +2,21 @@
 
 use domain::id::{AccountId, WebhookId};
 use domain::policy::Policy;
+use domain::stats::Health;
 use domain::time::{Timestamp, write_span};
 use domain::webhook::{Pause, PauseCause, Webhook};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
+
+use super::closed_sets::{self, PERSON, US};
+
+/// Whether a webhook sends.
+pub(super) const STATUSES: [&str; 2] = [ACTIVE, PAUSED];
+pub(super) const ACTIVE: &str = "active";
+pub(super) const PAUSED: &str = "paused";
+/// How a webhook itself says that it fares; its figures tell more.
+pub(super) const HEALTH: [Health; 2] = [Health::Healthy, Health::Failing];
 
 /// What stands where a secret value is not shown.
 pub(crate) const MASK: &str = "••••";
@@ -34,15 +44,16 @@ pub(crate) struct WebhookJson {
     #[schema(value_type = std::collections::BTreeMap<String, String>, example = json!({"X-Api-Key": "••••"}))]
     headers: MaskedHeaders,
     /// `active` or `paused`.
-    #[schema(example = "active")]
+    #[schema(value_type = closed_sets::WebhookStatus, example = "active")]
     status: &'static str,
     /// By whom, since when and why it is paused; null while it is active.
+    #[schema(required)]
     status_reason: Option<StatusReason>,
     /// `failing` while every attempt fails, else `healthy`; its figures have more words.
-    #[schema(example = "healthy")]
+    #[schema(value_type = closed_sets::WebhookHealth, example = "healthy")]
     health: &'static str,
     /// Since when every attempt has failed; null after a success.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     failing_since: Option<Timestamp>,
     /// The deadline of an attempt.
     #[schema(example = "5s")]
@@ -51,6 +62,7 @@ pub(crate) struct WebhookJson {
     #[schema(example = json!(["30s", "2m", "10m", "1h", "6h"]))]
     retry_schedule: Vec<String>,
     /// Requests per second at most; null for no limit.
+    #[schema(required)]
     rate_limit: Option<u32>,
     /// Requests in flight at most.
     #[schema(example = 10)]
@@ -58,15 +70,16 @@ pub(crate) struct WebhookJson {
     /// Whether HTTP/2 is offered.
     http2: bool,
     /// `hmac`: the secret signs; `ed25519`: a key pair signs too.
-    #[schema(example = "hmac")]
+    #[schema(value_type = closed_sets::Signing, example = "hmac")]
     signing: &'static str,
     /// The public key that checks the signature `v1a`; null where the secret alone signs.
-    #[schema(example = "whpk_6kpsY+KcUgq+9VB7Eye7F+ZVHdq6+vnuSQh7qaRRG0w=")]
+    #[schema(example = "whpk_6kpsY+KcUgq+9VB7Eye7F+ZVHdq6+vnuSQh7qaRRG0w=", required)]
     public_key: Option<String>,
     /// Until when two secrets sign, after a rotation; null while one does.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     secrets_overlap_until: Option<Timestamp>,
     /// In which order it gets its events; null where that does not matter.
+    #[schema(required)]
     order: Option<OrderJson>,
     /// Which of these follow the operator's settings: `timeout`, `retry_schedule`, `max_in_flight`.
     defaults: Vec<&'static str>,
@@ -86,7 +99,7 @@ pub(crate) struct WebhookJson {
 #[serde(deny_unknown_fields)]
 pub(crate) struct OrderJson {
     /// `webhook` for all its events, or a JSON pointer into `data`: events with the same value there keep their order.
-    #[schema(example = "/customer/id")]
+    #[schema(example = "/customer/id", max_length = 256)]
     pub(crate) by: String,
 }
 
@@ -94,10 +107,10 @@ pub(crate) struct OrderJson {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StatusReason {
     /// `person` or `us`.
-    #[schema(example = "us")]
+    #[schema(value_type = closed_sets::PausedBy, example = "us")]
     by: &'static str,
     /// `key`, `gone`, `all_failed` or `nobody_listens`.
-    #[schema(example = "gone")]
+    #[schema(value_type = closed_sets::PauseCause, example = "gone")]
     cause: &'static str,
     /// The name of the key that paused it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,6 +153,7 @@ impl Serialize for MaskedHeaders {
 impl WebhookJson {
     /// A webhook under the operator's policy, as it is now.
     pub(crate) fn new(webhook: &Webhook, policy: &Policy, now: Timestamp) -> Self {
+        let [healthy, failing] = HEALTH;
         let secrets = &webhook.secrets;
         let until = secrets.overlapping(now).and(secrets.previous.as_ref()).map(|(_, until)| *until);
         let defaults = [
@@ -154,9 +168,9 @@ impl WebhookJson {
             url: webhook.url.as_str().to_owned(),
             events: webhook.events.texts().map(str::to_owned).collect(),
             headers: MaskedHeaders(webhook.headers.names().map(str::to_owned).collect()),
-            status: if webhook.pause.is_some() { "paused" } else { "active" },
+            status: if webhook.pause.is_some() { PAUSED } else { ACTIVE },
             status_reason: webhook.pause.as_ref().map(StatusReason::new),
-            health: if webhook.failing_since.is_some() { "failing" } else { "healthy" },
+            health: if webhook.failing_since.is_some() { failing } else { healthy }.as_str(),
             failing_since: webhook.failing_since,
             timeout: write_span(webhook.timeout(policy)),
             retry_schedule: webhook.schedule(policy).clone().into(),
@@ -178,24 +192,22 @@ impl WebhookJson {
 impl StatusReason {
     fn new(pause: &Pause) -> Self {
         let since = pause.since;
-        let (cause, key, reason, sentence) = match &pause.cause {
+        let (key, reason, sentence) = match &pause.cause {
             PauseCause::Key { name, reason } => {
                 let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-                ("key", Some(name.clone()), reason.clone(), format!("Paused by key {name}{why}"))
+                (Some(name.clone()), reason.clone(), format!("Paused by key {name}{why}"))
             }
             PauseCause::Gone => {
-                ("gone", None, None, "Paused by us: the receiver answered 410 Gone, which asks us to stop.".to_owned())
+                (None, None, "Paused by us: the receiver answered 410 Gone, which asks us to stop.".to_owned())
             }
             PauseCause::AllFailed { since } => {
-                ("all_failed", None, None, format!("Paused by us: every attempt since {since} has failed."))
+                (None, None, format!("Paused by us: every attempt since {since} has failed."))
             }
-            PauseCause::NobodyListens => (
-                "nobody_listens",
-                None,
-                None,
-                "Paused by us: nobody listens. `posthaste listen --webhook` goes on with it.".to_owned(),
-            ),
+            PauseCause::NobodyListens => {
+                (None, None, "Paused by us: nobody listens. `posthaste listen --webhook` goes on with it.".to_owned())
+            }
         };
-        Self { by: if pause.cause.by_us() { "us" } else { "person" }, cause, key, reason, since, sentence }
+        let by = if pause.cause.by_us() { US } else { PERSON };
+        Self { by, cause: pause.cause.as_str(), key, reason, since, sentence }
     }
 }

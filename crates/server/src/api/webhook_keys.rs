@@ -51,7 +51,7 @@ struct KeyJson {
     #[schema(example = "whpk_6kpsY+KcUgq+9VB7Eye7F+ZVHdq6+vnuSQh7qaRRG0w=")]
     public_key: String,
     /// When it stops signing; null for the current key.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     until: Option<Timestamp>,
 }
 

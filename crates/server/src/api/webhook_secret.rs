@@ -17,6 +17,7 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answer_headers::ETAG;
 use super::webhook_change::Act;
 use super::webhook_input::not_null;
 use crate::app::Api;
@@ -36,6 +37,7 @@ const STANDARD: &str = "webhook-signature";
 
 /// How a secret is rotated.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `rotate` reads")]
 struct RotateInput {
     /// For how long the old secret signs too: 0s to 30d; 24h if not given.
@@ -51,9 +53,10 @@ struct SecretsJson {
     #[schema(example = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oDxF2Nn0VpwqM=")]
     secret: String,
     /// The public key of the key pair that signs too; null where the secret alone signs.
-    #[schema(example = "whpk_6kpsY+KcUgq+9VB7Eye7F+ZVHdq6+vnuSQh7qaRRG0w=")]
+    #[schema(example = "whpk_6kpsY+KcUgq+9VB7Eye7F+ZVHdq6+vnuSQh7qaRRG0w=", required)]
     public_key: Option<String>,
     /// The old secret while its overlap lasts; null otherwise.
+    #[schema(required)]
     previous: Option<PreviousJson>,
     /// Which secret signs which header now.
     signs: Vec<SignsJson>,
@@ -66,6 +69,7 @@ struct PreviousJson {
     /// The old secret.
     secret: String,
     /// The old public key, if there was one.
+    #[schema(required)]
     public_key: Option<String>,
     /// When it stops signing.
     #[schema(value_type = String, format = DateTime)]
@@ -95,7 +99,8 @@ pub(super) fn operations() -> Vec<Operation> {
             show,
             "Show a webhook's signing secret",
         ).scope(Scope::SecretsRead)
-        .answers(200, "The secret, and which one signs which header now.", Some(shape::<SecretsJson>())),
+        .answers(200, "The secret, and which one signs which header now.", Some(shape::<SecretsJson>()))
+        .tells(200, ETAG),
         Operation::new(
             &Method::POST,
             "/v1/accounts/{account}/webhooks/{id}/secret/rotate",
@@ -109,6 +114,7 @@ pub(super) fn operations() -> Vec<Operation> {
         )
         .may_take(shape::<RotateInput>())
         .answers(200, "The new secret and the old one.", Some(shape::<SecretsJson>()))
+        .tells(200, ETAG)
         .refuses(409, "An overlap lasts already: confirm ends it.")
         .idempotent(),
         Operation::new(
@@ -119,6 +125,7 @@ pub(super) fn operations() -> Vec<Operation> {
             "End a rotation's overlap at once",
         ).scope(Scope::SecretsWrite)
         .answers(200, "Only the new secret signs now.", Some(shape::<SecretsJson>()))
+        .tells(200, ETAG)
         .idempotent(),
     ]
 }

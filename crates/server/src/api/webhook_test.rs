@@ -33,13 +33,14 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// What is sent.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `test` reads")]
 struct TestInput {
     /// The type, subscribed or not.
     #[schema(example = "alert.domain_matched")]
     event: String,
     /// The data; the type's example if not given.
-    #[schema(value_type = Option<Object>, nullable = false)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>, additional_properties = true, nullable = false)]
     data: Option<String>,
 }
 
@@ -48,9 +49,10 @@ struct TestInput {
 #[schema(as = TestAnswer)]
 struct TestJson {
     /// Set when the webhook is paused: the test was sent all the same.
+    #[schema(required)]
     note: Option<&'static str>,
     /// The attempt; null if it had not ended when this was answered.
-    #[schema(value_type = Option<super::attempt_json::AttemptJson>)]
+    #[schema(value_type = Option<super::attempt_json::AttemptJson>, required)]
     attempt: serde_json::Value,
     /// The delivery, with the attempt.
     delivery: DeliveryDetailJson,

@@ -14,10 +14,12 @@ use http::header::IF_MATCH;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use utoipa::ToSchema;
 
+use super::answer_headers::{ETAG, LOCATION};
+use super::closed_sets;
 use super::stats;
 use super::stats_json::ShortStats;
 use super::webhook_input::{Draft, FIELDS, WebhookInput, not_null};
-use super::webhook_json::{WebhookJson, WebhookWithSecret};
+use super::webhook_json::{ACTIVE, PAUSED, WebhookJson, WebhookWithSecret};
 use crate::app::Api;
 use crate::auth::InAccount;
 use crate::body::JsonBody;
@@ -34,16 +36,17 @@ const TRIES: usize = 8;
 const LIST: &str = "/v1/accounts/{account}/webhooks";
 const ONE: &str = "/v1/accounts/{account}/webhooks/{id}";
 
-/// A new webhook: [`WebhookInput`], and what only the platform may bring along.
+/// A new webhook: what a PATCH may hold, and what only the platform may bring along.
 #[derive(ToSchema)]
 #[schema(as = NewWebhook)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes what `create` reads")]
 struct NewWebhook {
     #[schema(inline)]
     #[serde(flatten)]
     webhook: WebhookInput,
     /// With a platform key: the webhook's id, `wh_` and 1 to 64 letters, digits, `_`, `-`, so that a platform can move in.
-    #[schema(nullable = false)]
+    #[schema(nullable = false, pattern = "^wh_[A-Za-z0-9_-]{1,64}$")]
     id: Option<String>,
     /// With a platform key: its secret, `whsec_` and the base64 of 24 to 64 bytes.
     #[schema(nullable = false)]
@@ -69,25 +72,27 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::new(&Method::GET, LIST, "list_webhooks", list, "List webhooks")
             .scope(Scope::WebhooksRead)
             .query("q", "Whose name, URL or id holds this text, in whatever case.")
-            .query("status", "active or paused.")
+            .query_of("status", "Those that are active, or those that are paused.", shape::<closed_sets::WebhookStatus>)
             .query("stats", "A window such as 24h: each row gets its figures over it, with a bar for each step.")
             .lists::<WebhookRow>(),
         Operation::new(&Method::POST, LIST, "create_webhook", create, "Create a webhook")
             .scope(Scope::WebhooksWrite)
-            .takes(shape::<NewWebhook>().needs(&["url", "events"]))
+            .takes(shape::<NewWebhook>().whole(&["url", "events"]))
             .answers(201, "Created. The answer has the signing secret.", Some(shape::<WebhookWithSecret>()))
+            .tells(201, ETAG)
+            .tells(201, LOCATION)
             .refuses(409, "A webhook with the given id exists, or the account has as many webhooks as it may have.")
             .idempotent(),
-        Operation::new(&Method::GET, ONE, "get_webhook", one, "Get a webhook").scope(Scope::WebhooksRead).answers(
-            200,
-            "The webhook; the header ETag has its version.",
-            Some(shape::<WebhookJson>()),
-        ),
+        Operation::new(&Method::GET, ONE, "get_webhook", one, "Get a webhook")
+            .scope(Scope::WebhooksRead)
+            .answers(200, "The webhook; the header ETag has its version.", Some(shape::<WebhookJson>()))
+            .tells(200, ETAG),
         Operation::new(&Method::PATCH, ONE, "change_webhook", change, "Change a webhook")
             .scope(Scope::WebhooksWrite)
             .about("Only what is given changes.")
             .takes(shape::<WebhookInput>())
             .answers(200, "The webhook as it is now.", Some(shape::<WebhookJson>()))
+            .tells(200, ETAG)
             .refuses(422, "The input has faults.")
             .matches(),
         Operation::new(&Method::DELETE, ONE, "delete_webhook", delete, "Delete a webhook")
@@ -144,8 +149,8 @@ impl Wanted {
                 "q" => wanted.text.replace(value.to_lowercase()).is_some(),
                 "status" => {
                     let paused = match value.as_str() {
-                        "active" => false,
-                        "paused" => true,
+                        ACTIVE => false,
+                        PAUSED => true,
                         _ => {
                             return Err(page::bad_parameter(
                                 name,

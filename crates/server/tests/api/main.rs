@@ -5,6 +5,8 @@ mod audit;
 mod dashboard;
 mod deliveries;
 mod description;
+mod description_answers;
+mod description_shapes;
 mod dispatcher;
 mod events;
 mod every_route;

@@ -19,7 +19,7 @@ export async function allWebhooks(account: string, signal?: AbortSignal) {
 /** How much a webhook needs somebody: failing, stopped by us, degraded, paused by a person, the rest. */
 export function need({ status, status_reason, stats }: Pick<Row, "status" | "status_reason" | "stats">) {
   if (status === "paused") return status_reason?.by === "us" ? 1 : 3;
-  return { failing: 0, degraded: 2 }[stats?.health ?? ""] ?? 4;
+  return { failing: 0, degraded: 2, healthy: 4, no_traffic: 4 }[stats?.health ?? "healthy"];
 }
 
 /** The order of the list: by need, then by name. */

@@ -22,6 +22,8 @@ pub struct Limits {
     /// After so long whoever has asked for something to be written is told that it may be done yet, or not: a commit waits for a lock or for
     /// a standby as long as it takes, and who asked would be gone.
     pub answered_within: Duration,
+    /// How long after a day's tables could not be had to be dropped they are asked for again: whoever writes or reads waits behind that.
+    pub drop_again_after: Duration,
 }
 
 impl Default for Limits {
@@ -35,6 +37,7 @@ impl Default for Limits {
             cancelled_at_once: 1_000,
             readers: 8,
             answered_within: Duration::from_secs(30),
+            drop_again_after: Duration::from_secs(60),
         }
     }
 }

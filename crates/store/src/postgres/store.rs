@@ -96,7 +96,15 @@ impl PostgresStore {
         let made = Writer::new(engine, Arc::clone(&clock), facts, Arc::clone(&figures));
         let (queue, ended, known) = writer::start(made).await?;
         let readers = Arc::new(Readers::new(connector.clone(), Arc::clone(&shared), limits.readers));
-        let upkeep = Upkeep { connector, shared, clock: Arc::clone(&clock), figures: Arc::clone(&figures), keep, size };
+        let upkeep = Upkeep {
+            connector,
+            shared,
+            clock: Arc::clone(&clock),
+            figures: Arc::clone(&figures),
+            keep,
+            size,
+            drop_again_after: limits.drop_again_after,
+        };
         let upkeep = tokio::spawn(upkeep.run()).abort_handle();
         Ok((Self { queue, readers, clock, limits, figures, ended: Mutex::new(Some(ended)), upkeep }, known))
     }

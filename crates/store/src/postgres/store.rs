@@ -145,8 +145,17 @@ impl PostgresStore {
     async fn in_time<T>(&self, answered: oneshot::Receiver<T>) -> Result<T, StoreError> {
         match tokio::time::timeout(self.limits.answered_within, answered).await {
             Ok(answer) => answer.map_err(|_| stopped()),
-            Err(_) => Err(StoreError::Unanswered),
+            Err(_) => {
+                // It is said for the operator here, and known where it is asked for.
+                let _ = self.is_stuck();
+                Err(StoreError::Unanswered)
+            }
         }
+    }
+
+    /// Whether something waits for too long to be committed.
+    fn is_stuck(&self) -> bool {
+        self.readers.lack().is_stuck(Some(&self.figures.writing), self.limits.answered_within)
     }
 }
 
@@ -278,7 +287,7 @@ impl Store for PostgresStore {
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        if let Some(said) = self.readers.lacks() {
+        if let Some(said) = self.readers.lack().any() {
             return Err(StoreError::Crowded(said));
         }
         // It may be read from though nothing can be written to it.
@@ -287,6 +296,9 @@ impl Store for PostgresStore {
         }
         if let Some(refusal) = self.figures.refusal() {
             return Err(StoreError::Refused(refusal));
+        }
+        if self.is_stuck() {
+            return Err(StoreError::Stuck);
         }
         self.oldest_due(Timestamp(0), HashSet::new()).await.map(drop)
     }

@@ -2,10 +2,10 @@
 
 use domain::store::StoreError;
 
-/// Says that something could not be read, or done. Of a database that is away, or has no connection left, its store has said so already: each
+/// Says that something could not be read, or done. Of a database that is away, has no connection left, or does not commit, its store says so: each
 /// thing that waits for it is no news.
 pub(crate) fn say(error: &StoreError, what: &str) {
-    if matches!(error, StoreError::Away(_) | StoreError::Crowded(_)) {
+    if matches!(error, StoreError::Away(_) | StoreError::Crowded(_) | StoreError::Stuck) {
         tracing::debug!(%error, "{what}");
     } else {
         tracing::error!(%error, "{what}");

@@ -70,6 +70,10 @@ pub enum StoreError {
     /// The database has been asked, and says nothing: what was asked for may be committed yet, or not.
     #[error("the database has not answered in time: this may be done yet, or not")]
     Unanswered,
+    /// What is written is not committed for a long time, though the database answers: it waits for a standby, or for a lock. Everything that is to
+    /// be written waits for that.
+    #[error("commits do not return: the database waits for a standby (synchronous_standby_names) or for a lock")]
+    Stuck,
     /// The disk is full, or what is kept has reached its size and nothing of it may go: nothing is accepted until there is
     /// space again.
     #[error("{0}")]

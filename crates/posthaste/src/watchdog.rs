@@ -123,8 +123,9 @@ async fn looks(
         }
         let commits = kept.figures().commit_durations.snapshot().count;
         let figures = kept.figures();
-        // An end that cannot be recorded leaves its delivery due, and a start anew would send it again.
+        // An end that cannot be recorded leaves its delivery due, and a start anew would send it again. Nor would that make a database commit.
         let waits = away
+            || figures.writing.is_over(LOOKS_EVERY)
             || figures.away.load(Ordering::Relaxed)
             || figures.blocked.load(Ordering::Relaxed)
             || figures.set_aside.load(Ordering::Relaxed) > 0;

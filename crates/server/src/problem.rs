@@ -264,6 +264,10 @@ impl From<StoreError> for Problem {
                 "The database takes its time, perhaps for a standby: this may be done yet, or not. Ask again with the same Idempotency-Key, \
                  or look first.",
             ),
+            StoreError::Stuck => Self::unavailable(
+                "database_unanswered",
+                "Commits do not return: the database waits for a standby (synchronous_standby_names) or for a lock. Nothing is accepted, recorded or sent until they do.",
+            ),
             StoreError::Crowded(_) => Self::unavailable(
                 "database_connections",
                 "The database has too few connections for this node, and what needs a further one waits: nothing may be sent, or nothing accepted. The node's log says which limit to raise.",

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use domain::histogram::Histogram;
 
@@ -36,6 +37,30 @@ pub struct Figures {
     pub away: AtomicBool,
     /// How often it was lost.
     pub connections_lost: AtomicU64,
+    /// For how long it has not committed what the writer has begun.
+    pub writing: Lasting,
+}
+
+/// Something that may last.
+#[derive(Debug, Default)]
+pub struct Lasting(Mutex<Option<Instant>>);
+
+impl Lasting {
+    /// It begins, unless it goes on.
+    pub(crate) fn begin(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+    }
+
+    /// It is over.
+    pub(crate) fn end(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether it goes on, and has for so long.
+    #[must_use]
+    pub fn is_over(&self, span: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|begun| begun.elapsed() >= span)
+    }
 }
 
 impl Figures {

@@ -221,6 +221,19 @@ async fn a_store_that_takes_nothing_now_says_when_to_come_again() {
 }
 
 #[tokio::test]
+async fn a_store_that_commits_nothing_says_what_it_may_wait_for() {
+    let world = World::new();
+    world.store.stuck.store(true, std::sync::atomic::Ordering::SeqCst);
+    let reply = world.get("/readyz").await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+    let problem = reply.json();
+    assert_eq!(problem["code"], "database_unanswered");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("synchronous_standby_names")), "{problem}");
+    world.store.stuck.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(world.get("/readyz").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn events_are_counted_by_type() {
     let world = World::new();
     world.webhook("default").await;

@@ -29,6 +29,8 @@ pub(crate) struct EngineStore {
     live: Live,
     /// Whether it says that it is busy.
     pub(crate) busy: std::sync::atomic::AtomicBool,
+    /// Whether it says that nothing is committed.
+    pub(crate) stuck: std::sync::atomic::AtomicBool,
 }
 
 impl EngineStore {
@@ -46,7 +48,14 @@ impl EngineStore {
         let (engine, _facts) =
             Engine::open(Parts { dir, vault, directory, limits, chance, now }).expect("a new store opens");
         let reader = engine.reader().expect("a new store can be read");
-        Self { engine: Mutex::new(engine), reader: Mutex::new(reader), clock, live, busy: false.into() }
+        Self {
+            engine: Mutex::new(engine),
+            reader: Mutex::new(reader),
+            clock,
+            live,
+            busy: false.into(),
+            stuck: false.into(),
+        }
     }
 
     fn engine(&self) -> MutexGuard<'_, Engine> {
@@ -65,6 +74,9 @@ impl EngineStore {
     }
 
     fn ready(&self) -> Result<(), StoreError> {
+        if self.stuck.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(StoreError::Stuck);
+        }
         if self.busy.load(std::sync::atomic::Ordering::SeqCst) { Err(StoreError::Busy) } else { Ok(()) }
     }
 }

@@ -105,6 +105,7 @@ impl Writer {
             match self.transact(&mut one).await {
                 Ok((_, facts)) => self.committed(started, facts),
                 Err(fault) => {
+                    self.figures.writing.end();
                     aside.again = one.again;
                     if !fault.is_lost() {
                         self.tell_aside(&aside.settlement, &fault);

@@ -40,6 +40,7 @@ impl Writer {
         let started = Instant::now();
         for _ in 0..ATTEMPTS {
             self.connect().await.map_err(ChangeError::from)?;
+            self.figures.writing.begin();
             let made = self.attempt_change(&change, &by, keep.as_ref()).await;
             let error = match made {
                 Ok((changed, facts)) => {
@@ -48,6 +49,7 @@ impl Writer {
                 }
                 Err(Refusal::ByRule(error)) => {
                     self.engine.rollback().await;
+                    self.figures.writing.end();
                     return Err(error);
                 }
                 Err(Refusal::ByFault(fault)) => fault,
@@ -73,6 +75,7 @@ impl Writer {
                 }
             }
         }
+        self.figures.writing.end();
         Err(ChangeError::Store(StoreError::Busy))
     }
 

@@ -1,18 +1,23 @@
-//! Too few connections: what a node needs, whether it may have it, and what is said once it has not.
+//! What a node lacks: connections, how many it needs and whether it may have them; and commits that return.
 //!
-//! Whichever connection cannot be made, it is said here: what waits for one says nothing of its own.
+//! Whichever connection cannot be made, and whatever is not committed, it is said here: what waits for that says nothing of its own.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use domain::seldom::Seldom;
+use domain::store::StoreError;
 
 use super::connection::Link;
 use super::fault::Fault;
+use crate::figures::Lasting;
 
 /// How many connections a node makes at most: see `docs/scale.md`.
 pub(super) const NEEDED: i64 = 18;
+
+/// For how long a commit may wait before that is said: as long as whoever asked for something is left without an answer.
+pub(super) const COMMITS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Whose connection a node cannot work without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,11 +28,14 @@ pub(super) enum Whose {
     Leases,
 }
 
-/// What connections to an address are lacking.
+/// What is lacking at an address.
 #[derive(Debug, Default)]
 pub(super) struct Lack {
     untold: Seldom,
     missing: Mutex<BTreeMap<Whose, String>>,
+    uncommitted: Seldom,
+    /// A beat by which leases are renewed, and those after it, while none of them is committed.
+    pub(super) beating: Lasting,
 }
 
 impl Lack {
@@ -62,6 +70,16 @@ impl Lack {
     /// The same of any without which a node cannot work.
     pub(super) fn any(&self) -> Option<String> {
         self.missing().values().next().cloned()
+    }
+
+    /// Whether what is `writing`, or a beat, has not been committed for so long. Says so, unless it has a moment ago.
+    pub(super) fn is_stuck(&self, writing: Option<&Lasting>, within: Duration) -> bool {
+        let stuck = writing.into_iter().chain([&self.beating]).any(|lasting| lasting.is_over(within));
+        if stuck && self.uncommitted.happened(Instant::now()).is_some() {
+            let fault = StoreError::Stuck;
+            tracing::error!(%fault, "nothing is accepted, recorded or sent until the database commits what is written");
+        }
+        stuck
     }
 
     fn missing(&self) -> MutexGuard<'_, BTreeMap<Whose, String>> {
@@ -119,5 +137,18 @@ mod tests {
         assert!(lack.of(Whose::Leases).is_some(), "one is no other");
         lack.note(Whose::Leases, &Ok(()));
         assert_eq!(lack.any(), None);
+    }
+
+    #[test]
+    fn what_is_not_committed_in_time_is_known_until_it_is() {
+        let (lack, writing) = (Lack::default(), Lasting::default());
+        let stuck = |within| lack.is_stuck(Some(&writing), within);
+        assert!(!stuck(Duration::ZERO), "nothing is written");
+        for lasting in [&writing, &lack.beating] {
+            lasting.begin();
+            assert!(stuck(Duration::ZERO) && !stuck(Duration::MAX));
+            lasting.end();
+            assert!(!stuck(Duration::ZERO));
+        }
     }
 }

@@ -20,7 +20,7 @@ use super::address::Address;
 use super::connection::{Connector, Link, Purpose};
 use super::fault::{Fault, OpenError};
 use super::hints::Hints;
-use super::lack;
+use super::lack::{self, COMMITS_WITHIN};
 
 /// For how long a beat may take: then it has failed, and the next one goes through another connection.
 const WITHIN: Duration = Duration::from_secs(3);
@@ -87,7 +87,7 @@ impl Leases {
 
     /// Does something with the connection, in time; a connection in which something went wrong is not used again. To make one may take
     /// longer: a host that says nothing comes before one that does.
-    async fn within<T>(&self, work: impl AsyncFnOnce(&Link) -> Result<T, Fault>) -> Result<T, StoreError> {
+    async fn within<T>(&self, work: impl AsyncFnOnce(&Link) -> Result<T, Fault>) -> Result<T, Fault> {
         let result = match self.link().await {
             Ok(link) => tokio::time::timeout(WITHIN, work(&link)).await.unwrap_or_else(|_| Err(too_long())),
             Err(fault) => Err(fault),
@@ -95,10 +95,7 @@ impl Leases {
         if result.is_err() {
             *self.link.lock().await = None;
         }
-        result.map_err(|fault| {
-            tracing::debug!(%fault, "leases could not be renewed or read");
-            fault.into()
-        })
+        result.inspect_err(|fault| tracing::debug!(%fault, "leases could not be renewed or read"))
     }
 
     async fn one_beat(&self, link: &Link, beat: &Beat, report: Report) -> Result<Seen, Fault> {
@@ -185,18 +182,31 @@ impl Cluster for Leases {
     }
 
     async fn beat(&self, beat: Beat, report: Report) -> Result<Seen, StoreError> {
-        self.within(async |link| self.one_beat(link, &beat, report).await).await
+        let lack = self.connector.lack();
+        lack.beating.begin();
+        let seen = self.within(async |link| self.one_beat(link, &beat, report).await).await;
+        // A beat before it that waits for its commit holds the rows: it takes too long too, or does not get their locks.
+        if matches!(seen, Err(Fault::Conflict(_))) {
+            lack.is_stuck(None, COMMITS_WITHIN);
+            return Err(StoreError::Stuck);
+        }
+        lack.beating.end();
+        Ok(seen?)
     }
 
     async fn nodes(&self) -> Result<Nodes, StoreError> {
         // Somebody waits for the answer.
         let all = tokio::time::timeout(WITHIN, self.within(async |link| self.all(link).await));
-        all.await.unwrap_or_else(|_| Err(too_long().into()))
+        let all = all.await.unwrap_or_else(|_| Err(too_long()));
+        // Nothing is written here: it is not heard of for any other reason.
+        all.map_err(|fault| {
+            if matches!(fault, Fault::Conflict(_)) { StoreError::Away(fault.to_string()) } else { fault.into() }
+        })
     }
 }
 
 fn too_long() -> Fault {
-    Fault::Lost("it took too long".to_owned())
+    Fault::Conflict("it took too long".to_owned())
 }
 
 /// One beat. What is free is taken last, and only what nobody is about to take, or to write to: others' turn has come.

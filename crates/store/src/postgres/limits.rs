@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::lack::COMMITS_WITHIN;
+
 /// The bounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -20,8 +22,10 @@ pub struct Limits {
     /// Connections that read.
     pub readers: usize,
     /// After so long whoever has asked for something to be written is told that it may be done yet, or not: a commit waits for a lock or for
-    /// a standby as long as it takes, and who asked would be gone.
+    /// a standby as long as it takes, and who asked would be gone. A node on which something waits for so long is not ready.
     pub answered_within: Duration,
+    /// How long after a day's tables could not be had to be dropped they are asked for again: whoever writes or reads waits behind that.
+    pub drop_again_after: Duration,
 }
 
 impl Default for Limits {
@@ -34,7 +38,8 @@ impl Default for Limits {
             waiting_bytes: 128 * 1024 * 1024,
             cancelled_at_once: 1_000,
             readers: 8,
-            answered_within: Duration::from_secs(30),
+            answered_within: COMMITS_WITHIN,
+            drop_again_after: Duration::from_secs(60),
         }
     }
 }

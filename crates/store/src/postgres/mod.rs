@@ -19,6 +19,7 @@ mod connection;
 mod coverage;
 mod deliveries;
 mod directory;
+mod dropping;
 mod engine;
 mod event_list;
 mod event_types;

@@ -18,6 +18,7 @@ use super::connection::{Connector, Link, Purpose};
 use super::deliveries::Ids;
 use super::fault::Fault;
 use super::idempotency::{Found, Kept};
+use super::lack::Lack;
 use super::pool::{Lent, Pool};
 use super::shared::Shared;
 use super::{audit, deliveries, event_types, events, hot, idempotency, replayed, replays};
@@ -45,9 +46,9 @@ impl Readers {
         Self { pool: Pool::new(connector, Purpose::Read, size), sending, writing, shared }
     }
 
-    /// What the server has said of a connection that is missing, without which a node cannot work.
-    pub(super) fn lacks(&self) -> Option<String> {
-        self.pool.lack().any()
+    /// What is lacking at the database.
+    pub(super) fn lack(&self) -> &Lack {
+        self.pool.lack()
     }
 
     /// A connection that reads.

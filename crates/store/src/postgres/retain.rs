@@ -2,15 +2,18 @@
 //! a bounded batch at a time. What is unfinished never goes.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Duration;
 
+use domain::id::EventId;
 use domain::time::Timestamp;
 
 use super::connection::Link;
+use super::dropping::{Dropping, Fate};
 use super::fault::Fault;
-use super::partitions::{DAILY, Day, days};
+use super::idempotency;
+use super::partitions::days;
 use super::shared::Shared;
-use super::{feed, idempotency};
 
 /// How many events a batch looks at.
 const AT_ONCE: i64 = 500;
@@ -52,6 +55,7 @@ pub(super) async fn retain(
     link: &Link,
     shared: &Shared,
     passes: &mut Passes,
+    dropping: &mut Dropping,
     now: Timestamp,
     keep: Duration,
 ) -> Result<Retained, Fault> {
@@ -60,12 +64,24 @@ pub(super) async fn retain(
         directory.accounts().map(|account| (account.number, account.log.retention)).collect()
     };
     let longest = own.iter().filter_map(|(_, own)| *own).chain([keep]).max().unwrap_or(keep);
-    let (mut retained, mut blocked) = (Retained::default(), false);
+    let (mut retained, mut blocked, until) = (Retained::default(), false, now.minus(longest));
+    let mut held: Option<Range<i64>> = None;
     for day in days(link).await?.into_iter().filter(|day| day.end() < now.minus(keep)) {
-        let until = now.minus(longest);
-        let dropped = if day.end() < until { drop_day(link, day, until).await? } else { None };
-        retained.events += dropped.unwrap_or(0);
-        blocked |= dropped.is_none();
+        let fate = if day.end() >= until {
+            Fate::Stays
+        } else if held.is_some() {
+            Fate::Held
+        } else {
+            dropping.drop_day(link, day, until).await?
+        };
+        match fate {
+            Fate::Dropped(events) => retained.events += events,
+            Fate::Stays => blocked = true,
+            Fate::Held => {
+                let keys = day.keys();
+                held = Some(held.map_or(keys.start, |held| held.start)..keys.end);
+            }
+        }
     }
     // By themselves go the events of accounts that keep less, and of days in which something must stay.
     let mut wanted: Vec<_> = own.into_iter().filter(|(_, own)| blocked || own.is_some_and(|own| own < keep)).collect();
@@ -75,11 +91,16 @@ pub(super) async fn retain(
     for (account, own) in wanted.into_iter().take(ACCOUNTS_AT_ONCE) {
         let until = now.minus(own.unwrap_or(keep));
         let after = passes.after.get(&account).copied().unwrap_or(-1);
-        let (seen, deleted, last) = delete_ended(link, account, after, until).await?;
+        // What goes with its day as soon as that can be had is left to that.
+        let left = held.clone().filter(|_| own.is_none_or(|own| own >= keep));
+        let stretch = Stretch::of(after, until, left);
+        let (seen, deleted, last) = delete_ended(link, account, &stretch, until).await?;
         retained.events += deleted;
         if seen == AT_ONCE {
             passes.after.insert(account, last);
             retained.more = true;
+        } else if let Some(next) = stretch.next {
+            passes.after.insert(account, next);
         } else {
             passes.after.remove(&account);
         }
@@ -88,74 +109,39 @@ pub(super) async fn retain(
     Ok(retained)
 }
 
-/// Drops a day's tables, unless something in them is unfinished, or ended after `until`; says how many events went if it did.
-pub(super) async fn drop_day(link: &Link, day: Day, until: Timestamp) -> Result<Option<u64>, Fault> {
-    // This may read much, so it is done without a lock. What becomes unfinished meanwhile is being replayed, and that is told.
-    let since = link.row("SELECT (extract(epoch FROM now()) * 1000000)::bigint", &[]).await?;
-    let since: i64 = since.map_or(0, |row| row.get(0));
-    if must_stay(link, day, until).await? {
-        return Ok(None);
-    }
-    let events = count(link, day).await?;
-    let dropped = drop_locked(link, day, since).await;
-    if !matches!(dropped, Ok(true)) {
-        // The first fault is the one to tell of.
-        let _ = link.batch("ROLLBACK").await;
-    }
-    match dropped {
-        Ok(true) => Ok(Some(events)),
-        Ok(false) | Err(Fault::Conflict(_)) => Ok(None),
-        Err(fault) => Err(fault),
-    }
+/// The keys that a batch looks at.
+struct Stretch {
+    after: i64,
+    below: i64,
+    /// After which key it goes on where this stretch has ended, if it does.
+    next: Option<i64>,
 }
 
-/// How many events a day has.
-async fn count(link: &Link, day: Day) -> Result<u64, Fault> {
-    let keys = day.keys();
-    let row = link.row("SELECT count(*) FROM events WHERE key >= $1 AND key < $2", &[&keys.start, &keys.end]).await?;
-    Ok(row.map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()))
-}
-
-async fn drop_locked(link: &Link, day: Day, since: i64) -> Result<bool, Fault> {
-    let names = DAILY.map(|table| format!("{table}_{}", day.0));
-    // Whoever waits for a lock on a whole table makes others wait behind it: so not for long, and shorter than until the server takes
-    // it for a deadlock, which it might end by undoing what others do. The tables come before their days, as in every statement.
-    let tables: Vec<String> = DAILY.iter().map(|table| format!("ONLY {table}")).chain(names.iter().cloned()).collect();
-    link.batch(&format!(
-        "BEGIN; SET LOCAL lock_timeout = 500; LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
-        tables.join(", ")
-    ))
-    .await?;
-    // What was under way is committed now, and nothing more comes.
-    if feed::was_replayed(link, since, day.keys()).await? {
-        return Ok(false);
+impl Stretch {
+    /// From a key on to what is accepted at `until`, without the keys that are `left`.
+    fn of(after: i64, until: Timestamp, left: Option<Range<i64>>) -> Self {
+        // No delivery ends before its event is accepted.
+        let below = EventId::first_at(until.0.max(0)).0 as i64;
+        match left {
+            Some(left) if after + 1 < left.start && left.start < below => {
+                Self { after, below: left.start, next: Some(left.end - 1) }
+            }
+            Some(left) => {
+                Self { after: if after + 1 < left.start { after } else { after.max(left.end - 1) }, below, next: None }
+            }
+            None => Self { after, below, next: None },
+        }
     }
-    let drop =
-        |(table, name): (&str, &String)| format!("ALTER TABLE {table} DETACH PARTITION {name}; DROP TABLE {name};");
-    let sql: String = DAILY.into_iter().zip(&names).map(drop).collect();
-    link.batch(&format!("{sql} COMMIT")).await?;
-    tracing::info!(day = day.0, "a day's events were dropped");
-    Ok(true)
-}
-
-/// Whether something of a day is unfinished, or ended after `until`.
-async fn must_stay(link: &Link, day: Day, until: Timestamp) -> Result<bool, Fault> {
-    let keys = day.keys();
-    let stays = link
-        .row(
-            "SELECT EXISTS (SELECT FROM hot WHERE event >= $1 AND event < $2)
-                 OR EXISTS (SELECT FROM deliveries WHERE event >= $1 AND event < $2 AND ended_at >= $3)",
-            &[&keys.start, &keys.end, &until.0],
-        )
-        .await?;
-    Ok(stays.is_none_or(|row| row.get(0)))
 }
 
 /// Looks at some of an account's events, and deletes those whose deliveries have all ended before `until`: how many were
 /// seen, how many went, and the last one seen. Deliveries are held first: one that is being replayed keeps its event.
-async fn delete_ended(link: &Link, account: u32, after: i64, until: Timestamp) -> Result<(i64, u64, i64), Fault> {
-    // No delivery ends before its event is accepted.
-    let below = domain::id::EventId::first_at(until.0.max(0)).0 as i64;
+async fn delete_ended(
+    link: &Link,
+    account: u32,
+    stretch: &Stretch,
+    until: Timestamp,
+) -> Result<(i64, u64, i64), Fault> {
     let row = link
         .row(
             concat!(
@@ -173,7 +159,7 @@ async fn delete_ended(link: &Link, account: u32, after: i64, until: Timestamp) -
                 "
              SELECT (SELECT count(*) FROM old), (SELECT count(*) FROM gone), (SELECT coalesce(max(key), -1) FROM old)"
             ),
-            &[&(account as i32), &after, &below, &until.0, &AT_ONCE],
+            &[&(account as i32), &stretch.after, &stretch.below, &until.0, &AT_ONCE],
         )
         .await?;
     Ok(row.map_or((0, 0, -1), |row| (row.get(0), row.get::<_, i64>(1) as u64, row.get(2))))
@@ -224,4 +210,29 @@ pub(super) async fn erase(link: &Link) -> Result<bool, Fault> {
     }
     tracing::info!(account_number = account, "an account was erased");
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_that_go_as_a_whole_are_passed_over() {
+        let until = Timestamp(1_000_000);
+        let below = EventId::first_at(1_000_000).0 as i64;
+        let left = || Some(100..200);
+        let stretch = |after, left| {
+            let Stretch { after, below, next } = Stretch::of(after, until, left);
+            (after, below, next)
+        };
+        assert_eq!(stretch(-1, None), (-1, below, None));
+        assert_eq!(stretch(-1, left()), (-1, 100, Some(199)), "what is before them, then what is behind");
+        assert_eq!(stretch(98, left()), (98, 100, Some(199)));
+        for after in [99, 150, 199] {
+            assert_eq!(stretch(after, left()), (199, below, None), "from {after} on");
+        }
+        assert_eq!(stretch(300, left()), (300, below, None));
+        assert_eq!(stretch(-1, Some(below..below + 100)), (-1, below, None), "they are later");
+        assert_eq!(stretch(-1, Some(0..100)), (99, below, None), "there is nothing before them");
+    }
 }

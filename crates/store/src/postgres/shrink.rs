@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use domain::time::Timestamp;
 
 use super::connection::Link;
+use super::dropping::{Dropping, Fate};
 use super::fault::Fault;
 use super::partitions::days;
-use super::retain::{Retained, delete_gone, drop_day};
+use super::retain::{Retained, delete_gone};
 use super::shared::Shared;
 
 /// How many events a batch looks at.
@@ -35,6 +36,7 @@ pub(super) async fn shrink(
     link: &Link,
     shared: &Shared,
     shrinking: &mut Shrinking,
+    dropping: &mut Dropping,
     now: Timestamp,
     size: Option<u64>,
 ) -> Result<Retained, Fault> {
@@ -48,7 +50,7 @@ pub(super) async fn shrink(
     if shrinking.again.is_none_or(|at| at <= Instant::now()) && (size.is_some() || !bounds.is_empty()) {
         let begun = Instant::now();
         if let Some(size) = size {
-            retained.events += drop_days(link, shrinking, now, size).await?;
+            retained.events += drop_days(link, shrinking, dropping, now, size).await?;
         }
         for (account, bound) in bounds {
             let over = signed(kept_of(link, account).await?) - signed(bound);
@@ -77,16 +79,27 @@ fn signed(bytes: u64) -> i64 {
 }
 
 /// Drops the oldest days as far as the tables are larger than `size`; says how many events went.
-async fn drop_days(link: &Link, shrinking: &mut Shrinking, now: Timestamp, size: u64) -> Result<u64, Fault> {
+async fn drop_days(
+    link: &Link,
+    shrinking: &mut Shrinking,
+    dropping: &mut Dropping,
+    now: Timestamp,
+    size: u64,
+) -> Result<u64, Fault> {
     let over_until = now.minus(OVER_FOR);
     let (mut used, mut events) = (used(link).await?, 0);
     for day in days(link).await?.into_iter().filter(|day| day.end() < over_until) {
         if used <= size {
             break;
         }
-        if let Some(dropped) = drop_day(link, day, Timestamp(i64::MAX)).await? {
-            events += dropped;
-            used = self::used(link).await?;
+        match dropping.drop_day(link, day, Timestamp(i64::MAX)).await? {
+            Fate::Dropped(dropped) => {
+                events += dropped;
+                used = self::used(link).await?;
+            }
+            Fate::Stays => {}
+            // A later day would go before an earlier one, and what is left says nothing yet.
+            Fate::Held => return Ok(events),
         }
     }
     if used > size && !shrinking.warned {

@@ -96,7 +96,15 @@ impl PostgresStore {
         let made = Writer::new(engine, Arc::clone(&clock), facts, Arc::clone(&figures));
         let (queue, ended, known) = writer::start(made).await?;
         let readers = Arc::new(Readers::new(connector.clone(), Arc::clone(&shared), limits.readers));
-        let upkeep = Upkeep { connector, shared, clock: Arc::clone(&clock), figures: Arc::clone(&figures), keep, size };
+        let upkeep = Upkeep {
+            connector,
+            shared,
+            clock: Arc::clone(&clock),
+            figures: Arc::clone(&figures),
+            keep,
+            size,
+            drop_again_after: limits.drop_again_after,
+        };
         let upkeep = tokio::spawn(upkeep.run()).abort_handle();
         Ok((Self { queue, readers, clock, limits, figures, ended: Mutex::new(Some(ended)), upkeep }, known))
     }
@@ -137,8 +145,17 @@ impl PostgresStore {
     async fn in_time<T>(&self, answered: oneshot::Receiver<T>) -> Result<T, StoreError> {
         match tokio::time::timeout(self.limits.answered_within, answered).await {
             Ok(answer) => answer.map_err(|_| stopped()),
-            Err(_) => Err(StoreError::Unanswered),
+            Err(_) => {
+                // It is said for the operator here, and known where it is asked for.
+                let _ = self.is_stuck();
+                Err(StoreError::Unanswered)
+            }
         }
+    }
+
+    /// Whether something waits for too long to be committed.
+    fn is_stuck(&self) -> bool {
+        self.readers.lack().is_stuck(Some(&self.figures.writing), self.limits.answered_within)
     }
 }
 
@@ -270,7 +287,7 @@ impl Store for PostgresStore {
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        if let Some(said) = self.readers.lacks() {
+        if let Some(said) = self.readers.lack().any() {
             return Err(StoreError::Crowded(said));
         }
         // It may be read from though nothing can be written to it.
@@ -279,6 +296,9 @@ impl Store for PostgresStore {
         }
         if let Some(refusal) = self.figures.refusal() {
             return Err(StoreError::Refused(refusal));
+        }
+        if self.is_stuck() {
+            return Err(StoreError::Stuck);
         }
         self.oldest_due(Timestamp(0), HashSet::new()).await.map(drop)
     }

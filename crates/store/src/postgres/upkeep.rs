@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use domain::time::{Clock, Timestamp};
 
 use super::connection::{Connector, Link, Purpose};
+use super::dropping::Dropping;
 use super::fault::Fault;
 use super::partitions::{self, Day, Partitions};
 use super::retain::{Passes, erase, retain};
@@ -41,12 +42,14 @@ pub(super) struct Upkeep {
     pub(super) keep: Option<Duration>,
     /// How many bytes the tables may take; `None` for as many as come.
     pub(super) size: Option<u64>,
+    /// How long after a day could not be dropped that is tried again.
+    pub(super) drop_again_after: Duration,
 }
 
 /// How far retention has come.
-#[derive(Default)]
 struct Come {
     passes: Passes,
+    dropping: Dropping,
     shrinking: Shrinking,
     /// When the size of the tables was asked for last.
     measured: Option<Instant>,
@@ -55,7 +58,13 @@ struct Come {
 impl Upkeep {
     /// Goes on until the task is ended.
     pub(super) async fn run(self) {
-        let (mut link, mut come) = (None, Come::default());
+        let mut come = Come {
+            passes: Passes::default(),
+            dropping: Dropping::new(self.drop_again_after),
+            shrinking: Shrinking::default(),
+            measured: None,
+        };
+        let mut link = None;
         loop {
             let more = self.round(&mut link, &mut come).await.unwrap_or_else(|fault| {
                 tracing::warn!(%fault, "upkeep of the database is tried again");
@@ -105,22 +114,23 @@ impl Upkeep {
         more |= erase(link).await?;
         more |= roll::roll(link, now).await?;
         roll::prune(link, now).await?;
+        come.dropping.wait_no_longer(link).await?;
         if let Some(keep) = self.keep {
-            more |= self.forget(link, &mut come.passes, now, keep).await?;
+            more |= self.forget(link, come, now, keep).await?;
         }
-        let shrunk = shrink(link, &self.shared, &mut come.shrinking, now, self.size).await?;
+        let shrunk = shrink(link, &self.shared, &mut come.shrinking, &mut come.dropping, now, self.size).await?;
         self.figures.retained_events.fetch_add(shrunk.events, Ordering::Relaxed);
         more |= shrunk.more;
         Ok(more)
     }
 
-    async fn forget(&self, link: &Link, passes: &mut Passes, now: Timestamp, keep: Duration) -> Result<bool, Fault> {
+    async fn forget(&self, link: &Link, come: &mut Come, now: Timestamp, keep: Duration) -> Result<bool, Fault> {
         let until = now.minus(keep);
         let mut more = audit::prune(link, until, AT_ONCE).await? == AT_ONCE as u64;
         for of in replays::ended_before(link, until, REPLAYS_AT_ONCE).await? {
             replays::delete(link, of).await?;
         }
-        let retained = retain(link, &self.shared, passes, now, keep).await?;
+        let retained = retain(link, &self.shared, &mut come.passes, &mut come.dropping, now, keep).await?;
         self.figures.retained_events.fetch_add(retained.events, Ordering::Relaxed);
         more |= retained.more;
         Ok(more)

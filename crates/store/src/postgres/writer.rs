@@ -237,6 +237,7 @@ impl Writer {
         let mut last = Fault::Conflict("others were in the way".to_owned());
         for _ in 0..ATTEMPTS {
             self.connect().await?;
+            self.figures.writing.begin();
             let now = self.clock.now();
             let made = match self.engine.prepare_for(now, &batch.events).await {
                 Ok(()) => self.attempt(batch).await,
@@ -254,6 +255,9 @@ impl Writer {
             if matches!(last, Fault::Stale) {
                 self.poll().await;
             }
+        }
+        if batch.settlements.is_empty() {
+            self.figures.writing.end();
         }
         Err(last)
     }
@@ -273,12 +277,17 @@ impl Writer {
                 // It may be a day's tables that are missing: they are looked for again.
                 self.engine.partitions.forget();
             }
+            // Where others are in the way it is tried again, and waits still.
+            if !matches!(fault, Fault::Stale | Fault::Conflict(_)) {
+                self.figures.writing.end();
+            }
             self.engine.rollback().await;
         }
     }
 
     fn lose(&mut self, fault: &Fault) {
         self.engine.disconnect();
+        self.figures.writing.end();
         if !self.is_away() {
             tracing::error!(%fault, "the database is away: nothing is accepted until it is back");
             self.figures.connections_lost.fetch_add(1, Ordering::Relaxed);
@@ -356,6 +365,7 @@ impl Writer {
     /// A transaction of its own; `None` if it could not be made now, and is to be tried again.
     pub(super) async fn apart<T>(&mut self, work: impl AsyncFnOnce(&mut Engine) -> Result<T, Fault>) -> Option<T> {
         let started = Instant::now();
+        self.figures.writing.begin();
         let made = async {
             self.engine.begin().await?;
             let done = work(&mut self.engine).await?;
@@ -371,12 +381,14 @@ impl Writer {
             Err(fault) => {
                 tracing::warn!(%fault, "upkeep is tried again");
                 self.undo(&fault).await;
+                self.figures.writing.end();
                 None
             }
         }
     }
 
     pub(super) fn committed(&mut self, started: Instant, facts: Vec<Fact>) {
+        self.figures.writing.end();
         if Instant::now() >= self.retry_at {
             self.figures.unblock();
         }

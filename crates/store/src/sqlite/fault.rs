@@ -80,6 +80,7 @@ impl Fault {
             error @ (StoreError::Busy
             | StoreError::Away(_)
             | StoreError::Unanswered
+            | StoreError::Stuck
             | StoreError::Crowded(_)
             | StoreError::Refused(_)
             | StoreError::NoSpace(_)) => OpenError::Unusable { file, what: error.to_string() },

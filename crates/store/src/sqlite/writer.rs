@@ -162,7 +162,13 @@ impl Writer {
                 batch.answer(answers);
                 Ok(Batch::default())
             }
-            Err(error @ (StoreError::Busy | StoreError::Away(_) | StoreError::Unanswered | StoreError::NoSpace(_))) => {
+            Err(
+                error @ (StoreError::Busy
+                | StoreError::Away(_)
+                | StoreError::Unanswered
+                | StoreError::Stuck
+                | StoreError::NoSpace(_)),
+            ) => {
                 self.tell_full();
                 self.engine.rollback()?;
                 self.ballast.give_up();
@@ -309,6 +315,7 @@ impl Writer {
                 error @ (StoreError::Busy
                 | StoreError::Away(_)
                 | StoreError::Unanswered
+                | StoreError::Stuck
                 | StoreError::Crowded(_)
                 | StoreError::Refused(_)
                 | StoreError::NoSpace(_)

@@ -5,16 +5,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use domain::cluster::{Beat, Cluster as _, Report};
 use domain::delivery::{Due, Next};
+use domain::shard::{Holdings, Terms};
 use domain::store::{AcceptError, NoSpace, Store as _, StoreError};
 use domain::time::Timestamp;
 use store::conformance::ManualClock;
 use store::conformance::cluster::Cluster;
+use store::postgres::{Identity, Leases};
 
 use super::support::{Node, eventually, retry, settlement};
 
 /// After how long what was refused is posted again.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// Settings by which commits wait for a standby that is not there, and for none.
+const MISSING_STANDBY: &str = "SET synchronous_standby_names = 'nobody'";
+const NO_STANDBY: &str = "RESET synchronous_standby_names";
+
+/// Changes a setting of the server, which reads it in a moment.
+fn alter(cluster: &Cluster, change: &str) {
+    cluster.run_sql("postgres", &format!("ALTER SYSTEM {change}"));
+    cluster.run_sql("postgres", "SELECT pg_reload_conf()");
+}
 
 /// A node that has told of five deliveries, which are due; and the name of its database.
 async fn with_five_due(cluster: &Cluster, clock: &ManualClock) -> (String, Arc<Node>, Vec<Due>) {
@@ -169,13 +182,9 @@ async fn whoever_waits_for_a_standby_is_told_so() {
     })
     .await;
     node.new_webhook("wh_one").await;
-    for change in ["SET synchronous_standby_names = 'nobody'", "RESET synchronous_standby_names"] {
+    for change in [MISSING_STANDBY, NO_STANDBY] {
         let before = node.store.accept(vec![node.event()]).await.remove(0);
-        let alter = format!("ALTER SYSTEM {change}");
-        tokio::task::block_in_place(|| {
-            cluster.run_sql("postgres", &alter);
-            cluster.run_sql("postgres", "SELECT pg_reload_conf()");
-        });
+        tokio::task::block_in_place(|| alter(&cluster, change));
         if change.starts_with("SET") {
             assert!(before.is_ok(), "{before:?}");
             // The server reads its settings in a moment.
@@ -189,6 +198,47 @@ async fn whoever_waits_for_a_standby_is_told_so() {
         }
     }
     eventually(async || node.store.accept(vec![node.event()]).await.remove(0).ok()).await;
+    node.store.stop().await;
+}
+
+/// A node of whose writes, or of whose leases, nothing is committed is not ready, and says why; it is by itself once something is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_commits_do_not_return_is_not_ready() {
+    let cluster = Cluster::start(&[]);
+    let node = Node::with(&cluster.database(), &ManualClock::default(), |settings| {
+        settings.limits.answered_within = Duration::from_millis(200);
+    })
+    .await;
+    node.new_webhook("wh_one").await;
+    let identity = Identity { id: 7, name: "node".to_owned(), version: "1".to_owned() };
+    let terms = Terms::for_deadline(Duration::from_secs(5));
+    let leases = Leases::new(&node.address, identity, terms, Holdings::default(), |_| {}).expect("leases");
+    let beat = async || {
+        let beat = Beat { number: 2, want: 1024, patient: false, release: Vec::new(), leaving: false };
+        leases.beat(beat, Report::default()).await.map(|seen| seen.held.len())
+    };
+    assert_eq!(beat().await, Ok(1024));
+    let accept = async || node.store.accept(vec![node.event()]).await.remove(0).map(drop);
+    for writes in [true, false] {
+        assert_eq!(node.store.ready().await, Ok(()));
+        tokio::task::block_in_place(|| alter(&cluster, MISSING_STANDBY));
+        // The server reads its settings in a moment.
+        if writes {
+            let unanswered = Err(AcceptError::Store(StoreError::Unanswered));
+            eventually(async || (accept().await == unanswered).then_some(())).await;
+        } else {
+            let refused = eventually(async || beat().await.err()).await;
+            assert_eq!(refused, StoreError::Stuck);
+            assert_eq!(beat().await, Err(StoreError::Stuck), "the one before it holds the rows");
+        }
+        eventually(async || (node.store.ready().await == Err(StoreError::Stuck)).then_some(())).await;
+        tokio::task::block_in_place(|| alter(&cluster, NO_STANDBY));
+        if !writes {
+            assert_eq!(eventually(async || beat().await.ok()).await, 1024);
+        }
+        eventually(async || node.store.ready().await.ok()).await;
+    }
+    accept().await.expect("it is accepted");
     node.store.stop().await;
 }
 

@@ -15,6 +15,7 @@ use domain::stats::{HOURS_KEPT, MINUTES_KEPT, StatsQuery, Step, Subjects, Window
 use domain::store::{Change, Store as _};
 use domain::time::Clock as _;
 use store::conformance::ManualClock;
+use store::postgres::Settings;
 
 use super::support::{Base, Node, eventually, retry, settlement};
 
@@ -65,6 +66,16 @@ async fn fill(node: &Node, webhook: u32, events: usize, bytes: usize, delivered:
     let ends = ids.iter().take(delivered).map(|id| settlement(due(*id, 0, webhook), node.now(), Next::Delivered));
     node.store.settle(ends.collect()).await.expect("it is written");
     ids
+}
+
+/// Waits until a round of upkeep is over that has begun after this: a day that comes is made at the beginning of one, and that of the day
+/// after it at the beginning of the next.
+async fn round(base: &Base, clock: &ManualClock) {
+    for _ in 0..2 {
+        clock.step(DAY);
+        let made = clock.now().0.div_euclid(DAY) + 3;
+        eventually(async || base.days().contains(&made).then_some(())).await;
+    }
 }
 
 /// How many events a node says that retention has deleted.
@@ -136,6 +147,52 @@ async fn days_go_as_a_whole_and_what_is_unfinished_stays() {
     // What comes has a place.
     fill(&node, webhook, 1, 10, 1).await;
     node.store.stop().await;
+}
+
+/// Somebody reads the tables for long, as `pg_dump` does. A day that is over waits for that: it is asked for once, by one node, and none of
+/// its events goes by itself instead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_is_being_read_waits_for_the_reader() {
+    let (base, clock) = (Base::new(), ManualClock::default());
+    let asks_after = |after| {
+        move |settings: &mut Settings| {
+            (settings.keep, settings.limits.drop_again_after) = (Some(hours(48)), after);
+        }
+    };
+    let node = Node::with(&base.0, &clock, asks_after(hours(1))).await;
+    let webhook = node.new_webhook("wh_one").await;
+    let first = clock.now().0.div_euclid(DAY);
+    // Of the first day one event waits: its others go by themselves, whoever reads.
+    for delivered in [2, 3, 3] {
+        fill(&node, webhook, 3, 10, delivered).await;
+        clock.step(DAY);
+    }
+    let (reader, connection) =
+        tokio_postgres::connect(&base.0, tokio_postgres::NoTls).await.expect("it is connected to");
+    tokio::spawn(connection);
+    reader.batch_execute("BEGIN; LOCK TABLE events IN ACCESS SHARE MODE").await.expect("it is read");
+    clock.step(10 * DAY);
+    eventually(async || (base.count("events") == 7).then_some(())).await;
+    round(&base, &clock).await;
+    let held = || {
+        let days = base.days();
+        (days.contains(&(first + 1)) && days.contains(&(first + 2)), base.count("events"))
+    };
+    assert_eq!(held(), (true, 7));
+    fill(&node, webhook, 1, 10, 0).await;
+    round(&base, &clock).await;
+    assert_eq!(held(), (true, 8));
+    reader.batch_execute("COMMIT").await.expect("it is read");
+    round(&base, &clock).await;
+    assert_eq!(held(), (true, 8), "it is not asked for again within the hour");
+    let second = Node::with(&base.0, &clock, asks_after(Duration::ZERO)).await;
+    round(&base, &clock).await;
+    assert_eq!((held(), retained(&second)), ((true, 8), 0), "nor by others");
+    node.store.stop().await;
+    eventually(async || (held() == (false, 2)).then_some(())).await;
+    eventually(async || (retained(&second) == 6).then_some(())).await;
+    assert_eq!(retained(&node), 2);
+    second.store.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,8 +13,10 @@ use super::schema::LOCK;
 
 /// Held by the node that could not drop a day, until it tries again: others leave it at that.
 const HELD: i64 = LOCK + 5;
-/// For how long the tables are waited for at most, all of them together, in milliseconds.
+/// For how long the tables are waited for at most, all of them together, in milliseconds. It doubles each time that they could not be had, up
+/// to the last: where statements are always under way that take longer than a moment, the day goes all the same.
 const WAIT_MS: u32 = 100;
+const WAIT_MS_LAST: u32 = 800;
 
 /// What has become of a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,13 +35,13 @@ pub(super) struct Dropping {
     /// How long after the tables could not be had they are asked for again.
     again_after: Duration,
     again_at: Option<Instant>,
-    /// Whether it is said that a day could not be dropped, since one was the last time.
-    told: bool,
+    /// How often the tables could not be had since they were had; it is said at the first time.
+    failed: u32,
 }
 
 impl Dropping {
     pub(super) const fn new(again_after: Duration) -> Self {
-        Self { again_after, again_at: None, told: false }
+        Self { again_after, again_at: None, failed: 0 }
     }
 
     /// Lets the tables be asked for again, if it is time. Before anything is dropped in a round.
@@ -64,14 +66,15 @@ impl Dropping {
             return Ok(Fate::Stays);
         }
         let events = count(link, day).await?;
-        let dropped = drop_locked(link, day, since).await;
+        let wait_ms = WAIT_MS.saturating_mul(1 << self.failed.min(8)).min(WAIT_MS_LAST);
+        let dropped = drop_locked(link, day, since, wait_ms).await;
         if !matches!(dropped, Ok(true)) {
             // The first fault is the one to tell of.
             let _ = link.batch("ROLLBACK").await;
         }
         match dropped {
             Ok(true) => {
-                self.told = false;
+                self.failed = 0;
                 Ok(Fate::Dropped(events))
             }
             Ok(false) => Ok(Fate::Stays),
@@ -85,14 +88,14 @@ impl Dropping {
 
     /// The tables could not be had: they are not asked for again for a while.
     async fn put_off(&mut self, link: &Link, day: Day, said: &str) -> Result<(), Fault> {
-        if !self.told {
+        if self.failed == 0 {
             tracing::warn!(
                 day = day.0,
                 %said,
                 "a day whose time is over could not be dropped, since its tables are being read, as by pg_dump: it is tried again now and then"
             );
         }
-        self.told = true;
+        self.failed += 1;
         self.again_at = Some(Instant::now() + self.again_after);
         link.row("SELECT pg_try_advisory_lock($1)", &[&HELD]).await?;
         Ok(())
@@ -112,7 +115,7 @@ async fn count(link: &Link, day: Day) -> Result<u64, Fault> {
     Ok(row.map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()))
 }
 
-async fn drop_locked(link: &Link, day: Day, since: i64) -> Result<bool, Fault> {
+async fn drop_locked(link: &Link, day: Day, since: i64, wait_ms: u32) -> Result<bool, Fault> {
     let names = DAILY.map(|table| format!("{table}_{}", day.0));
     // Whoever waits for a lock on a whole table makes others wait behind it: so not for long, and shorter than until the server takes
     // it for a deadlock, which it might end by undoing what others do. One lock after the other is waited for, so what they take together
@@ -120,7 +123,7 @@ async fn drop_locked(link: &Link, day: Day, since: i64) -> Result<bool, Fault> {
     // be undone where something of the day is replayed meanwhile.)
     let tables: Vec<String> = DAILY.iter().map(|table| format!("ONLY {table}")).chain(names.iter().cloned()).collect();
     link.batch(&format!(
-        "BEGIN; SET LOCAL lock_timeout = {WAIT_MS}; SET LOCAL statement_timeout = {WAIT_MS};
+        "BEGIN; SET LOCAL lock_timeout = {wait_ms}; SET LOCAL statement_timeout = {wait_ms};
          LOCK TABLE {} IN ACCESS EXCLUSIVE MODE; SET LOCAL statement_timeout = 0",
         tables.join(", ")
     ))

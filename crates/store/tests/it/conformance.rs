@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::directory::SharedDirectory;
@@ -100,7 +101,12 @@ impl Subject for Postgres {
             }),
             keep: None,
             size: None,
-            limits: postgres::Limits { fresh_per_webhook, readers: 4, ..postgres::Limits::default() },
+            limits: postgres::Limits {
+                fresh_per_webhook,
+                readers: 4,
+                drop_again_after: Duration::from_millis(200),
+                ..postgres::Limits::default()
+            },
             facts: Box::new(move |facts, _| hook.tell(facts)),
         };
         let (store, known) = PostgresStore::open(settings).await.expect("it opens");

@@ -82,7 +82,8 @@ impl Node {
             chance: Box::new(|bytes| bytes.fill(FILL.fetch_add(1, Ordering::Relaxed))),
             keep: None,
             size: None,
-            limits: Limits::default(),
+            // A busy machine may keep the tables from being had for that moment: then soon again.
+            limits: Limits { drop_again_after: Duration::from_millis(200), ..Limits::default() },
             facts: Box::new(move |facts, _| hook.tell(facts)),
         };
         other(&mut settings);

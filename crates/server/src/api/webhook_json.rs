@@ -49,7 +49,7 @@ pub(crate) struct WebhookJson {
     /// By whom, since when and why it is paused; null while it is active.
     #[schema(required)]
     status_reason: Option<StatusReason>,
-    /// `failing` while every attempt fails, else `healthy`; its figures have more words.
+    /// `failing` once every attempt has failed for a minute, else `healthy`; its figures have more words.
     #[schema(value_type = closed_sets::WebhookHealth, example = "healthy")]
     health: &'static str,
     /// Since when every attempt has failed; null after a success.

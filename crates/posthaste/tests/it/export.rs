@@ -90,7 +90,10 @@ async fn interrupted(text: String, file: &Path, more: &[&str]) {
     let mut running = command.spawn().expect("the binary runs");
     let (mut asked, _) = listener.accept().await.expect("it asks");
     let _its_first_bytes = asked.read(&mut [0; 1_024]).await.expect("a request");
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len() + 1);
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len() + 1
+    );
     asked.write_all(answer.as_bytes()).await.expect("it listens");
     let whole = text.rfind('\n').expect("lines") + 1;
     wait::until("the lines", Duration::from_secs(30), async || {
@@ -153,7 +156,8 @@ async fn an_export_waits_for_a_server_that_went_away_and_says_how_to_go_on() {
     // Nobody listens there any more.
     drop(listener);
     let _its_first_bytes = asked.read(&mut [0; 1_024]).await.expect("a request");
-    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"id\":\"dlv_1\"}\n";
+    let answer =
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nContent-Length: 99\r\n\r\n{\"id\":\"dlv_1\"}\n";
     asked.write_all(answer).await.expect("it listens");
     drop(asked);
     let output = running.await.expect("no panic");

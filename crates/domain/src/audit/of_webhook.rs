@@ -55,16 +55,10 @@ pub fn act(action: Action, webhook: &Webhook) -> Act {
 }
 
 fn why(pause: &Pause) -> Detail {
-    let (cause, reason) = match &pause.cause {
-        PauseCause::Key { reason, .. } => ("key", reason.clone()),
-        PauseCause::Gone => ("gone", None),
-        PauseCause::AllFailed { .. } => ("all_failed", None),
-        PauseCause::NobodyListens => ("nobody_listens", None),
-    };
     let mut detail = Detail::new();
-    detail.insert("cause".to_owned(), cause.into());
-    if let Some(reason) = reason {
-        detail.insert("reason".to_owned(), reason.into());
+    detail.insert("cause".to_owned(), pause.cause.as_str().into());
+    if let PauseCause::Key { reason: Some(reason), .. } = &pause.cause {
+        detail.insert("reason".to_owned(), reason.clone().into());
     }
     detail
 }

@@ -44,7 +44,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, value_name = "LANGUAGE", conflicts_with_all = ["body", "signature", "secret", "public_key", "explain"])]
     example: Option<Language>,
     /// What the code that is shown checks: hmac, with the secret, or ed25519, with the public key
-    #[arg(long, requires = "example", default_value = "hmac", value_parser = ["hmac", "ed25519"])]
+    #[arg(long, requires = "example", default_value = "hmac", value_parser = Signing::ALL.map(Signing::as_str))]
     signing: String,
     /// Compare what was received with what this attempt sent
     #[arg(long, value_name = "ATTEMPT", requires = "body")]

@@ -7,6 +7,7 @@ mod stats;
 use std::collections::HashMap;
 
 use clap::{Args, Subcommand};
+use domain::webhook::Held;
 use http::Method;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -58,7 +59,7 @@ enum What {
         /// Its id, wh_…
         id: String,
         /// What to do with what is held
-        #[arg(long, value_parser = ["deliver", "cancel"])]
+        #[arg(long, value_parser = Held::ALL.map(Held::as_str))]
         held: String,
         /// Deliveries per second for what is held
         #[arg(long, value_name = "COUNT")]

@@ -1,6 +1,7 @@
 //! What can be typed about a webhook, and the JSON that it becomes.
 
 use clap::Args;
+use domain::key_pair::Signing;
 use serde_json::{Map, Value, json};
 
 use crate::exit::Stop;
@@ -64,7 +65,7 @@ struct Fields {
     #[arg(long, value_name = "BOOL")]
     http2: Option<bool>,
     /// What signs: hmac, or ed25519 for a signature that a public key checks, too
-    #[arg(long, value_parser = ["hmac", "ed25519"])]
+    #[arg(long, value_parser = Signing::ALL.map(Signing::as_str))]
     signing: Option<String>,
     /// First in, first out: "webhook", or a JSON pointer into data such as /customer/id; "none" for no order
     #[arg(long, value_name = "BY")]
